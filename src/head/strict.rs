@@ -1,0 +1,1 @@
+//! What is refused before anything else looks at a head. Pure.
