@@ -19,7 +19,7 @@ fn region() -> (Region, Client) {
 
 /// A body whose bytes differ from place to place.
 fn body(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at % 251) as u8).collect()
+    (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
 // ── what is right is taken ───────────────────────────────────────────────────

@@ -8,8 +8,11 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    reason = "a test fails by panicking"
+    clippy::format_push_string,
+    reason = "a test fails by panicking; its documents are small"
 )]
+#![expect(unreachable_pub, reason = "one binary: everything is for its own tests")]
 
+mod bad_input;
 mod house;
 mod house_itself;

@@ -119,6 +119,31 @@ impl Request {
     }
 }
 
+/// Headers about to be signed.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// `host` first.
+    pub headers: Vec<(String, String)>,
+    /// `x-amz-content-sha256`; `None` leaves it out.
+    pub mark: Option<String>,
+}
+
+impl Draft {
+    /// Replaces a header's value.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.remove(name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Removes a header.
+    pub fn remove(&mut self, name: &str) {
+        self.headers.retain(|(have, _)| have != name);
+    }
+}
+
+/// Headers that hops may change: not signed.
+const UNSIGNED: [&str; 4] = ["transfer-encoding", "expect", "connection", "content-length"];
+
 /// A signed request, open to tampering.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -286,24 +311,31 @@ impl Client {
 
     /// Signs with headers and encodes the body.
     pub fn sign(&self, request: &Request) -> Signed {
-        let payload = request.payload.mark(&request.body);
+        self.sign_with(request, |_| {})
+    }
+
+    /// Signs what `change` made of the headers: valid signatures over odd heads.
+    pub fn sign_with(&self, request: &Request, change: impl FnOnce(&mut Draft)) -> Signed {
         let mut headers = vec![("host".to_owned(), self.host.clone())];
         headers
             .extend(request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
-        headers.extend(self.framing_headers(request));
+        headers.extend(framing_headers(request));
+        let mut draft = Draft { headers, mark: Some(request.payload.mark(&request.body)) };
+        change(&mut draft);
+        let Draft { mut headers, mark } = draft;
         let mut how = rules(SignatureLocation::Headers);
-        how.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        let unsigned = ["transfer-encoding", "expect", "connection", "content-length"];
-        how.excluded_headers = Some(unsigned.iter().map(|&name| name.into()).collect());
+        if mark.is_some() {
+            how.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        }
+        how.excluded_headers = Some(UNSIGNED.iter().map(|&name| name.into()).collect());
         let time = self.now();
         let take = |out: &SigningInstructions, signature| (owned(out.headers()), signature);
-        let (added, signature) = self.with_signature(request, &headers, payload, time, how, take);
+        let mark = mark.unwrap_or_else(|| "UNSIGNED-PAYLOAD".to_owned());
+        let (added, signature) = self.with_signature(request, &headers, mark, time, how, take);
         headers.extend(added);
-        let seed = Seed { signature, time };
-        let body = self.encoded(request, &seed);
-        if !matches!(request.payload, Payload::UnsignedTrailer(_, _, Framing::Chunked))
-            && (!body.is_empty() || ["PUT", "POST"].contains(&request.method.as_str()))
-        {
+        let body = self.encoded(request, &Seed { signature, time });
+        let chunked = text::header(&headers, "transfer-encoding").is_some();
+        if !chunked && (!body.is_empty() || ["PUT", "POST"].contains(&request.method.as_str())) {
             headers.push(("content-length".to_owned(), body.len().to_string()));
         }
         Signed { method: request.method.clone(), target: request.target.clone(), headers, body }
@@ -368,31 +400,6 @@ impl Client {
         let signable = SignableRequest::new(&request.method, uri, signed, body).unwrap();
         let (out, signature) = sign(signable, &parameters).unwrap().into_parts();
         take(&out, signature)
-    }
-
-    fn framing_headers(&self, request: &Request) -> Vec<(String, String)> {
-        let length = request.body.len().to_string();
-        let chunked = |trailer: Option<Algorithm>| {
-            let mut headers = vec![
-                ("content-encoding".to_owned(), "aws-chunked".to_owned()),
-                ("x-amz-decoded-content-length".to_owned(), length.clone()),
-            ];
-            if let Some(algorithm) = trailer {
-                headers.push(("x-amz-trailer".to_owned(), algorithm.header().to_owned()));
-            }
-            headers
-        };
-        match request.payload {
-            Payload::Hex | Payload::Unsigned => Vec::new(),
-            Payload::SignedChunks(_) => chunked(None),
-            Payload::SignedChunksTrailer(_, algorithm)
-            | Payload::UnsignedTrailer(_, algorithm, Framing::Length) => chunked(Some(algorithm)),
-            Payload::UnsignedTrailer(_, algorithm, Framing::Chunked) => {
-                let mut headers = chunked(Some(algorithm));
-                headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
-                headers
-            }
-        }
     }
 
     fn encoded(&self, request: &Request, seed: &Seed) -> Vec<u8> {
@@ -479,6 +486,31 @@ impl Client {
     }
 }
 
+fn framing_headers(request: &Request) -> Vec<(String, String)> {
+    let length = request.body.len().to_string();
+    let chunked = |trailer: Option<Algorithm>| {
+        let mut headers = vec![
+            ("content-encoding".to_owned(), "aws-chunked".to_owned()),
+            ("x-amz-decoded-content-length".to_owned(), length.clone()),
+        ];
+        if let Some(algorithm) = trailer {
+            headers.push(("x-amz-trailer".to_owned(), algorithm.header().to_owned()));
+        }
+        headers
+    };
+    match request.payload {
+        Payload::Hex | Payload::Unsigned => Vec::new(),
+        Payload::SignedChunks(_) => chunked(None),
+        Payload::SignedChunksTrailer(_, algorithm)
+        | Payload::UnsignedTrailer(_, algorithm, Framing::Length) => chunked(Some(algorithm)),
+        Payload::UnsignedTrailer(_, algorithm, Framing::Chunked) => {
+            let mut headers = chunked(Some(algorithm));
+            headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+            headers
+        }
+    }
+}
+
 fn owned<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
@@ -528,7 +560,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let buffer = &mut self.buffer;
         let write = async {
             // a server may stop reading; its answer tells
-            let _ = writer.write_all(bytes).await.is_ok();
+            writer.write_all(bytes).await.unwrap_or_default();
             std::future::pending::<()>().await;
         };
         tokio::select! {

@@ -293,6 +293,14 @@ impl Region {
         state.store.bucket(index).listed().map(|(key, _)| key.to_owned()).collect()
     }
 
+    /// The keys of a bucket with their ETags, in order: what must not change.
+    pub fn contents(&self, bucket: &str) -> Vec<(String, String)> {
+        let state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        let listed = state.store.bucket(index).listed();
+        listed.map(|(key, object)| (key.to_owned(), object.etag.clone())).collect()
+    }
+
     /// Uploads under way in a bucket: ids and how many parts each has.
     pub fn uploads(&self, bucket: &str) -> Vec<(String, usize)> {
         let state = self.state();
@@ -375,7 +383,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // gone already where the thread panicked
-        let _ = self.commands.send(Command::Stop).is_ok();
+        self.commands.send(Command::Stop).unwrap_or_default();
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             assert!(ended.is_ok() || std::thread::panicking(), "the region's thread panicked");
