@@ -182,8 +182,9 @@ fn judge(want: &Want, reply: Option<&Reply>, method: &str) -> Result<(), String>
         Want::Refused(status, wanted) | Want::RefusedLate(status, wanted) => {
             (refused(*status, wanted), format!("{status} {wanted}"))
         }
-        Want::Closed(statuses) => (statuses.contains(&reply.status), format!("{statuses:?}")),
-        Want::Status(statuses) => (statuses.contains(&reply.status), format!("{statuses:?}")),
+        Want::Closed(statuses) | Want::Status(statuses) => {
+            (statuses.contains(&reply.status), format!("{statuses:?}"))
+        }
         Want::Passed(_) => ([200, 204, 206, 404].contains(&reply.status), "an answer of a region".to_owned()),
     };
     if !right {

@@ -128,7 +128,7 @@ fn trailers(
         match name.as_str() {
             "x-amz-trailer-signature" => signature = Some(value),
             _ if declared.contains(&name) && Algorithm::of_header(&name).is_some() => {
-                found.push((name, value))
+                found.push((name, value));
             }
             _ => return Err(malformed("a trailer was not declared")),
         }

@@ -293,7 +293,7 @@ impl Region {
         state.store.bucket(index).listed().map(|(key, _)| key.to_owned()).collect()
     }
 
-    /// The keys of a bucket with their ETags, in order: what must not change.
+    /// The keys of a bucket with their `ETag`s, in order: what must not change.
     pub fn contents(&self, bucket: &str) -> Vec<(String, String)> {
         let state = self.state();
         let index = state.store.index(bucket).expect("the bucket exists");

@@ -21,7 +21,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object with the ETag of a single PUT.
+    /// An object with the `ETag` of a single PUT.
     pub fn new(body: Bytes, headers: Vec<(String, String)>) -> Self {
         let etag = format!("\"{}\"", hex::encode(digest::md5(&body)));
         Self { body, etag, headers, modified: moment::now() }

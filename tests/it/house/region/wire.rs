@@ -147,7 +147,7 @@ impl<'a> Line<'a> {
 
     async fn thawed(&mut self) {
         // the sender lives as long as the region
-        let _ = self.frozen.wait_for(|frozen| !frozen).await.map(|_| ());
+        self.frozen.wait_for(|frozen| !frozen).await.map(|_| ()).unwrap_or_default();
     }
 }
 
