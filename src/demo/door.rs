@@ -25,7 +25,7 @@ use crate::s3::{Operation, xml};
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Bodies of DeleteObjects are read to know the keys: 1000 keys of 1 KiB and their markup.
+/// Bodies of `DeleteObjects` are read to know the keys: 1000 keys of 1 KiB and their markup.
 const DELETE_BODY_MAX: usize = 2 << 20;
 
 /// After a failed accept (no file descriptors left): long enough not to spin.
@@ -213,7 +213,7 @@ fn read(shared: &Shared, request: &Request<Incoming>) -> (Changes, bool) {
     }
 }
 
-/// DeleteObjects: the body is read first, for its keys.
+/// `DeleteObjects`: the body is read first, for its keys.
 async fn delete_listed(
     shared: &Shared,
     request: Request<Incoming>,

@@ -37,7 +37,7 @@ const BEAT: Duration = Duration::from_millis(25);
 /// Until the first objects are in every region; then the demo starts whatever is missing.
 const SEEDING_MAX: Duration = Duration::from_secs(10);
 
-/// Plays the demo from start to end: until `q`, Ctrl-C, SIGTERM, or the script's end. `start` is
+/// Plays the demo from start to end: until `q`, a signal, or the script's end. `start` is
 /// called once, on this thread, outside any runtime; it starts a gateway with these settings on
 /// threads of its own and returns once it listens. Nothing is left behind: folders are removed,
 /// listeners closed, the terminal is as it was.
@@ -55,16 +55,18 @@ pub fn play<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let folder = tempfile::Builder::new().prefix("nearpoint-demo-").tempdir();
-    let folder = folder.map_err(Fault::machine("making a temporary folder"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Fault::machine("starting the regions' runtime"))?;
+    // before there is anything to sweep up: a signal from here on ends the play, not the process
+    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let folder = tempfile::Builder::new().prefix("nearpoint-demo-").tempdir();
+    let folder = folder.map_err(Fault::machine("making a temporary folder"))?;
     let stage = runtime.block_on(Stage::build(options, folder.path()))?;
     let settings = stage.settings(options, folder.path())?;
     let client = settings.client.clone();
     let running = start(settings).map_err(|fault| Fault::Gateway(fault.into()))?;
     let mut show = Show::new(&stage, options, &running, client);
-    let result = runtime.block_on(show.run(out));
+    let result = runtime.block_on(show.run(out, &mut signals));
     (running.stop)();
     drop(stage);
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -178,14 +180,13 @@ impl<'a> Show<'a> {
         Self { stage, options, running, client, clock: Clock::system(), served, serving: None }
     }
 
-    async fn run(&mut self, out: &mut (dyn Write + Send)) -> Result<Tally, Fault> {
+    async fn run(&mut self, out: &mut (dyn Write + Send), signals: &mut Signals) -> Result<Tally, Fault> {
         let options = self.options;
         let keys = options.terminal && options.script.is_none();
         let mut keyboard = if keys { Keyboard::take().ok() } else { None };
         let mut screen = Screen::new(out, options.terminal, options.colour);
         let telling = Fault::machine("writing to standard output");
         screen.say(&welcome(&self.client, keyboard.is_some())).map_err(telling)?;
-        let mut signals = Signals::new()?;
         let mut frames = tokio::time::interval(FRAME);
         let mut orchestra = Orchestra::new(options.script.as_ref().map(|_| self.client.clone()));
         let started = self.clock.now().mono;
@@ -251,7 +252,7 @@ impl<'a> Show<'a> {
             }
             Act::Revive => {
                 region.revive().await;
-                "revived"
+                if region.is_alive() { "revived" } else { "stays dead: its port was taken meanwhile" }
             }
         };
         screen.say(&format!("{} {did}", region.id())).map_err(Fault::machine("writing to standard output"))
@@ -294,10 +295,11 @@ async fn pressed(keyboard: Option<&mut Keyboard>) -> Option<u8> {
     }
 }
 
-/// Ctrl-C and SIGTERM.
+/// Ctrl-C, SIGTERM, and a terminal that goes away.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -307,6 +309,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(listening())?,
             terminate: signal(SignalKind::terminate()).map_err(listening())?,
+            hangup: signal(SignalKind::hangup()).map_err(listening())?,
         })
     }
 
@@ -314,6 +317,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -34,12 +34,10 @@ impl Row {
         }
     }
 
+    /// One word, or two (reads/writes) where they differ. A line must fit into 80 columns: one that
+    /// wraps cannot be redrawn in place.
     fn standing(&self) -> String {
-        if self.reads == self.writes {
-            self.reads.clone()
-        } else {
-            format!("reads {}, writes {}", self.reads, self.writes)
-        }
+        if self.reads == self.writes { self.reads.clone() } else { format!("{}/{}", self.reads, self.writes) }
     }
 
     fn latency(&self) -> String {
@@ -64,7 +62,7 @@ pub fn line(number: usize, row: &Row, colour: bool) -> String {
     };
     let (standing, latency) = (row.standing(), row.latency());
     let (id, served) = (row.id.as_str(), row.served);
-    format!("  [{number}] {id:<10} {state} {standing:<28} {latency:>7} {served:>8} requests")
+    format!("  [{number}] {id:<10} {state} {standing:<19} {latency:>7} {served:>8} requests")
 }
 
 /// Where rows are shown.
@@ -166,7 +164,7 @@ mod tests {
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(
             lines[2],
-            "  3.00s  [1] frankfurt  killed       healthy                         2 ms        9 requests"
+            "  3.00s  [1] frankfurt  killed       healthy                2 ms        9 requests"
         );
         assert!(lines[3].contains("virginia   serving"), "{text}");
         assert!(!text.contains('\x1b'));
@@ -179,6 +177,18 @@ mod tests {
         let text = shown(true, &frames);
         assert_eq!(text.matches("\x1b[1A\x1b[2K").count(), 1, "once for the one that changed: {text:?}");
         assert_eq!(text.matches("requests").count(), 2);
+    }
+
+    #[test]
+    fn the_longest_line_fits_into_80_columns() {
+        let mut row = row("singapore", true, false, 9_999_999);
+        row.reads = "probation".to_owned();
+        row.writes = "probation".to_owned();
+        row.latency = Some(Duration::from_millis(1_234));
+        assert!(line(3, &row, false).chars().count() < 80);
+        row.writes = "suspect".to_owned();
+        let text = line(3, &row, false);
+        assert!(text.chars().count() < 80 && text.contains("probation/suspect"), "{text}");
     }
 
     #[test]

@@ -33,11 +33,11 @@ pub fn sample(number: u64) -> (String, String) {
 /// What was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// GetObject of a sample, its bytes compared.
+    /// `GetObject` of a sample, its bytes compared.
     Read,
-    /// ListObjectsV2 of the samples.
+    /// `ListObjectsV2` of the samples.
     List,
-    /// PutObject of a new key.
+    /// `PutObject` of a new key.
     Write,
 }
 
