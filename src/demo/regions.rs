@@ -1,4 +1,4 @@
-//! Embedded S3 regions: `s3s-fs` stores in folders, each behind a [door](super::door) that adds
+//! Embedded S3 regions: `s3s-fs` stores in folders, each behind a door that adds
 //! its distance, can be shut like a process that dies, and tells the replicator what changed. A door.
 
 use std::collections::HashMap;
