@@ -186,6 +186,22 @@ impl Health {
     ) -> Option<Change> {
         let key = (!never.is_of_the_connection()).then_some(key);
         self.window.bad(scene.now, key);
+        self.unanswered(never, key, scene, coin)
+    }
+
+    /// A request of the other kind could not connect: this kind cannot either. It is no sample of
+    /// this kind's success, since an answer to the other kind is none.
+    pub(super) fn unreachable(&mut self, never: Never, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+        self.unanswered(never, None, scene, coin)
+    }
+
+    fn unanswered(
+        &mut self,
+        never: Never,
+        key: Option<u64>,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
         self.streak.unanswered(key, scene);
         let count = self.streak.never();
         if self.standing == Standing::Probation {

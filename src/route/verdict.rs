@@ -29,6 +29,7 @@ impl BodyState {
 
 /// A try that ended, and what is left to spend.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one column of the table of verdicts")]
 pub struct Question<'a> {
     /// The operation's facts.
     pub facts: &'a Facts,
