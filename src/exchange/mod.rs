@@ -1,1 +1,4 @@
 //! Room: exchange.
+
+pub mod dial;
+pub mod tls;
