@@ -135,7 +135,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     if found.is_empty() { Err(fault(file, "no PEM certificate in it")) } else { Ok(found) }
 }
 
-fn fault(file: &Path, cause: impl ToString) -> TlsFault {
+fn fault(file: &Path, cause: impl std::fmt::Display) -> TlsFault {
     TlsFault { file: file.to_owned(), cause: cause.to_string() }
 }
 
