@@ -11,6 +11,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 
 use crate::body::{BodyFault, Reply};
+use crate::exchange::Unanswered;
 use crate::head::strict;
 use crate::names::RequestId;
 use crate::policy::Denied;
@@ -238,6 +239,29 @@ impl From<NoRoute> for Refusal {
 
 impl From<GiveUp> for Refusal {
     fn from(reason: GiveUp) -> Self {
-        Self::unavailable(Blame::Region, reason.to_string())
+        let cause = match reason {
+            GiveUp::Ambiguous => "sent in full and not answered: it may have been carried out",
+            GiveUp::BodySpent => "its body was partly taken and is not kept for a repeat",
+            GiveUp::TooLate => "a repeat would come too late to be harmless",
+            GiveUp::NoRegion => "only another region would do, and there is none",
+            GiveUp::Poisonous => "it ended the connections of two regions",
+            GiveUp::Attempts => "all tries are used up",
+            GiveUp::Deadline => "its time is up",
+            GiveUp::Budget => "the retry budget is spent",
+        };
+        Self::unavailable(Blame::Region, cause)
+    }
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NoRoute(no_route) => no_route.into(),
+            Unanswered::GaveUp(reason) => reason.into(),
+            Unanswered::Body(fault) => fault.into(),
+            Unanswered::Full => {
+                Self::new(Code::SlowDown, Blame::House).after(1).caused_by("limits.in_flight_per_region")
+            }
+        }
     }
 }

@@ -149,7 +149,7 @@ impl Steward {
     }
 
     fn tick(&mut self) -> bool {
-        let transitions = self.fleet.tick(self.clock.now().mono, &mut self.coin);
+        let transitions = self.fleet.tick(self.clock.now().mono);
         self.tell(&transitions)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::fleet::RegionTable;
 use crate::names::{AccessPointName, BucketName, ClientName, RegionId};
-use crate::policy::Grant;
+use crate::policy::Client;
 use crate::route::AccessPoint;
 use crate::s3::address::Domains;
 use crate::s3::profile::Profile;
@@ -32,7 +32,7 @@ pub struct View {
     /// Whose signatures are known.
     pub keys: Arc<KeyRing>,
     /// What each client may do.
-    pub clients: Arc<BTreeMap<ClientName, Client>>,
+    pub clients: Arc<BTreeMap<ClientName, Arc<Client>>>,
     /// What clients call buckets.
     pub access_points: Arc<AccessPoints>,
     /// The regions, in the order of the configuration.
@@ -73,28 +73,6 @@ impl LogicalRegion {
             Self::Any => signed.filter(|region| !region.is_empty()).unwrap_or("us-east-1"),
         }
     }
-}
-
-/// A client: what it may do, and in whose name it is sent on.
-#[derive(Clone, Debug)]
-pub struct Client {
-    /// Its name in the configuration; never its key.
-    pub name: ClientName,
-    /// What it may do.
-    pub grant: Grant,
-    /// Whether requests go upstream with credentials of its own.
-    pub region_credentials: RegionCredentials,
-}
-
-/// In whose name a client's requests are sent on.
-#[derive(Clone, Debug)]
-pub enum RegionCredentials {
-    /// The region's own credentials.
-    Region,
-    /// The client's own pair, the same in every region: the store judges it.
-    Same(Arc<Credential>),
-    /// The client's own pair in these regions, the region's elsewhere.
-    Map(BTreeMap<RegionId, Arc<Credential>>),
 }
 
 /// The access points by name and alias.

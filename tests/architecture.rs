@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("s3", &["names", "units", "head"]),
     ("sigv4", &["names", "units", "head"]),
     // judgement
-    ("policy", &["names", "units", "s3"]),
+    ("policy", &["names", "units", "s3", "sigv4"]),
     ("fleet", &["names", "units", "chance", "s3"]),
     ("token", &["names", "units"]),
     ("route", &["names", "units", "chance", "s3", "policy", "fleet"]),
@@ -33,8 +33,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("exchange", &["SOIL_TO_JUDGEMENT", "body", "dns", "credentials", "steward"]),
     ("probe", &["SOIL_TO_JUDGEMENT", "dns", "credentials", "steward", "exchange"]),
     // story
-    ("refusal", &["SOIL_TO_JUDGEMENT", "body"]),
-    ("pipeline", &["SOIL_TO_JUDGEMENT", "body", "credentials", "exchange", "refusal", "steward"]),
+    ("refusal", &["SOIL_TO_JUDGEMENT", "body", "exchange"]),
+    ("pipeline", &["SOIL_TO_JUDGEMENT", "listen", "body", "credentials", "exchange", "refusal", "steward"]),
     // side rooms: none sees the story
     ("admin", &["SOIL_TO_JUDGEMENT", "steward"]),
     ("demo", &["SOIL_TO_JUDGEMENT", "steward"]),

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 use super::ReplayShare;
 use super::progress::{Pace, Progress};
 use crate::clock::Clock;
-use crate::s3::checksum::{self, Algorithm};
+use crate::s3::checksum::{Algorithm, Hasher};
 use crate::sigv4::chunks;
 
 /// Bytes of an object's end that are held back until everything is verified.
@@ -114,8 +114,8 @@ struct Reception {
     client: Option<ClientBody>,
     intake: Intake,
     sha256: Option<aws_lc_rs::digest::Context>,
-    checksum: Option<checksum::Hasher>,
-    trailer: Option<checksum::Hasher>,
+    checksum: Option<Hasher>,
+    trailer: Option<Hasher>,
     trailers: Vec<chunks::Trailer>,
     /// Object bytes received so far.
     decoded: u64,
@@ -158,8 +158,8 @@ impl Source {
         let whole = client.is_none();
         let reception = Reception {
             sha256: intake.sha256.map(|_| aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256)),
-            checksum: intake.checksum.as_ref().map(|(algorithm, _)| algorithm.hasher()),
-            trailer: intake.trailer.map(Algorithm::hasher),
+            checksum: intake.checksum.as_ref().map(|(algorithm, _)| Hasher::new(*algorithm)),
+            trailer: intake.trailer.map(Hasher::new),
             trailers: Vec::new(),
             decoded: if whole { intake.length } else { 0 },
             held,
@@ -426,14 +426,14 @@ impl Reception {
             }
         }
         if let (Some((algorithm, claimed)), Some(hasher)) = (&self.intake.checksum, self.checksum.take())
-            && hasher.finish_base64() != *claimed
+            && hasher.finish_text() != *claimed
         {
             return Err(BodyFault::Checksum(algorithm.name()));
         }
         if let (Some(algorithm), Some(hasher)) = (self.intake.trailer, self.trailer.take()) {
             let name = algorithm.header();
             let claimed = trailers.iter().find(|trailer| trailer.name == name).ok_or(BodyFault::Trailer)?;
-            if hasher.finish_base64() != claimed.value {
+            if hasher.finish_text() != claimed.value {
                 return Err(BodyFault::Checksum(algorithm.name()));
             }
         }

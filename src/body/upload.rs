@@ -173,7 +173,7 @@ impl Framer {
 /// The layout of a body of `length` bytes with this checksum behind it.
 #[must_use]
 pub fn layout(algorithm: Algorithm, length: u64) -> Layout {
-    let trailer = Some((algorithm.header().to_owned(), algorithm.base64_length()));
+    let trailer = Some((algorithm.header().to_owned(), algorithm.text_length()));
     Layout { decoded_length: length, chunk: CHUNK, trailer }
 }
 

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::{self, DialFault, DialTimeouts, Stream, Target};
 use super::meters::Meter;
 use super::pool::{Connection, Pool};
-use super::tls::TlsClient;
+use super::tls::{Identity, MachineRoots, TlsClient, TlsFault, TlsFiles};
 use crate::body::Upload;
 use crate::clock::Clock;
 use crate::dns::Resolver;
@@ -48,6 +48,22 @@ impl Lane {
         clock: Clock,
     ) -> Self {
         Self { region: settings.id.clone(), settings, pool: Pool::default(), meter, tls, resolver, clock }
+    }
+
+    /// Sets up TLS towards a region, where it speaks TLS.
+    ///
+    /// # Errors
+    /// Which file is at fault.
+    pub fn tls(settings: &RegionSettings, roots: &MachineRoots) -> Result<Option<TlsClient>, TlsFault> {
+        if !settings.endpoint.tls {
+            return Ok(None);
+        }
+        let identity = settings.tls.identity.clone();
+        let files = TlsFiles {
+            ca_file: settings.tls.ca_file.clone(),
+            identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+        };
+        TlsClient::new(&files, roots).map(Some)
     }
 
     /// The host that requests for `bucket` are sent to, as it stands in `Host`.

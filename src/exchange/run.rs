@@ -24,7 +24,7 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
-use crate::fleet::{Event, Standing};
+use crate::fleet::{self, Event, Standing};
 use crate::head::Head;
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
@@ -234,6 +234,12 @@ struct Run<'a> {
     broken: SmallVec<[RegionId; 4]>,
 }
 
+/// A step, and the turn that goes with it where the region is on trial.
+struct Turn {
+    step: Step,
+    trial: Option<fleet::Turn>,
+}
+
 /// A try that ended in an answer, read as far as judging it takes.
 struct Judged {
     outcome: Outcome,
@@ -243,16 +249,18 @@ struct Judged {
 impl Run<'_> {
     async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
         let mut plan = plan;
-        let mut step = self.first_open(&plan).ok_or(Unanswered::Full)?;
+        let mut turn = self.first_open(&plan).ok_or(Unanswered::Full)?;
         loop {
             self.attempts += 1;
+            let step = turn.step.clone();
             let judged = self.try_once(&step).await?;
+            drop(turn.trial.take());
             if !self.tried.contains(&step.region) {
                 self.tried.push(step.region.clone());
             }
             let fresh = (self.errand.replan)(&self.tried);
             let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan));
-            let next = next.filter(|next| !self.tried.contains(&next.region));
+            let next = next.filter(|next| !self.tried.contains(&next.step.region));
             match self.decide(&plan, &step, &judged, next.is_some()).await {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
@@ -263,18 +271,26 @@ impl Run<'_> {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
                         return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::NoRegion));
                     };
-                    (plan, step) = (fresh, next);
+                    (plan, turn) = (fresh, next);
                 }
             }
         }
     }
 
-    /// The first step that is not full and, where it is a trial, gives us the turn.
-    fn first_open(&self, plan: &Plan) -> Option<Step> {
+    /// The first step that is not full and, where it is a trial, gives us the turn. A trial that
+    /// is somebody else's turn is taken all the same where the plan has nothing else.
+    fn first_open(&self, plan: &Plan) -> Option<Turn> {
         let view = self.exchange.view.load();
         let most = view.limits.in_flight_per_region;
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
-        plan.steps.iter().find(open).cloned()
+        for step in plan.steps.iter().filter(open) {
+            let row = view.table.row(&step.region).filter(|_| step.trial);
+            match row.map(|row| row.of(self.kind()).trial.take()) {
+                Some(None) if !self.tried.contains(&step.region) => {}
+                trial => return Some(Turn { step: step.clone(), trial: trial.flatten() }),
+            }
+        }
+        plan.steps.iter().find(open).map(|step| Turn { step: step.clone(), trial: None })
     }
 
     async fn decide(&mut self, plan: &Plan, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
@@ -327,9 +343,7 @@ impl Run<'_> {
     async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
         let view = self.exchange.view.load_full();
-        let turn = step.trial.then(|| view.table.row(&step.region)?.of(self.kind()).trial.take()).flatten();
         let tried = self.send(&view, step, began).await;
-        drop(turn);
         let (judged, ttfb) = match tried {
             Ok(answer) => {
                 let ttfb = answer.ttfb;
@@ -400,7 +414,7 @@ impl Run<'_> {
         let mut body = Reply::stream(body, pace, release);
         let status = head.status.as_u16();
         let mut error = None;
-        if status >= 300 && status != 304 && *self.errand.permit.call().method() != http::Method::HEAD {
+        if status >= 300 && status != 304 && self.errand.permit.call().facts().rule.method != "HEAD" {
             let read = tokio::time::timeout(ERROR_DOCUMENT_WAIT, body.collect(ERROR_DOCUMENT)).await;
             let document: Bytes = read.ok().flatten().unwrap_or_default();
             error = xml::read_error(&document);
