@@ -61,7 +61,7 @@ impl Lane {
         let identity = settings.tls.identity.clone();
         let files = TlsFiles {
             ca_file: settings.tls.ca_file.clone(),
-            identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+            identity: identity.map(|own| Identity { certificate: own.certificate, key: own.key }),
         };
         TlsClient::new(&files, roots).map(Some)
     }

@@ -35,7 +35,7 @@ use crate::s3::operation::{BodyKind, Class, Kind};
 use crate::s3::xml::{self, StoreError};
 use crate::sigv4::{Credential, KeyCache, PayloadMark};
 use crate::steward;
-use crate::view::{RegionSettings, Timeouts, View};
+use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
 /// Most of an error document that is read: S3's are below 4 KiB.
 const ERROR_DOCUMENT: usize = 64 * 1024;
@@ -281,7 +281,7 @@ impl Run<'_> {
     /// is somebody else's turn is taken all the same where the plan has nothing else.
     fn first_open(&self, plan: &Plan) -> Option<Turn> {
         let view = self.exchange.view.load();
-        let most = view.limits.in_flight_per_region;
+        let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
         for step in plan.steps.iter().filter(open) {
             let row = view.table.row(&step.region).filter(|_| step.trial);
@@ -314,7 +314,7 @@ impl Run<'_> {
             failover: plan.failover,
             next_exists,
             attempts_made: self.attempts,
-            attempts_max: self.exchange.view.load().limits.attempts,
+            attempts_max: u8::try_from(self.exchange.view.load().limits.attempts).unwrap_or(u8::MAX),
             broken_elsewhere: u8::try_from(broken_elsewhere).unwrap_or(u8::MAX),
             since_first_try: now.saturating_duration_since(self.started),
             deadline_left: self.deadline.saturating_duration_since(now),
@@ -483,10 +483,13 @@ fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Durat
         (Class::Long, _) => timeouts.complete,
         (_, Kind::Write) if source.length() > 0 => timeouts.put_answer,
         (_, Kind::Write) => MOST,
-        (Class::Get | Class::List | Class::Put, Kind::Read) => timeouts.first_byte.unwrap_or_else(|| {
-            let seen = view.table.row(&step.region).and_then(|row| row.latency_of(facts.class));
-            seen.map_or(Duration::from_secs(1), |seen| (seen * 3).clamp(LEAST, MOST))
-        }),
+        (Class::Get | Class::List | Class::Put, Kind::Read) => match timeouts.first_byte {
+            FirstByte::Fixed(patience) => patience,
+            FirstByte::Auto => {
+                let seen = view.table.row(&step.region).and_then(|row| row.latency_of(facts.class));
+                seen.map_or(Duration::from_secs(1), |seen| (seen * 3).clamp(LEAST, MOST))
+            }
+        },
     }
 }
 
