@@ -183,7 +183,7 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
     /// Markup up to its end, if that is here; returns what follows.
     fn mark<'i>(&mut self, input: &'i [u8], out: &mut Vec<u8>) -> Result<&'i [u8], NotRewritable> {
         let mut bytes = input.iter();
-        while let Some(byte) = bytes.next() {
+        for byte in bytes.by_ref() {
             self.markup.push(*byte);
             if self.markup.len() > HELD_MAX {
                 return Err(NotRewritable::TooLong);
@@ -293,16 +293,15 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
         if own != Some(name) {
             return Err(NotRewritable::NotXml);
         }
-        match self.capture.take() {
-            Some(capture) => self.captured(&capture, tag, out)?,
-            None => {
-                if at_root && let Some(deferred) = self.deferred.take() {
-                    self.write_deferred(&deferred, out)?;
-                }
-                self.write(tag, out)?;
-                if self.document.action(&self.path) == Action::Group {
-                    self.end_group(out);
-                }
+        if let Some(capture) = self.capture.take() {
+            self.captured(&capture, tag, out)?;
+        } else {
+            if at_root && let Some(deferred) = self.deferred.take() {
+                self.write_deferred(&deferred, out)?;
+            }
+            self.write(tag, out)?;
+            if self.document.action(&self.path) == Action::Group {
+                self.end_group(out);
             }
         }
         self.path.truncate(end);
@@ -335,9 +334,10 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
     }
 
     fn remember(&mut self, action: Action, text: &str) {
-        let key = match self.edits.url_keys {
-            true => decode_text(text).unwrap_or(Cow::Borrowed(text)),
-            false => Cow::Borrowed(text),
+        let key = if self.edits.url_keys {
+            decode_text(text).unwrap_or(Cow::Borrowed(text))
+        } else {
+            Cow::Borrowed(text)
         };
         let slot = match action {
             Action::Key => &mut self.key,

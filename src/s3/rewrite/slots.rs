@@ -8,7 +8,7 @@
 pub enum Slot {
     /// A bucket.
     Bucket,
-    /// A region; asked also where the element is empty (`us-east-1` is an empty LocationConstraint).
+    /// A region; asked also where the element is empty (`us-east-1` is an empty `LocationConstraint`).
     Region,
     /// The URL of an object.
     Location,
@@ -80,7 +80,7 @@ pub(super) struct Document {
 
 impl Document {
     /// A document of which nothing is known.
-    pub(super) const UNKNOWN: Self = Self { root: "", rows: &[], rest: Action::Pass };
+    pub(super) const UNKNOWN: Self = Self { root: "", rows: &[], rest: Pass };
 
     pub(super) fn of(root: &str) -> &'static Self {
         DOCUMENTS.iter().find(|document| document.root == root).unwrap_or(&Self::UNKNOWN)

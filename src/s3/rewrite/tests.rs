@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::s3::xml::element;
 
 /// Edits that show what they were asked: `slot:text@key`.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of an edit")]
 fn shown(slot: Slot, near: Near<'_>) -> Option<String> {
     let key = near.key.map(|key| String::from_utf8_lossy(key).into_owned());
     Some(format!("{slot:?}:{}@{}", near.text, key.as_deref().unwrap_or("-")))
@@ -228,13 +230,14 @@ fn what_is_no_xml_is_not_passed_on() {
 fn documents() -> impl Strategy<Value = String> {
     let key = "[a-zé<&\"%+/.]{1,8}";
     prop::collection::vec((key, "[a-z0-9]{1,6}"), 0..4).prop_map(|entries| {
-        let entries: String = entries
-            .iter()
-            .map(|(key, id)| {
-                format!("<Version><Key>{}</Key><VersionId>{id}</VersionId></Version>\n", escaped(key))
-            })
-            .collect();
-        format!("<?xml version=\"1.0\"?>\n<ListVersionsResult><Name>b</Name><!-- > -->{entries}</ListVersionsResult>")
+        let mut out = "<?xml version=\"1.0\"?>\n<ListVersionsResult><Name>b</Name><!-- > -->".to_owned();
+        for (key, id) in entries {
+            out.push_str("<Version>");
+            element(&mut out, "Key", &key);
+            element(&mut out, "VersionId", &id);
+            out.push_str("</Version>\n");
+        }
+        out + "</ListVersionsResult>"
     })
 }
 
