@@ -113,9 +113,9 @@ pub enum Kind {
     Listing,
     /// A version id.
     Version,
-    /// `upload-id-marker` of ListMultipartUploads.
+    /// `upload-id-marker` of `ListMultipartUploads`.
     UploadMarker,
-    /// `version-id-marker` of ListObjectVersions.
+    /// `version-id-marker` of `ListObjectVersions`.
     VersionMarker,
 }
 
@@ -348,9 +348,8 @@ mod tests {
     const SECOND: &str = "second-secret-of-16-bytes";
 
     fn subject() -> impl Strategy<Value = Subject> {
-        let position =
-            (any::<bool>(), prop::collection::vec(any::<u8>(), 0..1025))
-                .prop_map(|(key, bytes)| if key { Position::Key(bytes) } else { Position::Prefix(bytes) });
+        let position = (any::<bool>(), prop::collection::vec(any::<u8>(), 0..1025))
+            .prop_map(|(key, bytes)| if key { Position::Key(bytes) } else { Position::Prefix(bytes) });
         prop_oneof![
             any::<i64>().prop_map(|at| Subject::Upload { initiated: UnixSeconds(at) }),
             position.prop_map(|after| Subject::Listing { after }),

@@ -140,7 +140,7 @@ enum Judge {
 
 /// The chain of signatures, as far as it was followed.
 struct Chain {
-    seed: Seed,
+    seed: Box<Seed>,
     /// Over the bytes of the chunk that is being read.
     digest: Context,
     /// What the chunk's line says.

@@ -18,7 +18,7 @@ fn seed() -> Seed {
 }
 
 fn signed(trailers: bool) -> Framing {
-    Framing::Signed { seed: seed(), trailers }
+    Framing::Signed { seed: Box::new(seed()), trailers }
 }
 
 /// A body in chunks of these sizes, framed as a client would.
@@ -46,10 +46,11 @@ fn framed(framing: &Framing, object: &[u8], sizes: &[usize], trailers: &[(&str, 
     }
     let mut sorted = trailers.to_vec();
     sorted.sort_unstable();
-    let canonical: String = sorted.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    for (name, value) in trailers {
-        out.extend_from_slice(format!("{name}:{value}\r\n").as_bytes());
-    }
+    let lines = |pairs: &[(&str, &str)], end: &str| {
+        pairs.iter().flat_map(|(name, value)| [name, ":", value, end]).collect::<String>()
+    };
+    let canonical = lines(&sorted, "\n");
+    out.extend_from_slice(lines(trailers, "\r\n").as_bytes());
     if let Framing::Signed { trailers: true, .. } = framing {
         let signature = hex::encode(seed.of_trailers(canonical.as_bytes()));
         out.extend_from_slice(format!("x-amz-trailer-signature:{signature}\r\n").as_bytes());
@@ -289,7 +290,7 @@ fn lengths_that_differ_are_refused() {
 
 #[test]
 fn trailers_that_do_not_belong_are_refused() {
-    let many: String = (0..400).map(|n| format!("x-{n:0>20}:v\r\n")).collect();
+    let many = "x-undeclared:v\r\n".repeat(600);
     let long = format!("x-amz-checksum-crc32:{}\r\n", "a".repeat(8 << 10));
     for trailers in [
         "\r\n",
@@ -317,7 +318,7 @@ fn a_number_of_trailers_is_enough() {
     let names: Vec<String> = (0..17).map(|n| format!("x-{n}")).collect();
     for (count, good) in [(16, true), (17, false)] {
         let names: Vec<&str> = names.iter().take(count).map(String::as_str).collect();
-        let lines: String = names.iter().map(|name| format!("{name}:v\r\n")).collect();
+        let lines: String = names.iter().flat_map(|name| [name, ":v\r\n"]).collect();
         let body = format!("0\r\n{lines}\r\n");
         assert_eq!(whole(Framing::UnsignedTrailer, 0, &names, body.as_bytes()).end.is_ok(), good);
     }
