@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -85,7 +86,7 @@ where
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
         async move { reply(&peer, request, &*answer, in_flight).await }
     });
-    let mut builder = hyper::server::conn::http1::Builder::new();
+    let mut builder = http1::Builder::new();
     // The gate's clocks replace hyper's header timeout, which also ends idle connections.
     builder.half_close(false).max_buf_size(rules.buffer).timer(TokioTimer::new()).header_read_timeout(None);
     if rules.head.fields > HYPER_FIELDS {
@@ -93,8 +94,7 @@ where
     }
     let io = TokioIo::new(Gate::http1(stream, rules.head, Rc::clone(wire)));
     let mut connection = builder.serve_connection(io, service);
-    let ending =
-        drive(&mut connection, wire, rules.patience, |connection| connection.graceful_shutdown()).await;
+    let ending = drive(&mut connection, wire, rules.patience, http1::Connection::graceful_shutdown).await;
     (connection.into_parts().io.into_inner().into_stream(), ending)
 }
 
@@ -119,7 +119,7 @@ where
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
         async move { reply(&peer, request, &*answer, in_flight).await }
     });
-    let mut builder = hyper::server::conn::http2::Builder::new(LocalTasks);
+    let mut builder = http2::Builder::new(LocalTasks);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -131,7 +131,7 @@ where
         .keep_alive_timeout(PING_TIMEOUT);
     let io = TokioIo::new(Gate::http2(stream, Rc::clone(wire)));
     let mut connection = builder.serve_connection(io, service);
-    drive(&mut connection, wire, rules.patience, |connection| connection.graceful_shutdown()).await
+    drive(&mut connection, wire, rules.patience, http2::Connection::graceful_shutdown).await
 }
 
 async fn reply<A: Answer>(

