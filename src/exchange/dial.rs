@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::tls::TlsClient;
 use crate::clock::Clock;
 use crate::dns::Resolver;
+use crate::fleet::Never;
 
 /// The pause before the next address is tried beside the one under way (RFC 8305 §8: 100 ms to 2 s).
 pub const RACE_AFTER: Duration = Duration::from_millis(300);
@@ -81,6 +82,17 @@ pub struct DialFault {
 }
 
 impl Stage {
+    /// In the words of the fleet.
+    #[must_use]
+    pub const fn never(self) -> Never {
+        match self {
+            Self::Dns => Never::Dns,
+            Self::Connect { refused: true } => Never::Refused,
+            Self::Connect { refused: false } => Never::ConnectTimeout,
+            Self::Tls => Never::Tls,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
