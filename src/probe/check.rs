@@ -337,7 +337,7 @@ mod tests {
     use crate::sigv4::{Key, KeyRing, Region, Rules, Verified, verify};
 
     const PATIENT: Duration = Duration::from_secs(10);
-    const QUICK: Duration = Duration::from_millis(150);
+    const QUICK: Duration = Duration::from_millis(500);
 
     fn tools() -> Tools {
         let clock = Clock::system();
