@@ -23,6 +23,8 @@ mod payload;
 mod rejected;
 mod sign;
 mod stamp;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use key::{Credential, Key, KeyCache, KeyRing, SigningKey};
