@@ -1,1 +1,5 @@
 //! Room: listen.
+
+pub mod settings;
+
+pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};

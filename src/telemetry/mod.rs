@@ -1,1 +1,5 @@
 //! Room: telemetry.
+
+pub mod settings;
+
+pub use settings::{AccessLogTo, LogFormat, LogLevel, NotAWord, TelemetrySettings};
