@@ -22,6 +22,7 @@ use super::tls::TlsClient;
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::fleet::Never;
+use crate::view::Timeouts;
 
 /// The pause before the next address is tried beside the one under way (RFC 8305 §8: 100 ms to 2 s).
 pub const RACE_AFTER: Duration = Duration::from_millis(300);
@@ -53,6 +54,12 @@ pub struct DialTimeouts {
     pub connect: Duration,
     /// For TCP and TLS together.
     pub tls: Duration,
+}
+
+impl From<&Timeouts> for DialTimeouts {
+    fn from(timeouts: &Timeouts) -> Self {
+        Self { connect: timeouts.connect, tls: timeouts.tls }
+    }
 }
 
 /// Where a dial failed.
@@ -329,10 +336,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use super::super::tls::{Identity, MachineRoots, TlsFiles};
+    use super::super::tls::MachineRoots;
     use super::*;
     use crate::dns::resolver::Lookup;
     use crate::dns::{Answer, DnsFault};
+    use crate::view::{UpstreamIdentity, UpstreamTls};
 
     const QUICK: DialTimeouts =
         DialTimeouts { connect: Duration::from_millis(200), tls: Duration::from_millis(400) };
@@ -501,9 +509,11 @@ mod tests {
         }
 
         fn client(&self, identity: Option<&Signed>) -> TlsClient {
-            let identity = identity
-                .map(|signed| Identity { certificate: signed.certificate.clone(), key: signed.key.clone() });
-            let files = TlsFiles { ca_file: Some(self.file()), identity };
+            let identity = identity.map(|signed| UpstreamIdentity {
+                certificate: signed.certificate.clone(),
+                key: signed.key.clone(),
+            });
+            let files = UpstreamTls { ca_file: Some(self.file()), identity };
             TlsClient::new(&files, &MachineRoots::load()).unwrap()
         }
     }
@@ -558,7 +568,7 @@ mod tests {
         }
         assert_eq!(said(good).await.as_deref(), Ok("ok"));
 
-        let machine = TlsClient::new(&TlsFiles::default(), &MachineRoots::load()).unwrap();
+        let machine = TlsClient::new(&UpstreamTls::default(), &MachineRoots::load()).unwrap();
         for wrong in [theirs.client(None), machine] {
             let fault = dial_to("localhost", address.port(), Some(&wrong), PATIENT).await.unwrap_err();
             assert_eq!((fault.stage, fault.address), (Stage::Tls, Some(address)));

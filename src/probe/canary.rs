@@ -202,16 +202,12 @@ mod tests {
     use crate::dns::Resolver;
     use crate::names::{AccessKeyId, Secret};
     use crate::s3::profile::Addressing;
+    use crate::view::Endpoint;
 
     fn question(port: u16, bucket: &str) -> Question {
-        let site = Site {
-            host: "127.0.0.1".to_owned(),
-            port,
-            tls: None,
-            base_path: String::new(),
-            signing_region: "eu".to_owned(),
-            addressing: Addressing::Path,
-        };
+        let endpoint = Endpoint { tls: false, host: "127.0.0.1".to_owned(), port, base_path: String::new() };
+        let site =
+            Site { endpoint, tls: None, signing_region: "eu".to_owned(), addressing: Addressing::Path };
         let credential = Credential {
             access_key_id: AccessKeyId::new("AKIA"),
             secret: Secret::from("secret"),

@@ -20,7 +20,10 @@ use crate::fleet::{Never, ProbeFault};
 use crate::head::Head;
 use crate::names::BucketName;
 use crate::s3::profile::Addressing;
+use crate::s3::query::encode_into;
+use crate::s3::xml::read_error;
 use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::view::{Endpoint, RegionSettings};
 
 /// Bytes read of an error document: S3's are below 1 KiB.
 const DOCUMENT_MAX: usize = 64 << 10;
@@ -30,14 +33,10 @@ const BUFFER_MAX: usize = 8 << 10;
 /// Where a region is and how it wants to be asked.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// The endpoint's host, without a bucket.
-    pub host: String,
-    /// The endpoint's port.
-    pub port: u16,
+    /// Its endpoint.
+    pub endpoint: Endpoint,
     /// `None` for plain HTTP.
     pub tls: Option<TlsClient>,
-    /// What comes before the bucket: empty, or `/prefix` without a slash at its end.
-    pub base_path: String,
     /// What requests are signed for.
     pub signing_region: String,
     /// How buckets are addressed.
@@ -45,35 +44,45 @@ pub struct Site {
 }
 
 impl Site {
-    /// The host to dial for a bucket.
-    fn host_of(&self, bucket: Option<&BucketName>) -> String {
-        match (self.addressing, bucket) {
-            (Addressing::Virtual, Some(bucket)) => format!("{bucket}.{}", self.host),
-            _ => self.host.clone(),
+    /// The site of a region; `tls` is that of its `https` endpoint.
+    #[must_use]
+    pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
+        Self {
+            endpoint: region.endpoint.clone(),
+            tls,
+            signing_region: region.signing_region.clone(),
+            addressing: region.profile.addressing,
         }
     }
 
-    /// What `Host` says: the port only where it is not the scheme's own.
-    fn authority_of(&self, bucket: Option<&BucketName>) -> String {
-        let host = self.host_of(bucket);
-        let scheme_port = if self.tls.is_some() { 443 } else { 80 };
-        if self.port == scheme_port { host } else { format!("{host}:{}", self.port) }
+    /// The bucket that goes into the host, as for traffic: never one with dots, since no
+    /// certificate covers it.
+    fn virtual_bucket<'a>(&self, bucket: Option<&'a BucketName>) -> Option<&'a BucketName> {
+        bucket.filter(|bucket| self.addressing == Addressing::Virtual && !bucket.as_str().contains('.'))
+    }
+
+    /// The host to dial for a bucket, and that with its port for `Host`.
+    fn names(&self, bucket: Option<&BucketName>) -> (String, String) {
+        let (host, authority) = (self.endpoint.host.clone(), self.endpoint.authority());
+        match self.virtual_bucket(bucket) {
+            Some(bucket) => (format!("{bucket}.{host}"), format!("{bucket}.{authority}")),
+            None => (host, authority),
+        }
     }
 
     /// An unsigned head that asks for `key` in `bucket`, or for the root.
     fn head(&self, method: Method, bucket: Option<&BucketName>, key: &str) -> Head {
-        let mut path = self.base_path.clone();
-        path.push('/');
+        let mut path = format!("{}/", self.endpoint.base_path);
         if let Some(bucket) = bucket {
-            if self.addressing == Addressing::Path {
+            if self.virtual_bucket(Some(bucket)).is_none() {
                 path.push_str(bucket.as_str());
                 path.push('/');
             }
-            encode_key(key, &mut path);
+            encode_into(key.as_bytes(), b"/", &mut path);
         }
         let mut head = Head::new(method, "/");
         head.set_target(&path, None);
-        head.push("host", self.authority_of(bucket).as_bytes());
+        head.push("host", self.names(bucket).1.as_bytes());
         head.push("user-agent", concat!("nearpoint/", env!("CARGO_PKG_VERSION")).as_bytes());
         head
     }
@@ -238,7 +247,7 @@ async fn answer(
     let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
     // a document too long, cut or late has no code: the status must do
     let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
-    Ok((status, document.and_then(|document| error_code(&document.to_bytes()))))
+    Ok((status, document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code)))
 }
 
 async fn connect(
@@ -247,8 +256,8 @@ async fn connect(
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Open, CheckFault> {
-    let host = site.host_of(bucket);
-    let to = Target { host: &host, port: site.port, tls: site.tls.as_ref() };
+    let (host, _) = site.names(bucket);
+    let to = Target { host: &host, port: site.endpoint.port, tls: site.tls.as_ref() };
     let left = deadline.saturating_duration_since(tools.clock.now().mono);
     let timeouts = DialTimeouts { connect: left, tls: left };
     let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
@@ -297,33 +306,6 @@ fn request(head: &Head) -> http::Result<Request<Empty<Bytes>>> {
     request.body(Empty::new())
 }
 
-/// Percent-encodes a key as SigV4 does; slashes stay.
-fn encode_key(key: &str, out: &mut String) {
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push_str(&hex::encode_upper([byte]));
-        }
-    }
-}
-
-/// The `Code` of an S3 error document.
-fn error_code(document: &[u8]) -> Option<String> {
-    let mut reader = quick_xml::Reader::from_reader(document);
-    loop {
-        match reader.read_event().ok()? {
-            quick_xml::events::Event::Start(element) if element.local_name().as_ref() == "Code" => {
-                let text = reader.read_text(element.name()).ok()?;
-                return Some(text.trim().to_owned());
-            }
-            quick_xml::events::Event::Eof => return None,
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -346,14 +328,8 @@ mod tests {
     }
 
     fn target(port: u16, addressing: Addressing, bucket: Option<&str>) -> ProbeTarget {
-        let site = Site {
-            host: "localhost".to_owned(),
-            port,
-            tls: None,
-            base_path: String::new(),
-            signing_region: "eu-test-1".to_owned(),
-            addressing,
-        };
+        let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
+        let site = Site { endpoint, tls: None, signing_region: "eu-test-1".to_owned(), addressing };
         ProbeTarget {
             region: RegionId::new("eu"),
             site,
@@ -420,8 +396,11 @@ mod tests {
         let port = server.address().port();
         let mut target = target(port, Addressing::Virtual, Some("photos"));
         probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
-        target.site.base_path = "/s3".to_owned();
+        target.site.endpoint.base_path = "/s3".to_owned();
         target.site.addressing = Addressing::Path;
+        probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
+        target.site.addressing = Addressing::Virtual;
+        target.bucket = Some(BucketName::new("with.dots"));
         probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
         target.bucket = None;
         probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
@@ -439,6 +418,7 @@ mod tests {
             [
                 "HEAD photos.localhost:PORT /.nearpoint/canary%20%C3%BC%2B",
                 "HEAD localhost:PORT /s3/photos/.nearpoint/canary%20%C3%BC%2B",
+                "HEAD localhost:PORT /s3/with.dots/.nearpoint/canary%20%C3%BC%2B",
                 "GET localhost:PORT /s3/",
             ]
         );

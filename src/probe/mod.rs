@@ -24,8 +24,10 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials::Store;
 use crate::dns::Resolver;
+use crate::exchange::tls::TlsClient;
 use crate::fleet::{Pace, ProbeFault};
 use crate::names::{BucketName, CredentialId, RegionId};
+use crate::view::RegionSettings;
 use schedule::Schedule;
 
 /// One region to be probed.
@@ -41,6 +43,20 @@ pub struct ProbeTarget {
     pub key: String,
     /// Between two probes while all is well.
     pub interval: Duration,
+}
+
+impl ProbeTarget {
+    /// How the configuration wants a region probed; `tls` is that of its `https` endpoint.
+    #[must_use]
+    pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
+        Self {
+            region: region.id.clone(),
+            site: Site::new(region, tls),
+            bucket: region.probe.bucket.clone(),
+            key: region.probe.key.clone(),
+            interval: region.probe.interval,
+        }
+    }
 }
 
 /// What probes use.
@@ -131,6 +147,7 @@ mod tests {
     use crate::credentials::stand_in::{Reply, Request, Server};
     use crate::fleet::Never;
     use crate::s3::profile::Addressing;
+    use crate::view::Endpoint;
 
     type Seen = (String, Result<Duration, ProbeFault>);
 
@@ -161,14 +178,9 @@ mod tests {
     }
 
     fn target(region: &str, port: u16, interval: Duration) -> ProbeTarget {
-        let site = Site {
-            host: "localhost".to_owned(),
-            port,
-            tls: None,
-            base_path: String::new(),
-            signing_region: region.to_owned(),
-            addressing: Addressing::Path,
-        };
+        let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
+        let site =
+            Site { endpoint, tls: None, signing_region: region.to_owned(), addressing: Addressing::Path };
         let bucket = Some(BucketName::new("photos"));
         ProbeTarget { region: RegionId::new(region), site, bucket, key: "k".to_owned(), interval }
     }
