@@ -1,1 +1,3 @@
 //! Room: token.
+#[derive(Debug)]
+pub struct Keys;

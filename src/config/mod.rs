@@ -1,1 +1,3 @@
 //! Room: config.
+mod fault;
+mod yaml;

@@ -1,1 +1,20 @@
-//! Room: listen.
+//! Room: listen. Clients' connections: sockets, TLS, the wire gate, hyper's server, clocks for
+//! slow clients, an orderly end. A door; what a request means is nobody's business here.
+
+mod admission;
+#[cfg(test)]
+pub(crate) mod authority;
+mod bind;
+mod certificate;
+pub mod gate;
+mod peer;
+pub mod settings;
+pub mod tls;
+mod wire;
+
+pub use bind::{BindFault, Binding, Bound, Door, bind};
+pub use admission::{Admission, Ticket};
+pub use gate::{HeadLimits, Violation};
+pub use peer::{Peer, PeerAddress};
+pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
+pub use wire::{Overdue, Patience};
