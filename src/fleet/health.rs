@@ -392,8 +392,10 @@ impl Health {
     fn readmit(&mut self, scene: Scene<'_>) -> Option<Change> {
         let ejection = self.ejection?;
         let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
-        let over = scene.now >= ejection.until && self.probe_passes >= scene.settings.rise;
-        let needed = scene.alone && ejection.probes_agree && self.probe_passes > 0;
+        let risen = self.probe_passes >= scene.settings.rise;
+        let over = scene.now >= ejection.until && risen;
+        // a passing probe is news where probes failed too; else it takes more of them
+        let needed = scene.alone && (risen || (ejection.probes_agree && self.probe_passes > 0));
         (dwelt && (over || needed))
             .then(|| self.enter(Standing::Probation, Cause::ProbesPassed(self.probe_passes), scene))
     }

@@ -444,6 +444,21 @@ fn without_another_region_one_probe_suffices_to_be_tried() {
 }
 
 #[test]
+fn without_another_region_an_ejection_is_not_waited_for() {
+    let mut rig = Rig::healthy(&[EU]);
+    for key in 0..5 {
+        rig.error(EU, key);
+    }
+    rig.wait(1_000);
+    for _ in 0..4 {
+        rig.probe(EU, Ok(10));
+    }
+    assert_eq!(rig.standing(EU), Standing::Out, "requests said otherwise");
+    rig.probe(EU, Ok(10));
+    assert_eq!(rig.standing(EU), Standing::Probation);
+}
+
+#[test]
 fn a_failure_of_all_is_not_held_against_the_last() {
     let mut rig = Rig::healthy(&[EU, US]);
     for region in [EU, US] {

@@ -38,8 +38,9 @@ pub struct Step {
     pub region: RegionId,
     /// Its bucket; `None` under the wildcard: the client's own bucket name.
     pub bucket: Option<BucketName>,
-    /// The region is in probation, and one request at a time may try it: to be skipped, not
-    /// awaited, where [`crate::fleet::Trial::take`] gives no turn.
+    /// The region is in probation, and one request at a time may try it: where
+    /// [`crate::fleet::Trial::take`] gives no turn it is not awaited but put off
+    /// ([`Plan::put_off`]).
     pub trial: bool,
     /// The region is not fit and is tried because nothing else is left.
     pub last_resort: bool,
@@ -60,6 +61,17 @@ pub struct Plan {
     pub fail_open: bool,
     /// The reasons.
     pub why: Why,
+}
+
+impl Plan {
+    /// Puts the step at `at` (from 0) behind all others, as an ordinary one: another request has
+    /// the turn of trying its region, which must not be lost if everything else fails.
+    pub fn put_off(&mut self, at: usize) {
+        if at < self.steps.len() {
+            let step = self.steps.remove(at);
+            self.steps.push(Step { trial: false, ..step });
+        }
+    }
 }
 
 /// Why no region may be asked.

@@ -118,11 +118,9 @@ pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, no
     };
     match wish {
         Wish::Never(reason) => Verdict::GiveUp(reason),
+        Wish::Free(_) | Wish::Repeat(_) if !question.body.can_repeat() => Verdict::GiveUp(GiveUp::BodySpent),
         Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(Verdict::GiveUp),
-        Wish::Repeat(place) if question.body.can_repeat() => {
-            repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp)
-        }
-        Wish::Repeat(_) => Verdict::GiveUp(GiveUp::BodySpent),
+        Wish::Repeat(place) => repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp),
     }
 }
 
