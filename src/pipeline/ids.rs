@@ -122,6 +122,15 @@ impl Ids {
         Ok(())
     }
 
+    /// The common prefix that a listing which goes on in another region must not repeat.
+    pub(super) fn prefix_seen(&self, region: &RegionId) -> Option<Vec<u8>> {
+        let listing = self.listing.as_ref().filter(|listing| listing.region != *region)?;
+        match &listing.after {
+            Some(Position::Prefix(prefix)) => Some(prefix.clone()),
+            Some(Position::Key(_)) | None => None,
+        }
+    }
+
     /// What the query says in this region.
     pub(super) fn query_in(&self, region: &RegionId) -> Replaced {
         let mut replaced = Replaced::new();
@@ -197,7 +206,7 @@ impl Opener<'_> {
 
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access
 /// point's name says it all (an alias must open the same tokens).
-fn bound_bucket<'a>(access_point: &'a AccessPoint, call: &'a Call) -> &'a str {
+pub(super) fn bound_bucket<'a>(access_point: &'a AccessPoint, call: &'a Call) -> &'a str {
     if access_point.is_wildcard() { call.bucket().unwrap_or_default() } else { access_point.name.as_str() }
 }
 

@@ -130,6 +130,12 @@ pub(super) fn trailer(visit: &Visit<'_>) -> Option<Algorithm> {
     chunks::declared(&visit.head).iter().find_map(|name| Algorithm::of_header(name))
 }
 
+/// The MD5 of a document, as `Content-MD5` says it.
+pub(super) fn md5(document: &[u8]) -> String {
+    use md5::Digest as _;
+    STANDARD.encode(md5::Md5::digest(document))
+}
+
 /// A small document, whole and verified.
 pub(super) async fn document(visit: &Visit<'_>, source: &Source) -> Result<Bytes, Refusal> {
     let document = source.document(visit.view.limits.xml_body.0).await?;

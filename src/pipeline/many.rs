@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::ids::{Replaced, Wrapper, bound_bucket, parameter};
+use super::relay;
 use super::outgoing::Outgoing;
 use super::{Visit, intake, plan, replan};
 use crate::body::{Reply, Source};
@@ -20,7 +21,7 @@ use crate::policy;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{Affinity, Permit, Versions};
 use crate::s3::xml::{self, DeleteRequest, ObjectToDelete};
-use crate::s3::{Code, Malformed};
+use crate::s3::{Code, Malformed, merge};
 use crate::token::{self, Binding, Extra, Kind, NotOpened, Token};
 use crate::units::UnixSeconds;
 
@@ -45,12 +46,12 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
         let affinity = region.map_or(Affinity::None, Affinity::Region);
         let reached = send(&visit, affinity, &part, source.wire_bytes()).await?;
         if alone || !reached.head.status.is_success() {
-            return super::relay::relay(&visit, reached).await;
+            return relay::relay(&visit, reached).await;
         }
-        answers.push(super::relay::rewritten(&visit, reached).await?);
+        answers.push(relay::rewritten(&visit, reached).await?);
     }
-    let merged = xml::merge_delete_results(&answers).map_err(unreadable)?;
-    Ok(xml_reply(merged))
+    let merged = merge::delete_results(&answers);
+    Ok(xml_reply(merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "a region's answer cannot be read"))?))
 }
 
 /// S3 wants these bodies protected, since a flipped bit deletes another key.
@@ -161,7 +162,7 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
         });
     }
     let mut page = merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "no region listed its uploads"))?;
-    page.bucket = crate::pipeline::relay::logical_bucket(&visit).to_owned();
+    relay::logical_bucket(&visit).clone_into(&mut page.bucket);
     page.cut(wanted);
     Ok(xml_reply(page.document()))
 }
@@ -192,9 +193,13 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
     let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, &visit.call, region);
-    for upload in &mut page.uploads {
-        let key = upload.key_bytes();
-        upload.upload_id = wrapper.upload(&upload.upload_id, &key, UnixSeconds(0));
+    let wrapped = page.uploads.iter().map(|upload| {
+        let initiated = initiation(&upload.initiated);
+        wrapper.upload(&upload.upload_id, &page.key_of(upload), initiated)
+    });
+    let wrapped: Vec<String> = wrapped.collect();
+    for (upload, id) in page.uploads.iter_mut().zip(wrapped) {
+        upload.upload_id = id;
     }
     Ok(Some(page))
 }
@@ -221,6 +226,11 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
         Err(NotOpened::Forged) => return Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
     }
     Ok(replaced)
+}
+
+/// When an upload began, by its listing; the epoch where that cannot be read.
+fn initiation(text: &str) -> UnixSeconds {
+    UnixSeconds(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second))
 }
 
 fn unreadable(fault: Malformed) -> Refusal {

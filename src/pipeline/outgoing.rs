@@ -10,7 +10,6 @@ use crate::names::BucketName;
 use crate::route::Step;
 use crate::s3::call::CopySource;
 use crate::s3::checksum::Algorithm;
-use crate::s3::operation::BodyKind;
 use crate::s3::outbound::{self, Physical};
 use crate::s3::profile::{Feature, Profile, Trailers};
 use crate::sigv4::{Payload, PayloadMark};
@@ -28,6 +27,8 @@ pub(super) struct Outgoing<'a> {
     trailer: Option<Algorithm>,
     /// Headers that a changed document needs anew.
     pub replaced_headers: Vec<(&'static str, String)>,
+    /// Prefixes of headers that a changed document contradicts.
+    pub dropped_headers: &'static [&'static str],
     /// Query parameters beside those of the ids.
     pub replaced_query: Replaced,
 }
@@ -44,6 +45,7 @@ impl<'a> Outgoing<'a> {
             document: document.map(digest),
             trailer: super::intake::trailer(visit),
             replaced_headers: Vec::new(),
+            dropped_headers: &[],
             replaced_query: Replaced::new(),
         }
     }
@@ -66,6 +68,9 @@ impl<'a> Outgoing<'a> {
         let mut head = outbound::outbound(&self.visit.head, &self.visit.call, &physical);
         head.push("host", physical.authority(&self.visit.call).as_bytes());
         self.mark(&mut head);
+        if !self.dropped_headers.is_empty() {
+            head.retain(|field| !self.dropped_headers.iter().any(|dropped| field.name.starts_with(dropped)));
+        }
         for (name, value) in &self.replaced_headers {
             head.set(name, value.as_bytes());
         }
@@ -134,10 +139,5 @@ impl<'a> Outgoing<'a> {
         head.set("x-amz-decoded-content-length", self.source.length().to_string().as_bytes());
         head.set("x-amz-trailer", name.as_bytes());
         (Framing::Trailer(algorithm), PayloadMark::UnsignedTrailer)
-    }
-
-    /// Whether the body is one that a changed head could contradict.
-    pub(super) fn is_document(&self) -> bool {
-        self.visit.call.facts().body == BodyKind::Document
     }
 }
