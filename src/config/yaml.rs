@@ -212,7 +212,13 @@ mod tests {
             Value::List(nodes) => format!("{at} [{}]", nodes.iter().map(line).collect::<Vec<_>>().join(", ")),
             Value::Map(entries) => {
                 let entries = entries.iter().map(|entry| {
-                    format!("{} {}:{} = {}", entry.key, entry.key_at.line, entry.key_at.column, line(&entry.value))
+                    format!(
+                        "{} {}:{} = {}",
+                        entry.key,
+                        entry.key_at.line,
+                        entry.key_at.column,
+                        line(&entry.value)
+                    )
                 });
                 format!("{at} {{{}}}", entries.collect::<Vec<_>>().join(", "))
             }

@@ -63,9 +63,9 @@ impl Admission {
         };
         loop {
             let freed = self.freed.notified();
-            let taken = self.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| {
-                (open < max).then_some(open + 1)
-            });
+            let taken = self
+                .open
+                .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
             if taken.is_ok() {
                 return Some(Ticket { admission: Arc::clone(self), _place: place });
             }
@@ -114,9 +114,7 @@ impl Drop for Ticket {
 fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into())
-        }
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
     }
 }
 

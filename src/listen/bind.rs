@@ -114,7 +114,8 @@ const BACKLOG: i32 = 1024;
 /// # Errors
 /// [`BindFault`]; sockets bound before it are closed again.
 pub fn bind(settings: &[ListenerSettings], workers: usize) -> Result<Binding, BindFault> {
-    let mut binding = Binding { doors: Vec::new(), workers: (0..workers.max(1)).map(|_| Vec::new()).collect() };
+    let mut binding =
+        Binding { doors: Vec::new(), workers: (0..workers.max(1)).map(|_| Vec::new()).collect() };
     for listener in settings {
         let tls = match &listener.tls {
             None => None,
@@ -129,8 +130,7 @@ pub fn bind(settings: &[ListenerSettings], workers: usize) -> Result<Binding, Bi
             Address::Unix(path) => unix(path, workers.max(1)),
         }
         .map_err(|cause| fault(&listener.address, cause))?;
-        let door =
-            Arc::new(Door { settings: ArcSwap::from_pointee(listener.clone()), address, tls });
+        let door = Arc::new(Door { settings: ArcSwap::from_pointee(listener.clone()), address, tls });
         for (worker, socket) in binding.workers.iter_mut().zip(sockets) {
             worker.push(Bound { door: Arc::clone(&door), socket });
         }

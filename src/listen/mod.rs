@@ -12,8 +12,8 @@ pub mod settings;
 pub mod tls;
 mod wire;
 
-pub use bind::{BindFault, Binding, Bound, Door, bind};
 pub use admission::{Admission, Ticket};
+pub use bind::{BindFault, Binding, Bound, Door, bind};
 pub use gate::{HeadLimits, Violation};
 pub use peer::{Peer, PeerAddress};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};

@@ -185,9 +185,13 @@ mod tests {
     fn missing_and_empty_files_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let files = files(folder.path());
-        assert!(matches!(Terminator::load(&files), Err(TlsFault::Unreadable { path, .. }) if path == files.certificate));
+        assert!(
+            matches!(Terminator::load(&files), Err(TlsFault::Unreadable { path, .. }) if path == files.certificate)
+        );
         std::fs::write(&files.certificate, "no certificate").unwrap();
-        assert!(matches!(Terminator::load(&files), Err(TlsFault::Content { path, .. }) if path == files.certificate));
+        assert!(
+            matches!(Terminator::load(&files), Err(TlsFault::Content { path, .. }) if path == files.certificate)
+        );
         let (certificate, _) = Authority::new().issue("localhost");
         std::fs::write(&files.certificate, &certificate).unwrap();
         std::fs::write(&files.key, &certificate).unwrap();

@@ -6,9 +6,9 @@ use super::Grant;
 use super::model::{ARN, Policy, Ruling};
 use crate::names::AccessPointName;
 use crate::s3::Call;
+use crate::s3::call::Target;
 use crate::s3::operation::Facts;
 use crate::s3::profile::Feature;
-use crate::s3::call::Target;
 
 /// The access points that a request's bucket names stand for, aliases resolved. `*` where only
 /// the wildcard takes the name: then policies see the name that the client used.
@@ -149,7 +149,8 @@ fn needs<'a>(call: &'a Call, named: Named<'a>) -> SmallVec<[Need<'a>; 4]> {
     needs.extend(implied(action, call).map(need));
     if let Some(source) = &call.copy_source {
         let action = if source.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
-        let resource = Resource { bucket: bucket(named.copy_source, Some(&source.bucket)), key: Some(&source.key) };
+        let resource =
+            Resource { bucket: bucket(named.copy_source, Some(&source.bucket)), key: Some(&source.key) };
         needs.push(Need { action, access_point: named.copy_source, resource });
     }
     needs
@@ -189,7 +190,9 @@ fn implied(action: &str, call: &Call) -> impl Iterator<Item = &'static str> + us
 fn out_of_reach(grant: &Grant, access_point: Option<&AccessPointName>) -> bool {
     match grant {
         Grant::Policy(_) | Grant::StoreJudges => access_point.is_none(),
-        Grant::NamedObjects | Grant::AnonymousReads | Grant::Everything => access_point.is_none_or(is_wildcard),
+        Grant::NamedObjects | Grant::AnonymousReads | Grant::Everything => {
+            access_point.is_none_or(is_wildcard)
+        }
     }
 }
 

@@ -157,9 +157,14 @@ fn statement(tree: &Tree, path: &str, faults: &mut Vec<PolicyFault>) -> Option<S
             None
         }
     };
-    let actions = elements.texts("Action", "an action such as \"s3:GetObject\" or \"s3:Get*\"", faults, action);
-    let resources =
-        elements.texts("Resource", "\"arn:aws:s3:::ACCESS-POINT\", \"arn:aws:s3:::ACCESS-POINT/KEY\" or \"*\"", faults, resource);
+    let actions =
+        elements.texts("Action", "an action such as \"s3:GetObject\" or \"s3:Get*\"", faults, action);
+    let resources = elements.texts(
+        "Resource",
+        "\"arn:aws:s3:::ACCESS-POINT\", \"arn:aws:s3:::ACCESS-POINT/KEY\" or \"*\"",
+        faults,
+        resource,
+    );
     Some(Statement { effect: effect?, actions, resources })
 }
 
@@ -258,7 +263,11 @@ impl<'a> Elements<'a> {
 }
 
 fn missing(faults: &mut Vec<PolicyFault>, path: &str, expected: &str) {
-    faults.push(PolicyFault { path: path.into(), seen: "this element is missing".into(), expected: expected.into() });
+    faults.push(PolicyFault {
+        path: path.into(),
+        seen: "this element is missing".into(),
+        expected: expected.into(),
+    });
 }
 
 fn fault(faults: &mut Vec<PolicyFault>, path: &str, seen: &Tree, expected: &str) {
@@ -418,8 +427,14 @@ mod tests {
             ["line 2 column 16: expected value; expected a JSON policy document"]
         );
         assert_eq!(faults("[]"), ["the document: a list; expected an object"]);
-        assert_eq!(faults("{}"), ["Statement: this element is missing; expected a statement or a list of them"]);
-        assert_eq!(faults("{\"Statement\": []}"), ["Statement: this element is missing; expected at least one statement"]);
+        assert_eq!(
+            faults("{}"),
+            ["Statement: this element is missing; expected a statement or a list of them"]
+        );
+        assert_eq!(
+            faults("{\"Statement\": []}"),
+            ["Statement: this element is missing; expected at least one statement"]
+        );
         let deep = "[".repeat(100_000);
         assert_eq!(faults(&deep).len(), 1);
     }

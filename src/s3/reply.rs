@@ -3,8 +3,8 @@
 //! What names the store, its bucket, its region or an account stays here, as does everything that
 //! belongs to the connection or to a middlebox of the store.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::StatusCode;
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 /// Headers of the connection, of the store's own serving, and what nearpoint sets itself.
 const DROPPED: [&str; 34] = [
@@ -116,9 +116,9 @@ mod tests {
     fn replied(status: StatusCode, headers: &[(&'static str, &'static str)]) -> HeaderMap {
         let version = |id: &str| format!("wrapped-{id}");
         let names = Mapping { region: "logical-1", location: Some("/photos"), version: &version };
-        let headers = headers.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         reply_headers(status, &headers.collect(), &names)
     }
 

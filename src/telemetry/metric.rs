@@ -156,9 +156,8 @@ metrics_table! {
 
 /// Bucket bounds of every histogram, seconds. From a region in the same rack to an upload that
 /// takes its time; steps of about 2.
-pub const SECONDS_BUCKETS: [f64; 16] = [
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
+pub const SECONDS_BUCKETS: [f64; 16] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// How often samples must be folded into buckets where nobody scrapes: they are kept one by one
 /// until then (16 B each; 5 s at 50,000 requests/s and three histograms: 12 MB).
@@ -176,8 +175,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
 }
 
 fn describe_all() {
@@ -220,12 +218,8 @@ pub fn histogram(metric: Metric, values: &[&str]) -> Histogram {
 fn key(metric: Metric, values: &[&str]) -> Key {
     let row = metric.row();
     debug_assert_eq!(row.labels.len(), values.len(), "{}", row.name);
-    let labels: Vec<Label> = row
-        .labels
-        .iter()
-        .zip(values)
-        .map(|(name, value)| Label::new(*name, (*value).to_owned()))
-        .collect();
+    let labels: Vec<Label> =
+        row.labels.iter().zip(values).map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
     Key::from_parts(row.name, labels)
 }
 

@@ -103,10 +103,7 @@ impl Scanner {
     /// Whether the last verdict struck a body rather than a head.
     #[must_use]
     pub fn refused_in_body(&self) -> bool {
-        matches!(
-            self.state,
-            State::Refused(Violation::ChunkSize | Violation::ChunkEnd | Violation::Trailers)
-        )
+        matches!(self.state, State::Refused(Violation::ChunkSize | Violation::ChunkEnd | Violation::Trailers))
     }
 
     /// Judges the next bytes of the connection.
@@ -145,8 +142,7 @@ impl Scanner {
 
     fn head_line(&mut self, rest: &[u8]) -> Result<usize, Violation> {
         let room = self.limits.bytes.saturating_sub(self.head.bytes);
-        let too_long =
-            if self.head.lines == 0 { Violation::TargetTooLong } else { Violation::HeadTooLarge };
+        let too_long = if self.head.lines == 0 { Violation::TargetTooLong } else { Violation::HeadTooLarge };
         let mut carry = std::mem::take(&mut self.carry);
         let rules = LineRules { room, too_long, broken: Violation::LineEnd };
         let Some(end) = line_end(&mut carry, rest, rules)? else {
@@ -171,7 +167,8 @@ impl Scanner {
 
     fn size_line(&mut self, rest: &[u8]) -> Result<usize, Violation> {
         let mut carry = std::mem::take(&mut self.carry);
-        let Some(end) = line_end(&mut carry, rest, LineRules::body(SIZE_LINE_MAX, Violation::ChunkSize))? else {
+        let Some(end) = line_end(&mut carry, rest, LineRules::body(SIZE_LINE_MAX, Violation::ChunkSize))?
+        else {
             self.carry = carry;
             return Ok(rest.len());
         };

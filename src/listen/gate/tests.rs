@@ -19,8 +19,14 @@ fn refused(input: &str) -> Option<Violation> {
 fn what_is_refused_and_why() {
     use Violation as V;
     for (input, expected) in [
-        ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", V::LengthAndTransfer),
-        ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", V::LengthAndTransfer),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            V::LengthAndTransfer,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+            V::LengthAndTransfer,
+        ),
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", V::LengthRepeated),
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 003\r\n\r\n", V::LengthInvalid),
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\n", V::LengthInvalid),
@@ -30,7 +36,10 @@ fn what_is_refused_and_why() {
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n", V::LengthInvalid),
         ("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551616\r\n\r\n", V::LengthInvalid),
         ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", V::Transfer),
-        ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", V::Transfer),
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            V::Transfer,
+        ),
         ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity, chunked\r\n\r\n", V::Transfer),
         ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", V::Transfer),
         ("GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked;q=1\r\n\r\n", V::Transfer),
@@ -157,9 +166,9 @@ fn every_target_that_passes_is_one_that_hyper_keeps() {
     for byte in 0..=0x7f_u8 {
         for target in [format!("/a{}b", char::from(byte)), format!("/a?x{}b", char::from(byte))] {
             let passes = refused(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).is_none();
-            let kept = target.parse::<http::Uri>().is_ok_and(|uri| {
-                uri.path_and_query().map(http::uri::PathAndQuery::as_str) == Some(&*target)
-            });
+            let kept = target
+                .parse::<http::Uri>()
+                .is_ok_and(|uri| uri.path_and_query().map(http::uri::PathAndQuery::as_str) == Some(&*target));
             assert_eq!(passes, kept && byte != b'\\', "{target:?}");
         }
     }
