@@ -207,7 +207,9 @@ impl From<BodyFault> for Refusal {
             BodyFault::Chunk(fault) => fault.into(),
             BodyFault::Aborted => Self::new(Code::RequestTimeout, Blame::Client).caused_by(words).closing(),
             BodyFault::TooSlow => Self::new(Code::RequestTimeout, Blame::Client).closing(),
-            BodyFault::Length { .. } => Self::new(Code::IncompleteBody, Blame::Client).caused_by(words).closing(),
+            BodyFault::Length { .. } => {
+                Self::new(Code::IncompleteBody, Blame::Client).caused_by(words).closing()
+            }
             BodyFault::Sha256 { claimed, computed } => Self::because(
                 Code::XAmzContentSHA256Mismatch,
                 Blame::Client,

@@ -3,6 +3,12 @@
 //!
 //! `SIM_SEED=n cargo test --test simulation` replays one seed.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "the whole file is a test; a broken simulation should stop"
+)]
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -90,7 +96,7 @@ struct Region {
     /// Since when it has been in this mode.
     since: Instant,
     trials_running: u32,
-    /// When its last probe ended.
+    /// When its last probe ended, or the start.
     probed: Instant,
 }
 
@@ -99,7 +105,7 @@ impl Region {
         match self.mode {
             Mode::Flapping(period) => {
                 let turn = (now - self.since).as_millis() / u128::from(period);
-                if turn % 2 == 0 { Mode::Refusing } else { Mode::Well }
+                if turn.is_multiple_of(2) { Mode::Refusing } else { Mode::Well }
             }
             mode => mode,
         }
@@ -116,7 +122,7 @@ impl Region {
 }
 
 /// What happens at an instant.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Happening {
     Arrival,
     AttemptEnds(u64),
@@ -196,7 +202,7 @@ impl Simulation {
                 mode: if coin.lands(0.2) { Mode::Refusing } else { Mode::Well },
                 since: start,
                 trials_running: 0,
-                probed: start - Duration::from_secs(10),
+                probed: start,
             })
             .collect();
         let ids: Vec<RegionId> = regions.iter().map(|region| region.id.clone()).collect();

@@ -253,7 +253,11 @@ impl Source {
     }
 
     /// The next bytes for an upload that has read `cursor` spans so far.
-    pub(super) fn poll_span(&self, cursor: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
+    pub(super) fn poll_span(
+        &self,
+        cursor: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyFault>>> {
         let mut reception = self.shared.intake.borrow_mut();
         if let Some(kept) = reception.kept.get(cursor) {
             return Poll::Ready(Some(Ok(kept.clone())));

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -107,7 +107,10 @@ impl Upload {
             Framing::Trailer(algorithm) => {
                 let layout = layout(algorithm, source.length());
                 let length = layout.encoded_length();
-                (Some(Framer { algorithm, encoder: Some(Encoder::new(layout)), ready: VecDeque::new() }), length)
+                (
+                    Some(Framer { algorithm, encoder: Some(Encoder::new(layout)), ready: VecDeque::new() }),
+                    length,
+                )
             }
         };
         let sent = Sent::default();
@@ -191,7 +194,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = BodyFault;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let upload = self.get_mut();
         if let Some(gate) = upload.gate.as_mut() {
             std::task::ready!(gate.as_mut().poll(cx));

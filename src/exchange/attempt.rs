@@ -126,7 +126,11 @@ impl Broken {
     }
 }
 
-async fn connect(desk: &Desk<'_>, lane: &Rc<Lane>, authority: &Rc<str>) -> Result<(Connection, bool), Outcome> {
+async fn connect(
+    desk: &Desk<'_>,
+    lane: &Rc<Lane>,
+    authority: &Rc<str>,
+) -> Result<(Connection, bool), Outcome> {
     let now = desk.clock.now().mono;
     if let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
         // It was given back at its last body byte; its driver may still have to notice.

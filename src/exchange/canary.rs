@@ -49,9 +49,16 @@ pub enum Finding {
 #[must_use]
 pub fn finding(status: u16, code: Option<&str>) -> Finding {
     match (status, code) {
-        (_, Some("InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "RequestTimeTooSkewed")) => {
-            Finding::CredentialRefused
-        }
+        (
+            _,
+            Some(
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "RequestTimeTooSkewed",
+            ),
+        ) => Finding::CredentialRefused,
         (_, Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed")) | (301 | 307, _) => {
             Finding::ConfigurationRefused
         }

@@ -100,8 +100,10 @@ impl Lane {
     /// # Errors
     /// hyper's, where the connection ended at once.
     pub async fn open(&self, stream: Stream, authority: &Rc<str>) -> hyper::Result<Connection> {
-        let (sender, driver) =
-            http1::Builder::new().max_buf_size(READ_BUFFER).handshake::<_, Upload>(TokioIo::new(stream)).await?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(READ_BUFFER)
+            .handshake::<_, Upload>(TokioIo::new(stream))
+            .await?;
         let driver = tokio::task::spawn_local(driver);
         Ok(Connection::new(sender, driver.abort_handle(), Rc::clone(authority)))
     }

@@ -32,7 +32,8 @@ impl Meter {
 
     /// The region answered something, to traffic or to a probe.
     pub fn answered(&self, now: Instant) {
-        let ms = u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX - 1);
+        let ms =
+            u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX - 1);
         self.answered.fetch_max(ms + 1, Ordering::Relaxed);
     }
 

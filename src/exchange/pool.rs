@@ -54,7 +54,8 @@ impl Pool {
     pub fn take(&self, authority: &str, now: Instant, idle_max: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         // The oldest stand first: all that is stale goes at once.
-        let stale = idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > idle_max).count();
+        let stale =
+            idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > idle_max).count();
         idle.drain(..stale);
         while let Some(at) = idle.iter().rposition(|idle| &*idle.connection.authority == authority) {
             let candidate = idle.remove(at).connection;

@@ -29,7 +29,8 @@ use crate::head::Head;
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent, Verdict,
+    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
+    Verdict,
 };
 use crate::s3::operation::{BodyKind, Class, Kind};
 use crate::s3::xml::{self, StoreError};

@@ -236,6 +236,17 @@ fn a_trial_without_a_turn_is_put_off_but_not_lost() {
 }
 
 #[test]
+fn once_those_that_serve_have_failed_probation_is_no_trial() {
+    let mut rig = Rig::new();
+    rig.kill(NEAR);
+    rig.revive(NEAR);
+    rig.tried = vec![HOME.into(), FAR.into()];
+    let plan = rig.plan(Operation::GetObject);
+    assert_eq!(names(&plan), [NEAR, HOME, FAR]);
+    assert!(!plan.steps[0].trial, "it must not be lost for want of a turn");
+}
+
+#[test]
 fn a_far_region_in_probation_is_tried_now_and_then() {
     let mut rig = Rig::new();
     rig.kill(FAR);

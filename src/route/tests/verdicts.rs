@@ -135,10 +135,7 @@ const UNANSWERED: [(Shape, [Cell; 4]); 10] = [
     (Shape::Read, [Cell::Next, Cell::Next, Cell::Next, Cell::Next]),
     (Shape::Harmless, [Cell::Next, Cell::Next, Cell::Next, Cell::Next]),
     (Shape::Put, [Cell::Next, Cell::Next, Cell::Next, Cell::Next]),
-    (
-        Shape::PutSpent,
-        [Cell::Next, Cell::No(GiveUp::BodySpent), Cell::No(GiveUp::BodySpent), Cell::No(GiveUp::BodySpent)],
-    ),
+    (Shape::PutSpent, [SPENT; 4]),
     (Shape::PutEmpty, [Cell::Next, Cell::Same, Cell::Same, Cell::Same]),
     (Shape::PutIf, [Cell::Next, Cell::Same, Cell::Same, AMBIGUOUS]),
     (Shape::Part, [Cell::Next, Cell::Same, Cell::Same, Cell::Same]),
