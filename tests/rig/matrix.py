@@ -2,10 +2,12 @@
 
 import hashlib
 import http.client
+import itertools
 import random
 import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from places import say
 from report import FAIL, NOT_RUN, PASS, Report, Result
 
 MIB = 1 << 20
+AT_ONCE = 2
 SIZES = {"0 B": 0, "1 B": 1, "8 KiB-1": 8191, "8 MiB+1": 8 * MIB + 1, "100 MiB": 100 * MIB}
 NAMES = {
     "space": "a name with spaces",
@@ -238,27 +241,28 @@ def fetch(method: str, url: str, ca: Path | None, body: bytes | None = None) -> 
 
 
 def run(report: Report, store: str, target: Target, at_store, scratch: Path, only: str | None) -> list[str]:
-    """Runs every client through every check; answers the clients' names."""
+    """Runs every client through every check, two clients at a time; answers the clients' names."""
     bodies = Bodies(scratch / "bodies")
-    names = []
-    for name, make in drivers(target, scratch):
-        if only and only not in name:
-            continue
-        names.append(name)
-        start = time.monotonic()
-        try:
-            driver = make()
-        except provision.Unavailable as cause:
-            for check in checks():
-                report.add(Result(name, store, check, NOT_RUN, str(cause)))
-            continue
-        session = Session(driver, bodies, at_store)
-        for check, call in checks().items():
-            report.add(_cell(name, store, check, call, session))
-        driver.close()
-        failed = sum(r.outcome == FAIL for r in report.results if (r.group, r.store) == (name, store))
-        say(f"{name} on {store}: {failed} failed, {time.monotonic() - start:.1f} s")
-    return names
+    chosen = [(name, make) for name, make in drivers(target, scratch) if not only or only in name]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), chosen)
+    for result in itertools.chain.from_iterable(rows):
+        report.add(result)
+    return [name for name, _ in chosen]
+
+
+def _row(name: str, make: Callable[[], Driver], store: str, bodies: Bodies, at_store) -> list[Result]:
+    start = time.monotonic()
+    try:
+        driver = make()
+    except provision.Unavailable as cause:
+        return [Result(name, store, check, NOT_RUN, str(cause)) for check in checks()]
+    session = Session(driver, bodies, at_store)
+    results = [_cell(name, store, check, call, session) for check, call in checks().items()]
+    driver.close()
+    failed = sum(result.outcome == FAIL for result in results)
+    say(f"{name} on {store}: {failed} failed, {time.monotonic() - start:.1f} s")
+    return results
 
 
 def _cell(name: str, store: str, check: str, call: Callable[[Session], None], session: Session) -> Result:

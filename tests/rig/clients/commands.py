@@ -116,6 +116,8 @@ class Rclone(CommandDriver):
 
     def head(self, key):
         found = json.loads(self.run(*self.rclone, "lsjson", "-M", "--stat", self._at(key)))
+        if not found:
+            raise FileNotFoundError(key)
         return found["Size"], {name: value for name, value in found.get("Metadata", {}).items() if name not in OWN_METADATA}
 
     def delete(self, key):
@@ -171,6 +173,8 @@ class S3cmd(CommandDriver):
         return f"s3://{self.target.bucket}/{key}"
 
     def put(self, key, body, metadata=None):
+        if key.endswith("/"):
+            raise CannotDo("s3cmd takes a name with a final slash for a folder")
         extra = [f"--add-header=x-amz-meta-{name}:{value}" for name, value in (metadata or {}).items()]
         self.run(*self.s3cmd, "put", "--disable-multipart", *extra, body, self._at(key))
 

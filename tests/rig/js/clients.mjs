@@ -105,7 +105,7 @@ async function minio() {
     multipart: ({ key, body }) => splitting.putObject(bucket, key, createReadStream(body), statSync(body).size),
     presign_get: ({ key }) => client.presignedGetObject(bucket, key, 300),
     presign_put: ({ key }) => client.presignedPutObject(bucket, key, 300),
-    copy: ({ source, key }) => client.copyObject(bucket, key, `/${bucket}/${encodeURIComponent(source)}`, new CopyConditions()),
+    copy: ({ source, key }) => client.copyObject(bucket, key, `/${bucket}/${source}`, new CopyConditions()),
     range: async ({ key, first, last }) =>
       (await collect(await client.getPartialObject(bucket, key, first, last - first + 1))).toString("base64"),
     delete_many: ({ keys }) => client.removeObjects(bucket, keys),
