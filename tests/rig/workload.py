@@ -133,7 +133,7 @@ class Workload:
         if kind == "LIST":
             return await self._list()
         if kind in ("GET", "HEAD"):
-            key = self._pick(lambda each: each.current() is not None and self._settled(each))
+            key = self._pick(self._settled)
             return await self._read(kind, key)
         if kind == "DELETE":
             key = self._pick(lambda each: bool(each.current()) and not each.busy)
@@ -143,7 +143,8 @@ class Workload:
         return await self._put(self._pick(lambda each: not each.busy))
 
     def _settled(self, key: Key) -> bool:
-        return self.replicator.settled(key.name) == key.current()
+        state = key.current()
+        return state is not None and self.replicator.settled(key.name) == state
 
     def _pick(self, fits) -> Key:
         for _ in range(200):

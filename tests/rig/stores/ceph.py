@@ -168,7 +168,7 @@ class Ceph(Store):
         self._run(*admin, "user", "create", *zone, *user, *keys, tries=3)
         log = self.home / "log" / f"rgw.{region.short}"
         command = ["radosgw", "-c", self.conf, "-f", "-n", "client.admin", "--keyring", self.home / "keyring", *zone]
-        command += ["--rgw-frontends", f"beast endpoint=127.0.0.1:{region.port}", "--log-file", f"{log}.log"]
+        command += ["--rgw-frontends", f"beast endpoint=127.0.0.1:{region.port} tcp_nodelay=1", "--log-file", f"{log}.log"]
         region.service = Service(f"radosgw {region.name}", command, log.with_suffix(".out"))
         self.revive(region)
 
