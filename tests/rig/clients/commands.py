@@ -116,7 +116,7 @@ class Rclone(CommandDriver):
 
     def head(self, key):
         found = json.loads(self.run(*self.rclone, "lsjson", "-M", "--stat", self._at(key)))
-        if not found:
+        if not found or found["IsDir"]:  # an absent object looks like an empty folder
             raise FileNotFoundError(key)
         return found["Size"], {name: value for name, value in found.get("Metadata", {}).items() if name not in OWN_METADATA}
 

@@ -26,11 +26,19 @@ class Moto(Store):
             self._await(region)
             self._make_user(region)
         self.make_buckets()
+        self._keep_versions()
 
     def stop(self) -> None:
         for region in self.regions:
             if region.service:
                 region.service.kill()
+
+    def _keep_versions(self) -> None:
+        """Versioning on: here version ids travel, and moto refuses the `null` it gives out without it."""
+        for region in self.regions:
+            for purpose in self.purposes:
+                enabled = {"Status": "Enabled"}
+                region.client().put_bucket_versioning(Bucket=region.bucket(purpose), VersioningConfiguration=enabled)
 
     def _launch(self, region: Region) -> None:
         env = {
