@@ -92,10 +92,14 @@ class Service:
             return ""
 
     def kill(self) -> None:
-        """SIGKILL, and waits for the end."""
-        if self.process and self.alive():
-            self.process.kill()
-            self.process.wait()
+        """SIGKILL to the process and its children, and waits for the end."""
+        if self.process is None:
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
 
     def freeze(self) -> None:
         """SIGSTOP: accepts in the kernel, answers nothing."""
@@ -135,5 +139,4 @@ class Service:
 @atexit.register
 def _end_all() -> None:
     for service in reversed(_RUNNING):
-        if service.alive():
-            service.kill()
+        service.kill()
