@@ -23,7 +23,10 @@ from workload import MIX, PREFIX, READS, Verdict, Workload, drive, verify
 RATE = 200.0
 WARM, KILL, REVIVE, HANG, GO_ON, END = 0.0, 6.0, 14.0, 26.0, 36.0, 48.0
 KILL_SHIFT, HANG_SHIFT = 0.1, 3.0
-ALLOW_AFTER = {"kill": 1.0, "hang": 4.0}  # seconds after a fault in which a write may still fail under failover: allow
+ALLOW_AFTER = {
+    "kill": 1.0,
+    "hang": 4.0,
+}  # seconds after a fault in which a write may still fail under failover: allow
 
 
 @dataclass
@@ -111,7 +114,11 @@ async def play(mode: Mode, store: Store, wires: list[Wire], direct: bool, lag: f
         replicator = replicator_for(store, point.purpose, lag)
         home = store.regions[number]
         bucket = home.bucket(point.purpose) if direct else point.name
-        reach = [Wire("127.0.0.1", home.port, Signer(home.access_key, home.secret_key, home.signing_region))] if direct else wires
+        reach = (
+            [Wire("127.0.0.1", home.port, Signer(home.access_key, home.secret_key, home.signing_region))]
+            if direct
+            else wires
+        )
         workloads.append(Workload(point.name, reach, bucket, replicator, seed=number + 1))
         tasks.append(asyncio.create_task(replicator.run()))
     first, second = store.regions[:2]
@@ -186,7 +193,9 @@ def tries(line: dict) -> list[tuple[float, str, bool]]:
     if "tries" not in line or "start" not in line:
         return []
     begin = float(line["start"])
-    return [(begin + one["at_us"] / 1e6, one["region"], one["outcome"] != "answered") for one in line["tries"]]
+    return [
+        (begin + one["at_us"] / 1e6, one["region"], one["outcome"] != "answered") for one in line["tries"]
+    ]
 
 
 def judge(run: Run, report: Report, store: str, direct: bool) -> bool:
@@ -201,25 +210,37 @@ def judge(run: Run, report: Report, store: str, direct: bool) -> bool:
         report.check(group, store, name, good, reason)
 
     if run.mode.name == "red" or direct:
-        check("turns red without failover of reads", bool(failed_reads), "no read failed although none may move")
+        check(
+            "turns red without failover of reads", bool(failed_reads), "no read failed although none may move"
+        )
         return False
     check("reads failed = 0", not failed_reads, sample(failed_reads))
     cut = [record for record in reads if record.outcome == "cut"]
     allowed = sum(fault.in_flight for fault in run.faults)
-    check("bodies cut <= in flight", len(cut) <= allowed, f"{len(cut)} cut, {allowed} under way: {sample(cut)}")
+    check(
+        "bodies cut <= in flight", len(cut) <= allowed, f"{len(cut)} cut, {allowed} under way: {sample(cut)}"
+    )
     wrong = [record for record in records if record.outcome == "wrong"]
     check("wrong answers = 0", not wrong, sample(wrong))
     writes = [record for kind in ("PUT", "DELETE") for record in by[kind]]
     broken = [record for record in writes if record.outcome in ("failed", "cut")]
     check("writes end in success or 503", not broken, sample(broken))
-    check("regions converged", run.converged, str([workload.replicator.faults[-2:] for workload in run.workloads]))
+    check(
+        "regions converged",
+        run.converged,
+        str([workload.replicator.faults[-2:] for workload in run.workloads]),
+    )
     lost = [key for verdict in run.verdicts for key in verdict.lost]
     check("acknowledged writes lost = 0", not lost, f"{len(lost)}: {lost[:3]}")
     late = [key for verdict in run.verdicts for key in verdict.late]
     refused = [record for record in writes if record.outcome == "503"]
     if run.mode.writes == "refuse":
         check("no older version survives a newer one", not late, f"{len(late)}: {late[:3]}")
-        check("writes to a dead home answer 503", bool(refused), "every write succeeded although its home was dead")
+        check(
+            "writes to a dead home answer 503",
+            bool(refused),
+            "every write succeeded although its home was dead",
+        )
     else:
         tardy = [record for record in refused if not _excused(record, run.faults)]
         check("writes succeed elsewhere", not tardy, sample(tardy))
@@ -242,7 +263,15 @@ def _judge_times(run: Run, report: Report, group: str, store: str) -> bool:
             report.add(Result(group, store, name, PASS))
         elif run.stalls.worst(fault.at, fault.at + fault.shift + limit) > limit / 10:
             stall = run.stalls.worst(fault.at, fault.at + fault.shift + limit)
-            report.add(Result(group, store, name, INCONCLUSIVE, f"{fault.shift:.3f} s, but the machine stalled {stall:.3f} s"))
+            report.add(
+                Result(
+                    group,
+                    store,
+                    name,
+                    INCONCLUSIVE,
+                    f"{fault.shift:.3f} s, but the machine stalled {stall:.3f} s",
+                )
+            )
             again = True
         else:
             report.add(Result(group, store, name, FAIL, f"{fault.shift:.3f} s"))
@@ -257,10 +286,28 @@ def sample(records: list) -> str:
 def print_table(run: Run, store: str) -> str:
     """Requests, failures, 503s and latency by kind; then the faults."""
     records = [record for workload in run.workloads for record in workload.records]
-    lines = [[f"{store} {run.mode.name}", "requests", "ok", "failed", "503", "cut", "wrong", "503 kill", "503 hang", "p50 ms", "p99 ms", "max ms"]]
+    lines = [
+        [
+            f"{store} {run.mode.name}",
+            "requests",
+            "ok",
+            "failed",
+            "503",
+            "cut",
+            "wrong",
+            "503 kill",
+            "503 hang",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+        ]
+    ]
     for kind in MIX:
         of = [record for record in records if record.kind == kind]
-        count = {outcome: sum(r.outcome == outcome for r in of) for outcome in ("ok", "failed", "503", "cut", "wrong")}
+        count = {
+            outcome: sum(r.outcome == outcome for r in of)
+            for outcome in ("ok", "failed", "503", "cut", "wrong")
+        }
         during = [sum(r.outcome == "503" and f.at <= r.start <= f.over + 2 for r in of) for f in run.faults]
         times = sorted((r.end - r.intended) * 1000 for r in of) or [0.0]
         spread = [f"{times[int(len(times) * share)]:.0f}" for share in (0.5, 0.99)] + [f"{times[-1]:.0f}"]
@@ -275,11 +322,15 @@ def print_table(run: Run, store: str) -> str:
     acked = sum(write.acked for w in run.workloads for key in w.keys.values() for write in key.writes)
     out += f"{acked} acknowledged writes on {keys} keys: {lost} lost, {late} superseded by one sent in full before the hang was seen\n"
     copies = sum(workload.replicator.copies for workload in run.workloads)
-    out += f"{copies} copies by the replicator, worst stall of the machine {run.stalls.worst() * 1000:.0f} ms\n"
+    out += (
+        f"{copies} copies by the replicator, worst stall of the machine {run.stalls.worst() * 1000:.0f} ms\n"
+    )
     return out
 
 
-def execute(report: Report, store: Store, gateways: list[Gateway], direct: bool, modes: list[Mode], repeat: int = 1) -> None:
+def execute(
+    report: Report, store: Store, gateways: list[Gateway], direct: bool, modes: list[Mode], repeat: int = 1
+) -> None:
     """Plays each mode; `repeat` times for the median and worst shift; once more where a timing was inconclusive."""
     for mode in modes:
         shifts: dict[str, list[float]] = {"kill": [], "hang": []}
@@ -304,4 +355,6 @@ def execute(report: Report, store: Store, gateways: list[Gateway], direct: bool,
         if repeat > 1:
             for kind, found in shifts.items():
                 if found:
-                    print(f"{mode.name} {kind}: shift median {statistics.median(found) * 1000:.0f} ms, worst {max(found) * 1000:.0f} ms of {len(found)}")
+                    print(
+                        f"{mode.name} {kind}: shift median {statistics.median(found) * 1000:.0f} ms, worst {max(found) * 1000:.0f} ms of {len(found)}"
+                    )

@@ -26,7 +26,7 @@ NAMES = {
     "umlaut": "grün/größe ü",
     "two slashes": "a//b///c",
     "dots": "up/../and/./down",
-    "quotes": "it's \"quoted\" & <tagged>",
+    "quotes": 'it\'s "quoted" & <tagged>',
     "marks": "!*()~;:@=,$",
     "final slash": "folder/",
 }
@@ -162,7 +162,9 @@ class Session:
         self.driver.put(key, body)
         contents = body.read_bytes()
         for first, last in ((0, 0), (4 * MIB - 3, 4 * MIB + 5), (len(contents) - 1, len(contents) - 1)):
-            expect(self.driver.range(key, first, last), contents[first : last + 1], f"bytes {first} to {last}")
+            expect(
+                self.driver.range(key, first, last), contents[first : last + 1], f"bytes {first} to {last}"
+            )
 
     def presigned_get(self) -> None:
         """A URL that fetches without keys, and does not once changed."""
@@ -177,7 +179,9 @@ class Session:
     def presigned_put(self) -> None:
         """A URL that stores without keys."""
         key = self.key("presigned ü+put")
-        status, body = fetch("PUT", self.driver.presign_put(key), self.driver.target.ca, self.small.read_bytes())
+        status, body = fetch(
+            "PUT", self.driver.presign_put(key), self.driver.target.ca, self.small.read_bytes()
+        )
         expect((status, body[:200]), (200, b""), "status")
         self.compare(key, self.small)
 

@@ -137,7 +137,9 @@ def execute(report: Report, scratch: Path, pems, tier: str) -> None:
         time.sleep(STALL_SECONDS)
 
     cases = {
-        f"{STREAMS} downloads of {size // MIB} MiB": lambda: load.at_once(STREAMS, lambda _: load.download(size)),
+        f"{STREAMS} downloads of {size // MIB} MiB": lambda: load.at_once(
+            STREAMS, lambda _: load.download(size)
+        ),
         f"{STREAMS} uploads of {size // MIB} MiB": lambda: load.at_once(STREAMS, lambda _: load.upload(size)),
         f"{STALLED} stalled readers of {STALLED_BYTES // MIB} MiB": stalled,
     }

@@ -88,7 +88,10 @@ def configuration(
                     "signing_region": region.signing_region,
                     "addressing": "path",
                     "profile": profile,
-                    "credentials": {"access_key_id": region.access_key, "secret_access_key": region.secret_key},
+                    "credentials": {
+                        "access_key_id": region.access_key,
+                        "secret_access_key": region.secret_key,
+                    },
                 }
                 for region in regions
             },
@@ -102,7 +105,11 @@ def configuration(
                 for point in points
             },
             "clients": [
-                {"name": client.name, "access_key_id": client.access_key, "secret_access_key": client.secret_key}
+                {
+                    "name": client.name,
+                    "access_key_id": client.access_key,
+                    "secret_access_key": client.secret_key,
+                }
             ],
             "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
         }
@@ -112,7 +119,9 @@ def configuration(
 class Gateway:
     """One nearpoint process over the regions of one store."""
 
-    def __init__(self, name: str, scratch: Path, regions, profile, points, client: Client, certificates, token_key: str):
+    def __init__(
+        self, name: str, scratch: Path, regions, profile, points, client: Client, certificates, token_key: str
+    ):
         self.name = name
         self.home = scratch / name
         (self.home / "state").mkdir(parents=True, exist_ok=True)
@@ -121,7 +130,9 @@ class Gateway:
         self.ports = {what: free_port() for what in ("http", "https", "admin")}
         self.file = self.home / "nearpoint.yaml"
         self.file.write_text(
-            configuration(regions, profile, points, client, self.ports, certificates, token_key, self.home / "state")
+            configuration(
+                regions, profile, points, client, self.ports, certificates, token_key, self.home / "state"
+            )
         )
         self.file.chmod(0o600)
         self.log = self.home / "nearpoint.log"
@@ -182,6 +193,11 @@ def binary() -> Path:
         else:
             say("cargo build --release")
             env = dict(os.environ, CARGO_TARGET_DIR=str(target_dir()))
-            subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "nearpoint"], cwd=ROOT, env=env, check=True)
+            subprocess.run(
+                ["cargo", "build", "--release", "--locked", "--bin", "nearpoint"],
+                cwd=ROOT,
+                env=env,
+                check=True,
+            )
             _BINARY.append(target_dir() / "release" / "nearpoint")
     return _BINARY[0]

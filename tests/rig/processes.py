@@ -58,7 +58,12 @@ class Service:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as sink:
             self.process = subprocess.Popen(
-                self.command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=self.env, start_new_session=True
+                self.command,
+                stdout=sink,
+                stderr=sink,
+                stdin=subprocess.DEVNULL,
+                env=self.env,
+                start_new_session=True,
             )
         if self not in _RUNNING:
             _RUNNING.append(self)
@@ -93,7 +98,7 @@ class Service:
 
     def kill(self) -> None:
         """SIGKILL to the process and its children, and waits for the end."""
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
             return
         try:
             os.killpg(self.process.pid, signal.SIGKILL)

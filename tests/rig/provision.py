@@ -36,7 +36,9 @@ def retried(command: list[str], what: str, env: dict | None = None, cwd: Path | 
     """Runs a command that talks to a registry, a few times, with growing pauses; its output only if it fails."""
     last = ""
     for attempt in range(TRIES):
-        done = subprocess.run(command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            command, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if done.returncode == 0:
             return
         last = done.stdout[-2000:]
@@ -47,7 +49,9 @@ def retried(command: list[str], what: str, env: dict | None = None, cwd: Path | 
 
 
 def _installed(package: str) -> bool:
-    asked = subprocess.run(["dpkg-query", "-W", "-f=${db:Status-Status}", package], capture_output=True, text=True)
+    asked = subprocess.run(
+        ["dpkg-query", "-W", "-f=${db:Status-Status}", package], capture_output=True, text=True
+    )
     return asked.stdout == "installed"
 
 
@@ -60,7 +64,11 @@ def debian(packages: list[str]) -> None:
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     lock = ["-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}", "-o", "Acquire::Retries=3"]
     retried(["apt-get", *lock, "update", "-qq"], "apt-get update", env)
-    retried(["apt-get", *lock, "install", "-y", "-qq", "--no-install-recommends", *missing], "apt-get install", env)
+    retried(
+        ["apt-get", *lock, "install", "-y", "-qq", "--no-install-recommends", *missing],
+        "apt-get install",
+        env,
+    )
 
 
 def venv(name: str) -> Path:
@@ -77,7 +85,16 @@ def venv(name: str) -> Path:
     if not shutil.which("python3", path="/usr/bin") or not _installed("python3-venv"):
         debian(["python3", "python3-venv"])
     retried(["/usr/bin/python3", "-m", "venv", "--clear", str(home)], f"venv {name}")
-    pip = [str(home / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", "--retries", "5", "-r", str(pins)]
+    pip = [
+        str(home / "bin" / "pip"),
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--retries",
+        "5",
+        "-r",
+        str(pins),
+    ]
     retried(pip, f"venv {name}")
     marker.touch()
     return home
@@ -87,7 +104,11 @@ def node() -> str:
     """The path of a Node.js new enough for the AWS SDK (20); Debian's own is older, then npm's copy of it is used."""
     for path in (shutil.which("node"), str(CACHE / "node" / "node_modules" / "node" / "bin" / "node")):
         if path and Path(path).exists():
-            major = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.lstrip("v").split(".")[0]
+            major = (
+                subprocess.run([path, "--version"], capture_output=True, text=True)
+                .stdout.lstrip("v")
+                .split(".")[0]
+            )
             if major.isdigit() and int(major) >= 20:
                 return path
     if not shutil.which("npm"):

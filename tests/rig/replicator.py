@@ -20,7 +20,14 @@ from datetime import datetime
 from wire import Failed, Reply, Wire
 
 ANSWER_SECONDS = 3.0
-COPIED = ("content-type", "content-encoding", "content-disposition", "content-language", "cache-control", "expires")
+COPIED = (
+    "content-type",
+    "content-encoding",
+    "content-disposition",
+    "content-language",
+    "cache-control",
+    "expires",
+)
 TICK = 1e-6
 AT_ONCE = 8
 
@@ -46,14 +53,23 @@ class Side:
     polled: float = 0.0  # wall clock at the start of the last good listing
     known: dict[str, str] = field(default_factory=dict)  # key -> ETag last seen there
     holds: dict[str, float] = field(default_factory=dict)  # key -> stamp of what it holds
-    attempted: dict[str, dict[str, float]] = field(default_factory=dict)  # key -> our own ETags and their stamps
+    attempted: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # key -> our own ETags and their stamps
     touched: dict[str, float] = field(default_factory=dict)  # key -> monotonic time of our last write
 
 
 class Replicator:
     """Keeps one bucket per region in step."""
 
-    def __init__(self, sides: list[Side], prefix: str = "", lag: float = 0.5, interval: float = 0.3, limit: int = 16 << 20):
+    def __init__(
+        self,
+        sides: list[Side],
+        prefix: str = "",
+        lag: float = 0.5,
+        interval: float = 0.3,
+        limit: int = 16 << 20,
+    ):
         self.sides = sides
         self.prefix = prefix
         self.lag = lag
@@ -106,7 +122,9 @@ class Replicator:
     async def _listing(self, side: Side) -> dict[str, tuple[str, float]]:
         found, token = {}, None
         while True:
-            query = {"list-type": "2", "prefix": self.prefix} | ({"continuation-token": token} if token else {})
+            query = {"list-type": "2", "prefix": self.prefix} | (
+                {"continuation-token": token} if token else {}
+            )
             reply = await side.wire.request("GET", side.bucket, query=query, timeout=ANSWER_SECONDS)
             if reply.status != 200:
                 raise Failed("answer", f"{reply.status} {reply.code()}")
@@ -215,9 +233,13 @@ class Replicator:
             side.known[key] = done.etag
             side.attempted[key][done.etag] = version.stamp
 
-    async def _ask(self, side: Side, method: str, key: str, headers: dict | None = None, body: bytes = b"") -> Reply:
+    async def _ask(
+        self, side: Side, method: str, key: str, headers: dict | None = None, body: bytes = b""
+    ) -> Reply:
         try:
-            return await side.wire.request(method, side.bucket, key, headers=headers, body=body, timeout=ANSWER_SECONDS)
+            return await side.wire.request(
+                method, side.bucket, key, headers=headers, body=body, timeout=ANSWER_SECONDS
+            )
         except Failed:
             side.up = False  # until a listing answers again
             raise

@@ -62,7 +62,9 @@ class Report:
             checks = list(dict.fromkeys(result.check for result in chosen if result.store == store))
             rows = list(dict.fromkeys(result.group for result in chosen if result.store == store))
             found = {(r.group, r.check): MARKS[r.outcome] for r in chosen if r.store == store}
-            lines = [[store, *rows]] + [[check, *(found.get((row, check), "") for row in rows)] for check in checks]
+            lines = [[store, *rows]] + [
+                [check, *(found.get((row, check), "") for row in rows)] for check in checks
+            ]
             out.append(table(lines))
         return "\n".join(out)
 
@@ -71,13 +73,17 @@ class Report:
         lines = []
         for result in self.results:
             if result.outcome in (FAIL, INCONCLUSIVE):
-                lines.append(f"{result.outcome.upper()} {result.group} | {result.store} | {result.check}: {result.reason}")
+                lines.append(
+                    f"{result.outcome.upper()} {result.group} | {result.store} | {result.check}: {result.reason}"
+                )
         reasons: dict[str, int] = {}
         for result in self.results:
             if result.outcome == NOT_RUN:
                 text = f"{result.group} | {result.check}: {result.reason}"
                 reasons[text] = reasons.get(text, 0) + 1
-        lines += [f"not run {text}" + (f" ({count} times)" if count > 1 else "") for text, count in reasons.items()]
+        lines += [
+            f"not run {text}" + (f" ({count} times)" if count > 1 else "") for text, count in reasons.items()
+        ]
         return "\n".join(lines)
 
     def summary(self) -> str:
@@ -97,7 +103,9 @@ def table(lines: list[list[str]]) -> str:
     """Columns padded to their widest cell."""
     widths = [max(len(str(line[column])) for line in lines) for column in range(len(lines[0]))]
     rule = "  ".join("-" * width for width in widths)
-    texts = ["  ".join(str(cell).ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    texts = [
+        "  ".join(str(cell).ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+    ]
     return "\n".join([texts[0], rule, *texts[1:]]) + "\n"
 
 
@@ -106,6 +114,8 @@ def _allowed(path: Path) -> list[tuple[str, str, str]]:
     for line in path.read_text().splitlines() if path.exists() else []:
         fields = [field.strip() for field in line.split("|")]
         if line.strip() and not line.startswith("#"):
-            assert len(fields) == 4 and fields[3], f"not-run.txt wants client | store | check | reason: {line}"
+            assert len(fields) == 4 and fields[3], (
+                f"not-run.txt wants client | store | check | reason: {line}"
+            )
             found.append((fields[0], fields[1], fields[2]))
     return found

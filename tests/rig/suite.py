@@ -38,7 +38,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--store", choices=["ceph", "moto", "garage"])
     parser.add_argument("--client", help="clients whose name contains this")
     parser.add_argument("--mode", choices=[mode.name for mode in failover.MODES])
-    parser.add_argument("--direct", action="store_true", help="clients talk to the first region itself, without nearpoint")
+    parser.add_argument(
+        "--direct", action="store_true", help="clients talk to the first region itself, without nearpoint"
+    )
     parser.add_argument("--keep", action="store_true", help="keep logs and configuration of a good run too")
     return parser.parse_args()
 
@@ -104,7 +106,13 @@ def with_store(kind: str, chosen: argparse.Namespace, report: Report, scratch: P
         report.add(Result("nearpoint", kind, "serves", FAIL, str(cause)[-600:]))
     finally:
         for gateway in gateways:
-            report.check("nearpoint", kind, f"{gateway.name} drains and ends with 0", gateway.stop() == 0, gateway.service.tail(300))
+            report.check(
+                "nearpoint",
+                kind,
+                f"{gateway.name} drains and ends with 0",
+                gateway.stop() == 0,
+                gateway.service.tail(300),
+            )
         store.stop()
     return names
 
@@ -117,12 +125,16 @@ def start_gateways(store: Store, scratch: Path, pems, with_failover: bool) -> li
         points += [point for mode in failover.MODES for point in failover.points(mode, names)]
     client, token_key = Client(), secrets.token_hex(32)
     return [
-        Gateway(f"gateway-{number}", scratch, store.regions, store.kind, points, client, pems, token_key).start()
+        Gateway(
+            f"gateway-{number}", scratch, store.regions, store.kind, points, client, pems, token_key
+        ).start()
         for number in (1, 2)
     ]
 
 
-def run_matrix(store: Store, gateways: list[Gateway], chosen, report: Report, scratch: Path, pems) -> list[str]:
+def run_matrix(
+    store: Store, gateways: list[Gateway], chosen, report: Report, scratch: Path, pems
+) -> list[str]:
     """The client matrix through the first gateway, or at the first region itself."""
     home = store.regions[0]
     if chosen.direct:
@@ -138,7 +150,9 @@ def run_matrix(store: Store, gateways: list[Gateway], chosen, report: Report, sc
     with InThread(replicator) as replicating:
         names = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen.client)
         agreed = replicating.converge(60)
-        report.check("replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:]))
+        report.check(
+            "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
+        )
     return names
 
 

@@ -103,7 +103,9 @@ class Wire:
         Raises Failed where no complete answer came.
         """
         path = "/" + bucket + ("/" + quote(key, safe="/-_.~") if key else "")
-        pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in (query or {}).items())
+        pairs = sorted(
+            (quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in (query or {}).items()
+        )
         text = "&".join(f"{name}={value}" for name, value in pairs)
         fields = {name.lower(): value for name, value in (headers or {}).items()}
         fields["host"] = f"{self.host}:{self.port}"

@@ -105,7 +105,7 @@ class Workload:
 
     async def seed(self) -> None:
         """Stores the first keys through the proxy and waits until they are everywhere."""
-        for number in range(SEEDED):
+        for _ in range(SEEDED):
             record = await self._timed("PUT", time.time(), self._put(self._new_key()))
             if record.outcome != "ok":
                 raise Failed("answer", f"seeding {self.name}: {record.outcome} {record.detail}")
@@ -240,7 +240,9 @@ class Workload:
         last = "\U0010ffff" if whole else (found[-1] if found else "")
         listed = set(found)
         for name, state in sure.items():
-            if not first < name <= last or any(write.end == 0 or write.end >= start for write in self.keys[name].writes):
+            if not first < name <= last or any(
+                write.end == 0 or write.end >= start for write in self.keys[name].writes
+            ):
                 continue
             if bool(state) != (name in listed):
                 return "wrong", f"LIST {'lacks' if state else 'shows deleted'} {name}"

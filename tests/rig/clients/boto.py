@@ -25,12 +25,18 @@ socket.getaddrinfo = _rig_names
 class Boto(Driver):
     """boto3 in one configuration."""
 
-    def __init__(self, target, scratch, scheme: str = "http", checksums: str = "default", style: str = "path"):
+    def __init__(
+        self, target, scratch, scheme: str = "http", checksums: str = "default", style: str = "path"
+    ):
         super().__init__(target, scratch)
         base = target.http if scheme == "http" else target.https
         if style == "virtual":
             base = base.replace("127.0.0.1", target.domain)
-        options = {"signature_version": "s3v4", "retries": {"total_max_attempts": 1}, "s3": {"addressing_style": style}}
+        options = {
+            "signature_version": "s3v4",
+            "retries": {"total_max_attempts": 1},
+            "s3": {"addressing_style": style},
+        }
         if checksums != "default":
             options |= {"request_checksum_calculation": checksums, "response_checksum_validation": checksums}
         self.client = boto3.client(
@@ -77,13 +83,19 @@ class Boto(Driver):
         return self.client.generate_presigned_url("put_object", {"Bucket": self.bucket, "Key": key}, 300)
 
     def copy(self, source, key):
-        self.client.copy_object(Bucket=self.bucket, Key=key, CopySource={"Bucket": self.bucket, "Key": source})
+        self.client.copy_object(
+            Bucket=self.bucket, Key=key, CopySource={"Bucket": self.bucket, "Key": source}
+        )
 
     def range(self, key, first, last):
-        return self.client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={first}-{last}")["Body"].read()
+        return self.client.get_object(Bucket=self.bucket, Key=key, Range=f"bytes={first}-{last}")[
+            "Body"
+        ].read()
 
     def delete_many(self, keys):
-        reply = self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in keys]})
+        reply = self.client.delete_objects(
+            Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in keys]}
+        )
         assert not reply.get("Errors"), reply["Errors"]
 
     def close(self):

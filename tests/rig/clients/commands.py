@@ -72,7 +72,9 @@ class AwsCli(CommandDriver):
         return into.read_bytes()
 
     def delete_many(self, keys):
-        reply = self._api("delete-objects", "--delete", json.dumps({"Objects": [{"Key": key} for key in keys]}))
+        reply = self._api(
+            "delete-objects", "--delete", json.dumps({"Objects": [{"Key": key} for key in keys]})
+        )
         assert not reply.get("Errors"), reply["Errors"]
 
 
@@ -108,7 +110,11 @@ class Rclone(CommandDriver):
         return f"rig:{self.target.bucket}/{key}"
 
     def put(self, key, body, metadata=None):
-        extra = [word for name, value in (metadata or {}).items() for word in ("--header-upload", f"x-amz-meta-{name}: {value}")]
+        extra = [
+            word
+            for name, value in (metadata or {}).items()
+            for word in ("--header-upload", f"x-amz-meta-{name}: {value}")
+        ]
         self.run(*self.rclone, "copyto", "--s3-upload-cutoff", "64Mi", *extra, body, self._at(key))
 
     def get(self, key, into):
@@ -118,7 +124,9 @@ class Rclone(CommandDriver):
         found = json.loads(self.run(*self.rclone, "lsjson", "-M", "--stat", self._at(key)))
         if not found or found["IsDir"]:  # an absent object looks like an empty folder
             raise FileNotFoundError(key)
-        return found["Size"], {name: value for name, value in found.get("Metadata", {}).items() if name not in OWN_METADATA}
+        return found["Size"], {
+            name: value for name, value in found.get("Metadata", {}).items() if name not in OWN_METADATA
+        }
 
     def delete(self, key):
         self.run(*self.rclone, "deletefile", self._at(key))
@@ -129,7 +137,9 @@ class Rclone(CommandDriver):
         return [f"{folder}/{line}" for line in found.splitlines()]
 
     def multipart(self, key, body):
-        self.run(*self.rclone, "copyto", "--s3-upload-cutoff", "5Mi", "--s3-chunk-size", "5Mi", body, self._at(key))
+        self.run(
+            *self.rclone, "copyto", "--s3-upload-cutoff", "5Mi", "--s3-chunk-size", "5Mi", body, self._at(key)
+        )
 
     def presign_get(self, key):
         return self.run(*self.rclone, "link", "--expire", "5m", self._at(key)).strip()

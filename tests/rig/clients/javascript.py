@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 import provision
-from clients.driver import Driver
 from places import RIG
+
+from clients.driver import Driver
 
 
 class JavaScript(Driver):

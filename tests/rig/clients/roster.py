@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import provision
+
 from clients.boto import Boto
 from clients.commands import AwsCli, Rclone, S3cmd
 from clients.driver import Driver, Target

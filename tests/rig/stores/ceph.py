@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import provision
 from places import say
 from processes import NotReady, Service, free_port, wait_until
+
 from stores.region import Region, Store
 
 OSD_BYTES = 6 << 30
@@ -158,7 +159,15 @@ class Ceph(Store):
         zone = self._zone(region)
         admin = ["radosgw-admin", "-c", str(self.conf)]
         self._run(*admin, "realm", "create", zone[0], tries=3)
-        self._run(*admin, "zonegroup", "create", *zone[:2], f"--api-name={region.signing_region}", "--master", tries=3)
+        self._run(
+            *admin,
+            "zonegroup",
+            "create",
+            *zone[:2],
+            f"--api-name={region.signing_region}",
+            "--master",
+            tries=3,
+        )
         self._run(*admin, "zone", "create", *zone, "--master", tries=3)
         self._run(*admin, "period", "update", "--commit", *zone, tries=3)
         region.access_key = f"RGW{region.short.upper()}{secrets.token_hex(6).upper()}"
@@ -167,8 +176,23 @@ class Ceph(Store):
         keys = ["--access-key", region.access_key, "--secret-key", region.secret_key]
         self._run(*admin, "user", "create", *zone, *user, *keys, tries=3)
         log = self.home / "log" / f"rgw.{region.short}"
-        command = ["radosgw", "-c", self.conf, "-f", "-n", "client.admin", "--keyring", self.home / "keyring", *zone]
-        command += ["--rgw-frontends", f"beast endpoint=127.0.0.1:{region.port} tcp_nodelay=1", "--log-file", f"{log}.log"]
+        command = [
+            "radosgw",
+            "-c",
+            self.conf,
+            "-f",
+            "-n",
+            "client.admin",
+            "--keyring",
+            self.home / "keyring",
+            *zone,
+        ]
+        command += [
+            "--rgw-frontends",
+            f"beast endpoint=127.0.0.1:{region.port} tcp_nodelay=1",
+            "--log-file",
+            f"{log}.log",
+        ]
         region.service = Service(f"radosgw {region.name}", command, log.with_suffix(".out"))
         self.revive(region)
 

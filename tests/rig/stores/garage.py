@@ -7,6 +7,7 @@ import urllib.request
 import provision
 from places import say
 from processes import NotReady, Service, free_port, wait_until
+
 from stores.region import Region, Store
 
 CONF = """

@@ -5,6 +5,7 @@ import json
 import provision
 from places import say
 from processes import Service
+
 from stores.region import Region, Store
 
 FREE_CALLS = 3
@@ -38,7 +39,9 @@ class Moto(Store):
         for region in self.regions:
             for purpose in self.purposes:
                 enabled = {"Status": "Enabled"}
-                region.client().put_bucket_versioning(Bucket=region.bucket(purpose), VersioningConfiguration=enabled)
+                region.client().put_bucket_versioning(
+                    Bucket=region.bucket(purpose), VersioningConfiguration=enabled
+                )
 
     def _launch(self, region: Region) -> None:
         env = {
@@ -47,7 +50,9 @@ class Moto(Store):
             "AWS_DEFAULT_REGION": region.signing_region,
         }
         command = [self.venv / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(region.port)]
-        region.service = Service(f"moto {region.name}", command, self.home / f"{region.short}.log", env).start()
+        region.service = Service(
+            f"moto {region.name}", command, self.home / f"{region.short}.log", env
+        ).start()
 
     def _await(self, region: Region) -> None:
         region.service.await_port(region.port)

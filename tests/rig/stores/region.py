@@ -8,7 +8,11 @@ from pathlib import Path
 from processes import Service, free_port
 
 # id in the proxy's configuration, signing region, short form in bucket names: all different, so that none can stand in for another
-SITES = [("frankfurt", "eu-central-1", "fra"), ("dublin", "eu-west-1", "dub"), ("sydney", "ap-southeast-2", "syd")]
+SITES = [
+    ("frankfurt", "eu-central-1", "fra"),
+    ("dublin", "eu-west-1", "dub"),
+    ("sydney", "ap-southeast-2", "syd"),
+]
 
 
 @dataclass
