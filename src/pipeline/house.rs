@@ -1,6 +1,7 @@
 //! What one worker has at hand to answer requests.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,6 +11,7 @@ use crate::clock::Clock;
 use crate::exchange::Exchange;
 use crate::head::Head;
 use crate::names::RequestId;
+use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::refusal::{Blame, Refusal};
 use crate::s3::Code;
@@ -35,9 +37,11 @@ pub struct House {
     /// Requests under way, over all workers.
     pub in_flight: Arc<AtomicU32>,
     /// Metrics of requests.
-    pub meters: WorkerMeters,
+    pub meters: Rc<WorkerMeters>,
     /// Where access lines go.
     pub access: AccessLog,
+    /// Who settles blame.
+    pub canaries: Canaries,
     /// Names this process in `Via`, so that a request that comes back is seen.
     pub mark: Arc<str>,
 }

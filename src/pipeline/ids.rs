@@ -12,7 +12,7 @@ use crate::route::{AccessPoint, Versions};
 use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::{Call, Code};
-use crate::token::{self, Binding, Extra, Kind, NotOpened, Position, Token};
+use crate::token::{self, Binding, Kind, NotOpened, Position, Subject, Token};
 use crate::units::UnixSeconds;
 use crate::view::View;
 
@@ -111,9 +111,12 @@ impl Ids {
         match opener.open(kind, &text, &[], Code::InvalidArgument)? {
             Some(token) => {
                 self.origins.listing = Some(Origin::Token(token.region.clone()));
-                let after = match token.extra {
-                    Extra::After(position) => Some(position),
-                    Extra::Initiated(_) | Extra::Nothing => None,
+                let after = match token.subject {
+                    Subject::Listing { after } => Some(after),
+                    Subject::Upload { .. }
+                    | Subject::Version
+                    | Subject::UploadMarker
+                    | Subject::VersionMarker => None,
                 };
                 self.listing = Some(Listing { parameter, region: token.region, original: token.id, after });
             }
@@ -230,29 +233,29 @@ impl<'a> Wrapper<'a> {
     }
 
     pub(super) fn upload(&self, id: &str, key: &[u8], initiated: UnixSeconds) -> String {
-        self.wrap(Kind::Upload, id, Extra::Initiated(initiated), key)
+        self.wrap(id, Subject::Upload { initiated }, key)
     }
 
     pub(super) fn version(&self, id: &str, key: &[u8]) -> String {
         match self.access_point.versions {
-            Versions::PerRegion => self.wrap(Kind::Version, id, Extra::Nothing, key),
+            Versions::PerRegion => self.wrap(id, Subject::Version, key),
             Versions::Shared => id.to_owned(),
         }
     }
 
     pub(super) fn listing(&self, id: &str, last: Position) -> String {
-        self.wrap(Kind::Listing, id, Extra::After(last), &[])
+        self.wrap(id, Subject::Listing { after: last }, &[])
     }
 
     pub(super) fn version_marker(&self, id: &str) -> String {
-        self.wrap(Kind::VersionMarker, id, Extra::Nothing, &[])
+        self.wrap(id, Subject::VersionMarker, &[])
     }
 
-    fn wrap(&self, kind: Kind, id: &str, extra: Extra, key: &[u8]) -> String {
+    fn wrap(&self, id: &str, subject: Subject, key: &[u8]) -> String {
         let Some(keys) = self.keys else { return id.to_owned() };
-        let token = Token { region: self.region.clone(), id: id.to_owned(), extra };
+        let token = Token { region: self.region.clone(), id: id.to_owned(), subject };
         let bucket = bound_bucket(self.access_point, self.call);
-        token::wrap(keys, kind, &token, &Binding { access_point: &self.access_point.name, bucket, key })
+        token::wrap(keys, &token, &Binding { access_point: &self.access_point.name, bucket, key })
     }
 }
 

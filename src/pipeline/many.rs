@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::ids::{Replaced, Wrapper, bound_bucket, parameter};
-use super::relay;
+use super::{blame, relay};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, plan, replan};
 use crate::body::{Reply, Source};
@@ -22,7 +22,7 @@ use crate::refusal::{Blame, Refusal};
 use crate::route::{Affinity, Permit, Versions};
 use crate::s3::xml::{self, DeleteRequest, ObjectToDelete};
 use crate::s3::{Code, Malformed, merge};
-use crate::token::{self, Binding, Extra, Kind, NotOpened, Token};
+use crate::token::{self, Binding, Kind, NotOpened};
 use crate::units::UnixSeconds;
 
 /// Most of a region's answer that is read.
@@ -141,6 +141,7 @@ async fn ask(
         replan: &|tried| replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,
         own_credential: &|region| visit.sender.own_credential(region),
+        canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
     journey.borrow_mut().why = Some(plan.why.clone());
@@ -219,8 +220,8 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
         key: key.as_bytes(),
     };
     match token::open(keys, Kind::Upload, &text, &binding) {
-        Ok(Token { region: of, id, extra: Extra::Initiated(_) | Extra::Nothing | Extra::After(_) }) => {
-            replaced.push(("upload-id-marker", (of == *region).then_some(id)));
+        Ok(token) => {
+            replaced.push(("upload-id-marker", (token.region == *region).then_some(token.id)));
         }
         Err(NotOpened::NotOurs | NotOpened::UnknownKey) => replaced.push(("upload-id-marker", None)),
         Err(NotOpened::Forged) => return Err(Refusal::new(Code::InvalidArgument, Blame::Client)),

@@ -4,6 +4,7 @@
 //! listen → classify → verify → authorise → plan → exchange → relay. Each step takes what the one
 //! before proved: there is no plan without a permit and no permit without a verified sender.
 
+mod blame;
 mod house;
 mod ids;
 mod intake;
@@ -80,6 +81,7 @@ async fn tell(
         return Ok(reply);
     }
     let access_point = access_point.ok_or_else(|| Refusal::new(Code::NoSuchBucket, Blame::Client))?;
+    ledger.on(&access_point.name);
     let ids = Ids::open(view, &access_point, &call, head.query())?;
     let visit = Visit { house, view, ledger, sender, head, call: Arc::new(call), access_point, ids };
     match (visit.call.operation, granted) {
@@ -133,6 +135,7 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
         replan: &|tried| replan(&visit, &permit, tried),
         anonymous: visit.sender.anonymous_upstream,
         own_credential: &|region| visit.sender.own_credential(region),
+        canary: &|step| blame::canary(&visit, step),
     };
     let journey = RefCell::new(Journey::default());
     journey.borrow_mut().why = Some(plan.why.clone());

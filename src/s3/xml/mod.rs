@@ -275,6 +275,26 @@ pub fn create_bucket(document: &[u8]) -> Result<Option<String>, Malformed> {
     Ok(location)
 }
 
+/// Reads a store's ListBuckets: names and dates of creation.
+///
+/// # Errors
+/// `MalformedXML`.
+pub fn list_buckets_result(document: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let mut buckets: Vec<(String, String)> = Vec::new();
+    let mut name = String::new();
+    let mut created = String::new();
+    walk(document, &mut |path, text| {
+        match path.strip_prefix("ListAllMyBucketsResult/Buckets/").unwrap_or_default() {
+            "Bucket/Name" => text.clone_into(&mut name),
+            "Bucket/CreationDate" => text.clone_into(&mut created),
+            "Bucket" => buckets.push((std::mem::take(&mut name), std::mem::take(&mut created))),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(buckets)
+}
+
 /// One page of `ListMultipartUploads`, as a region answers it or as nearpoint merges it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UploadsPage {
