@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::Method;
 use proptest::prelude::*;
 
-use crate::policy::{Grant, Policy};
 use super::*;
 use crate::head::Head;
+use crate::policy::{Grant, Policy};
 use crate::s3::address::Domains;
 use crate::s3::classify::classify;
 use crate::s3::operation::Level;
