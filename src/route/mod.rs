@@ -1,1 +1,29 @@
-//! Room: route.
+//! Room: routing. Where a permitted request goes, in which order, and what follows when a try
+//! ends. Pure: takes the fleet's table, the time and a coin; returns values that say why.
+//!
+//! It refuses to decide who may do what (`policy`), how a region is doing (`fleet`) and how a try
+//! is made (`exchange`).
+
+mod access_point;
+pub mod affinity;
+pub mod budget;
+pub mod outcome;
+mod permit;
+mod plan;
+mod rank;
+pub mod verdict;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+pub use access_point::{
+    AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD,
+};
+pub use affinity::Affinity;
+pub use budget::Budget;
+pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
+pub use permit::Permit;
+pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};
+pub use verdict::{BodyState, GiveUp, Question, Verdict, after_canary, verdict};
+pub use why::{Fitness, Scope, Why};

@@ -1,4 +1,6 @@
-//! A classified request: what the client asks for, before anybody decided whether it may.
+//! A classified request: what the client asks for, before anybody decided whether it may. Pure.
+
+use smallvec::SmallVec;
 
 use crate::s3::operation::{Facts, Operation};
 use crate::s3::profile::Features;
@@ -6,7 +8,7 @@ use crate::s3::profile::Features;
 /// What a request addresses, by the client's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The service: ListBuckets.
+    /// The service: `ListBuckets`.
     Service,
     /// A bucket, by its logical name.
     Bucket {
@@ -49,7 +51,8 @@ pub struct CopySource {
 pub struct Framing {
     /// `Content-Length`: bytes on the wire (encoded, where aws-chunked).
     pub content_length: Option<u64>,
-    /// `Transfer-Encoding: chunked` (HTTP/1.1), or HTTP/2 without a length.
+    /// `Transfer-Encoding: chunked`. HTTP/2 has no such header: who knows the version sets it there
+    /// for a body without a length.
     pub chunked: bool,
     /// `x-amz-decoded-content-length`.
     pub decoded_length: Option<u64>,
@@ -84,11 +87,44 @@ pub struct Call {
     pub ranged: bool,
     /// What the store must honour for the request to mean what the client meant.
     pub depends_on: Features,
+    /// IAM actions beyond the operation's own that the headers ask for: an ACL, tags, a lock.
+    pub also: SmallVec<[&'static str; 2]>,
     /// How the body is framed.
     pub framing: Framing,
 }
 
 impl Call {
+    /// A call that asks for nothing but the operation on its target, path style, without a body.
+    #[must_use]
+    pub fn new(operation: Operation, target: Target) -> Self {
+        Self {
+            operation,
+            target,
+            style: Style::Path,
+            upload_id: None,
+            part_number: None,
+            version_id: None,
+            continuation: None,
+            copy_source: None,
+            conditional_write: false,
+            conditional_read: false,
+            ranged: false,
+            depends_on: Features::NONE,
+            also: SmallVec::new(),
+            framing: Framing::default(),
+        }
+    }
+
+    /// The IAM action that the operation itself needs: of a version, where the request names one.
+    #[must_use]
+    pub fn action(&self) -> &'static str {
+        let facts = self.facts();
+        match (&self.version_id, facts.version_action) {
+            (Some(_), Some(action)) => action,
+            _ => facts.action,
+        }
+    }
+
     /// The operation's facts.
     #[must_use]
     pub fn facts(&self) -> &'static Facts {

@@ -1,4 +1,8 @@
-//! What a store understands, and ready profiles of the stores we know.
+//! What a store understands, and ready profiles of the stores we know. Pure.
+//!
+//! Source of the profiles: measured where the store could be run (MinIO, Garage 2.5, Ceph RGW 16.2,
+//! moto 5.2), else its vendor's compatibility pages. In doubt a feature is left out: the request is
+//! then refused with `501` instead of half carried out.
 
 /// One thing that a request may depend on and a store may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +28,49 @@ pub enum Feature {
     Trailers,
     /// `x-amz-checksum-*`.
     Checksums,
-    /// GetObjectAttributes.
+    /// `GetObjectAttributes`.
     Attributes,
+}
+
+impl Feature {
+    /// Every feature.
+    pub const ALL: [Self; 11] = [
+        Self::ConditionalWrites,
+        Self::Sse,
+        Self::SseKms,
+        Self::SseC,
+        Self::ObjectLock,
+        Self::Acl,
+        Self::Tagging,
+        Self::Versioning,
+        Self::Trailers,
+        Self::Checksums,
+        Self::Attributes,
+    ];
+
+    /// Its name in a configuration's `honours`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConditionalWrites => "conditional_writes",
+            Self::Sse => "sse",
+            Self::SseKms => "sse_kms",
+            Self::SseC => "sse_c",
+            Self::ObjectLock => "object_lock",
+            Self::Acl => "acl",
+            Self::Tagging => "tagging",
+            Self::Versioning => "versioning",
+            Self::Trailers => "trailers",
+            Self::Checksums => "checksums",
+            Self::Attributes => "attributes",
+        }
+    }
+
+    /// The feature of a configuration's name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|feature| feature.name() == name)
+    }
 }
 
 /// A set of [`Feature`]s.
@@ -60,10 +105,21 @@ impl Features {
         self.0 & (1 << (feature as u16)) != 0
     }
 
+    /// What is in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// What of `self` is not in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// What is in it, in the order of [`Feature::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Feature> {
+        Feature::ALL.into_iter().filter(move |feature| self.has(*feature))
     }
 
     /// Whether nothing is in it.
@@ -111,4 +167,131 @@ pub struct Profile {
     pub trailers: Trailers,
     /// Who checks hex payload hashes.
     pub body_hash: BodyHash,
+}
+
+/// Stores that we know, by the name that a configuration's `profile` gives them. `custom` honours
+/// nothing until the configuration says otherwise.
+pub const READY: [(&str, Profile); 9] = [
+    ("aws", AWS),
+    ("minio", Profile { addressing: Addressing::Path, ..AWS }),
+    ("garage", GARAGE),
+    ("ceph", CEPH),
+    ("r2", R2),
+    ("b2", B2),
+    ("gcs", CUSTOM),
+    ("moto", MOTO),
+    ("custom", CUSTOM),
+];
+
+const AWS: Profile = Profile {
+    honours: Features::of(&Feature::ALL),
+    addressing: Addressing::Virtual,
+    trailers: Trailers::Pass,
+    body_hash: BodyHash::Store,
+};
+
+/// The least that is S3. Also Google's XML API: it refuses trailers and has checksums, versions,
+/// conditions and encryption under headers of its own.
+const CUSTOM: Profile = Profile {
+    honours: Features::NONE,
+    addressing: Addressing::Path,
+    trailers: Trailers::Decode,
+    body_hash: BodyHash::Proxy,
+};
+
+/// Ignores conditions on writes and SSE-S3 without a word; no ACLs, tags, versions, locks.
+const GARAGE: Profile = Profile {
+    honours: Features::of(&[Feature::SseC, Feature::Trailers, Feature::Checksums]),
+    trailers: Trailers::Pass,
+    body_hash: BodyHash::Store,
+    ..CUSTOM
+};
+
+/// RGW 16: ignores conditions on writes and SSE-S3 without a word; refuses trailers.
+const CEPH: Profile = Profile {
+    honours: Features::of(&[
+        Feature::SseKms,
+        Feature::SseC,
+        Feature::ObjectLock,
+        Feature::Acl,
+        Feature::Tagging,
+        Feature::Versioning,
+    ]),
+    body_hash: BodyHash::Store,
+    ..CUSTOM
+};
+
+/// Conditions and SSE-C only; trailers work for some checksums, so they are decoded.
+const R2: Profile = Profile {
+    honours: Features::of(&[Feature::ConditionalWrites, Feature::SseC, Feature::Checksums]),
+    ..CUSTOM
+};
+
+/// Has refused `x-amz-checksum-*` as an unsupported header.
+const B2: Profile = Profile {
+    honours: Features::of(&[Feature::Sse, Feature::SseC, Feature::ObjectLock, Feature::Versioning]),
+    ..CUSTOM
+};
+
+/// Accepts nearly everything, and checks neither hashes nor checksums.
+const MOTO: Profile = Profile {
+    honours: Features::of(&[
+        Feature::ConditionalWrites,
+        Feature::Sse,
+        Feature::SseKms,
+        Feature::ObjectLock,
+        Feature::Acl,
+        Feature::Tagging,
+        Feature::Versioning,
+        Feature::Checksums,
+        Feature::Attributes,
+    ]),
+    ..CUSTOM
+};
+
+impl Profile {
+    /// The ready profile of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        READY.iter().find(|(own, _)| *own == name).map(|(_, profile)| *profile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_named_once_and_found() {
+        for feature in Feature::ALL {
+            assert_eq!(Feature::parse(feature.name()), Some(feature));
+            assert!(Features::of(&[feature]).has(feature));
+            assert_eq!(Features::of(&[feature]).iter().collect::<Vec<_>>(), [feature]);
+        }
+        assert_eq!(Feature::parse("acls"), None);
+        assert_eq!(Features::of(&Feature::ALL).iter().count(), Feature::ALL.len());
+        assert!(Features::of(&[Feature::Acl]).without(Features::of(&Feature::ALL)).is_empty());
+    }
+
+    #[test]
+    fn profiles_do_not_contradict_themselves() {
+        for (name, profile) in READY {
+            assert_eq!(Profile::named(name), Some(profile));
+            let pass = profile.trailers == Trailers::Pass;
+            assert_eq!(pass, profile.honours.has(Feature::Trailers), "{name}");
+            assert!(
+                !pass || profile.honours.has(Feature::Checksums),
+                "{name} takes trailers but no checksums"
+            );
+        }
+        assert_eq!(Profile::named("swift"), None);
+    }
+
+    #[test]
+    fn stores_that_ignore_conditions_do_not_honour_them() {
+        for name in ["garage", "ceph"] {
+            let honours = Profile::named(name).unwrap().honours;
+            assert!(!honours.has(Feature::ConditionalWrites) && !honours.has(Feature::Sse), "{name}");
+        }
+    }
 }

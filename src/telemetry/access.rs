@@ -63,8 +63,10 @@ pub struct AccessLine<'a> {
     pub attempts: u32,
     /// The plan's reason, one line.
     pub why: Option<&'a str>,
-    /// What each try before the last ended in.
-    pub tries: Option<&'a str>,
+    /// For operators: what was seen where the client was told less.
+    pub cause: Option<&'a str>,
+    /// Every try, in order.
+    pub tries: &'a [TryNote],
     /// Body bytes taken from the client.
     pub bytes_in: u64,
     /// Body bytes given to the client.
@@ -77,6 +79,17 @@ pub struct AccessLine<'a> {
     pub upstream: Option<Duration>,
     /// Who ended the request before its answer was complete.
     pub aborted: Option<Aborted>,
+}
+
+/// One try at a region.
+#[derive(Clone, Debug)]
+pub struct TryNote {
+    /// Where.
+    pub region: RegionId,
+    /// Microseconds from the request's head to the beginning of the try.
+    pub at_us: u64,
+    /// `answered`, or in a word or two why not.
+    pub outcome: &'static str,
 }
 
 /// Who ended a request early.
@@ -151,7 +164,8 @@ impl AccessLine<'_> {
         line.optional("region", self.region.map(RegionId::as_str));
         line.number("attempts", self.attempts);
         line.optional("why", self.why);
-        line.optional("tries", self.tries);
+        line.optional("cause", self.cause);
+        line.tries(self.tries);
         line.number("bytes_in", self.bytes_in);
         line.number("bytes_out", self.bytes_out);
         line.millis("total_ms", Some(self.total));
@@ -192,6 +206,20 @@ impl Line<'_> {
         self.out.push('"');
         escape(text, self.out);
         self.out.push('"');
+    }
+
+    fn tries(&mut self, tries: &[TryNote]) {
+        self.name("tries");
+        let mut mark = '[';
+        for one in tries {
+            self.out.push(mark);
+            self.out.push_str("{\"region\":\"");
+            escape(one.region.as_str(), self.out);
+            // Writing to a String cannot fail.
+            let _infallible = write!(self.out, "\",\"at_us\":{},\"outcome\":\"{}\"}}", one.at_us, one.outcome);
+            mark = ',';
+        }
+        self.out.push_str(if mark == '[' { "[]" } else { "]" });
     }
 
     fn optional(&mut self, name: &'static str, text: Option<&str>) {
@@ -448,7 +476,8 @@ mod tests {
             region: None,
             attempts: 2,
             why: None,
-            tries: None,
+            cause: None,
+            tries: &[],
             bytes_in: 0,
             bytes_out: 4096,
             total: Duration::from_micros(1_234_567),

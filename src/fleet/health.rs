@@ -1,0 +1,514 @@
+//! The state machine of one region for one kind of request. Pure.
+//!
+//! It decides whether a region may be sent requests of that kind, from probes and from what
+//! became of requests. It does not know which region it is, nor what routing makes of it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::chance::Coin;
+
+use super::event::{Cause, Never, ProbeFault};
+use super::settings::FleetSettings;
+use super::window::{Blame, Window};
+
+/// What a region may do now, for one kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Not heard yet: eligible, ranked last.
+    Unknown,
+    /// Serving.
+    Healthy,
+    /// Serving, with failures lately: probed faster, keeps its rank.
+    Suspect,
+    /// Sent nothing while anything else is left.
+    Out,
+    /// Back, and being tried by one request at a time.
+    Probation,
+}
+
+impl Standing {
+    /// Whether requests may be sent there in the ordinary way.
+    #[must_use]
+    pub const fn is_eligible(self) -> bool {
+        match self {
+            Self::Unknown | Self::Healthy | Self::Suspect | Self::Probation => true,
+            Self::Out => false,
+        }
+    }
+
+    /// Whether it serves: other regions may be taken back slowly as long as it does.
+    #[must_use]
+    pub const fn is_serving(self) -> bool {
+        match self {
+            Self::Healthy | Self::Suspect => true,
+            Self::Unknown | Self::Out | Self::Probation => false,
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Suspect => "suspect",
+            Self::Out => "out",
+            Self::Probation => "probation",
+        })
+    }
+}
+
+/// What a mutation may look at besides the machine itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) settings: &'a FleetSettings,
+    pub(super) now: Instant,
+    /// No other region serves this kind: caution about this one would help nobody.
+    pub(super) alone: bool,
+}
+
+/// A change of standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) from: Standing,
+    pub(super) to: Standing,
+    pub(super) why: Cause,
+}
+
+/// What the failures in a row were.
+#[derive(Clone, Debug, Default)]
+struct Streak {
+    /// Unanswered, before any request was sent.
+    unconnected: u32,
+    /// Unanswered after a request was sent, by key.
+    unanswered: VecDeque<u64>,
+    /// Server errors, by key.
+    errors: VecDeque<u64>,
+    /// When the last one was.
+    last: Option<Instant>,
+}
+
+/// The ejection under way.
+#[derive(Clone, Copy, Debug)]
+struct Ejection {
+    /// Not tried before this while others serve.
+    until: Instant,
+    /// Probes failed too: a passing one is then news.
+    probes_agree: bool,
+}
+
+/// The machine of one (region, kind).
+#[derive(Clone, Debug)]
+pub(super) struct Health {
+    standing: Standing,
+    since: Instant,
+    streak: Streak,
+    window: Window,
+    probe_fails: u32,
+    probe_passes: u32,
+    trials: u32,
+    ejection: Option<Ejection>,
+    flaps: VecDeque<Instant>,
+    held_until: Option<Instant>,
+}
+
+impl Health {
+    /// A region that was not heard yet.
+    pub(super) fn new(settings: &FleetSettings, now: Instant) -> Self {
+        Self {
+            standing: Standing::Unknown,
+            since: now,
+            streak: Streak::default(),
+            window: Window::new(settings.window, now),
+            probe_fails: 0,
+            probe_passes: 0,
+            trials: 0,
+            ejection: None,
+            flaps: VecDeque::new(),
+            held_until: None,
+        }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.held_until
+    }
+
+    pub(super) fn probe_fails(&self) -> u32 {
+        self.probe_fails
+    }
+
+    pub(super) fn probe_passes(&self) -> u32 {
+        self.probe_passes
+    }
+
+    /// A request was answered as it should be.
+    pub(super) fn answered(&mut self, scene: Scene<'_>) -> Option<Change> {
+        self.window.good(scene.now);
+        self.streak = Streak::default();
+        self.probe_fails = 0;
+        match self.standing {
+            Standing::Unknown => Some(self.enter(Standing::Healthy, Cause::FirstAnswer, scene)),
+            Standing::Healthy => None,
+            Standing::Suspect => self.clear_suspicion(scene),
+            Standing::Out => self.answered_while_out(scene),
+            Standing::Probation => self.trial_passed(scene),
+        }
+    }
+
+    /// A request was throttled: the region is alive, and that is all it says.
+    pub(super) fn throttled(&mut self) {
+        self.streak.connected();
+        self.streak.unanswered.clear();
+    }
+
+    /// A request of the other kind was answered: the region can be reached.
+    pub(super) fn reached(&mut self) {
+        self.streak.connected();
+    }
+
+    /// A request was never answered.
+    pub(super) fn never_answered(
+        &mut self,
+        never: Never,
+        key: u64,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
+        let key = (!never.is_of_the_connection()).then_some(key);
+        self.window.bad(scene.now, key);
+        self.unanswered(never, key, scene, coin)
+    }
+
+    /// A request of the other kind could not connect: this kind cannot either. It is no sample of
+    /// this kind's success, since an answer to the other kind is none.
+    pub(super) fn unreachable(&mut self, never: Never, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+        self.unanswered(never, None, scene, coin)
+    }
+
+    fn unanswered(
+        &mut self,
+        never: Never,
+        key: Option<u64>,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
+        self.streak.unanswered(key, scene);
+        let count = self.streak.never();
+        if self.standing == Standing::Probation {
+            return self.trial_failed(self.streak.is_spread(), scene, coin);
+        }
+        if count >= scene.settings.never_answered && self.streak.is_spread() {
+            return self.fail(Cause::NeverAnswered(count, never), scene, coin);
+        }
+        let change = self.judge_window(scene, coin);
+        if change.is_some() || count < 2 {
+            return change;
+        }
+        self.suspect(Cause::NeverAnswered(count, never), scene)
+    }
+
+    /// A request met a server error.
+    pub(super) fn server_error(
+        &mut self,
+        status: u16,
+        key: u64,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
+        self.window.bad(scene.now, Some(key));
+        self.streak.connected();
+        self.streak.unanswered.clear();
+        self.streak.error(key, scene);
+        let blame = self.streak.blame();
+        if self.standing == Standing::Probation {
+            return self.trial_failed(blame.spread, scene, coin);
+        }
+        if blame.counted >= scene.settings.server_errors && blame.spread {
+            return self.fail(Cause::ServerErrors(blame.counted, status), scene, coin);
+        }
+        let change = self.judge_window(scene, coin);
+        if change.is_some() || blame.counted < scene.settings.server_errors / 2 || !blame.spread {
+            return change;
+        }
+        self.suspect(Cause::ServerErrors(blame.counted, status), scene)
+    }
+
+    /// A probe was answered.
+    pub(super) fn probe_passed(&mut self, scene: Scene<'_>) -> Option<Change> {
+        self.probe_fails = 0;
+        self.probe_passes = self.probe_passes.saturating_add(1);
+        match self.standing {
+            Standing::Unknown => Some(self.enter(Standing::Healthy, Cause::FirstAnswer, scene)),
+            Standing::Healthy | Standing::Probation => None,
+            Standing::Suspect => self.clear_suspicion(scene),
+            Standing::Out => self.readmit(scene),
+        }
+    }
+
+    /// A probe failed.
+    pub(super) fn probe_failed(
+        &mut self,
+        fault: ProbeFault,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
+        self.probe_passes = 0;
+        self.probe_fails = self.probe_fails.saturating_add(1);
+        let why = Cause::ProbesFailed(self.probe_fails, fault);
+        match self.standing {
+            Standing::Out => {
+                if let Some(ejection) = &mut self.ejection {
+                    ejection.probes_agree = true;
+                }
+                None
+            }
+            Standing::Probation => Some(self.eject(why, scene, coin)),
+            Standing::Unknown | Standing::Healthy | Standing::Suspect => {
+                if self.probe_fails >= scene.settings.fall {
+                    self.fail(why, scene, coin)
+                } else {
+                    self.suspect(why, scene)
+                }
+            }
+        }
+    }
+
+    /// What time alone changes.
+    pub(super) fn tick(&mut self, scene: Scene<'_>) -> Option<Change> {
+        self.streak.forget_old(scene);
+        while self.flaps.front().is_some_and(|at| age(*at, scene.now) > scene.settings.flap_memory) {
+            self.flaps.pop_front();
+        }
+        match self.standing {
+            Standing::Unknown | Standing::Healthy | Standing::Probation => None,
+            Standing::Suspect => self.clear_suspicion(scene),
+            Standing::Out => self.readmit(scene),
+        }
+    }
+
+    /// When [`Self::tick`] may next change the standing; never a time that a tick leaves as it is.
+    pub(super) fn due(&self, settings: &FleetSettings) -> Option<Instant> {
+        match self.standing {
+            Standing::Unknown | Standing::Healthy | Standing::Probation => None,
+            Standing::Suspect if self.probe_fails > 0 => None,
+            Standing::Suspect => {
+                let dwelt = self.since + settings.suspect_dwell;
+                Some(self.streak.last.map_or(dwelt, |last| dwelt.max(last + settings.window)))
+            }
+            Standing::Out => self
+                .ejection
+                .filter(|_| self.probe_passes >= settings.rise)
+                .map(|ejection| ejection.until.max(self.since + settings.out_dwell)),
+        }
+    }
+
+    /// What must hold between mutations, in words where it does not.
+    pub(super) fn fault(&self, settings: &FleetSettings) -> Option<&'static str> {
+        let out = self.standing == Standing::Out;
+        if out != self.ejection.is_some() {
+            return Some("an ejection belongs to a region that is out, and to no other");
+        }
+        if self.trials >= settings.trials.max(1) {
+            return Some("trials that sufficed must end the probation");
+        }
+        if self.trials > 0 && self.standing != Standing::Probation {
+            return Some("only a region in probation is tried");
+        }
+        if self.standing.is_serving() && self.probe_fails >= settings.fall {
+            return Some("a region whose probes fail must not serve");
+        }
+        if self.probe_fails > 0 && self.probe_passes > 0 {
+            return Some("the last probe passed or failed, not both");
+        }
+        if self.flaps.len() > FLAPS {
+            return Some("the memory of flaps is bounded");
+        }
+        None
+    }
+
+    /// Out, unless it is already.
+    fn fail(&mut self, why: Cause, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+        (self.standing != Standing::Out).then(|| self.eject(why, scene, coin))
+    }
+
+    /// Out by the share of successes, where it is too small.
+    fn judge_window(&mut self, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+        if !matches!(self.standing, Standing::Unknown | Standing::Healthy | Standing::Suspect) {
+            return None;
+        }
+        let sums = self.window.sums(scene.now);
+        let all = sums.good.saturating_add(sums.bad);
+        let enough = f64::from(sums.good) >= f64::from(all) * scene.settings.success_share;
+        if all < scene.settings.window_samples || enough || !sums.spread {
+            return None;
+        }
+        self.fail(Cause::LowSuccess(sums.good, all), scene, coin)
+    }
+
+    fn suspect(&mut self, why: Cause, scene: Scene<'_>) -> Option<Change> {
+        (self.standing == Standing::Healthy).then(|| self.enter(Standing::Suspect, why, scene))
+    }
+
+    fn clear_suspicion(&mut self, scene: Scene<'_>) -> Option<Change> {
+        let dwelt = age(self.since, scene.now) >= scene.settings.suspect_dwell;
+        let clean = self.streak.is_empty() && self.probe_fails == 0;
+        (dwelt && clean).then(|| self.enter(Standing::Healthy, Cause::Cleared, scene))
+    }
+
+    /// A request got through although nothing should have been sent: where no other region
+    /// serves, that is all the proof there will ever be.
+    fn answered_while_out(&mut self, scene: Scene<'_>) -> Option<Change> {
+        let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
+        (scene.alone && dwelt).then(|| self.enter(Standing::Healthy, Cause::AnsweredAlone, scene))
+    }
+
+    fn trial_passed(&mut self, scene: Scene<'_>) -> Option<Change> {
+        self.trials += 1;
+        if !scene.alone && self.trials < scene.settings.trials {
+            return None;
+        }
+        let why = Cause::TrialsPassed(self.trials);
+        Some(self.enter(Standing::Healthy, why, scene))
+    }
+
+    /// One poisonous request must not keep a region out: `spread` says that there were two, or
+    /// that none can be to blame.
+    fn trial_failed(&mut self, spread: bool, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+        self.trials = 0;
+        spread.then(|| self.eject(Cause::TrialFailed, scene, coin))
+    }
+
+    /// From out to probation: never by a probe alone, since probation ends by requests only.
+    fn readmit(&mut self, scene: Scene<'_>) -> Option<Change> {
+        let ejection = self.ejection?;
+        let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
+        let risen = self.probe_passes >= scene.settings.rise;
+        let over = scene.now >= ejection.until && risen;
+        // a passing probe is news where probes failed too; else it takes more of them
+        let needed = scene.alone && (risen || (ejection.probes_agree && self.probe_passes > 0));
+        (dwelt && (over || needed))
+            .then(|| self.enter(Standing::Probation, Cause::ProbesPassed(self.probe_passes), scene))
+    }
+
+    fn eject(&mut self, why: Cause, scene: Scene<'_>, coin: &mut Coin) -> Change {
+        let settings = scene.settings;
+        // where nothing else serves it is perhaps our own network that failed: not held against it
+        if !scene.alone {
+            if self.flaps.len() >= FLAPS {
+                self.flaps.pop_front();
+            }
+            self.flaps.push_back(scene.now);
+            let hold = doubled(settings.hold_down, self.earlier_flaps(), settings.hold_down_cap);
+            self.held_until = Some(scene.now + hold);
+        }
+        let change = self.enter(Standing::Out, why, scene);
+        let length = doubled(settings.ejection, self.earlier_flaps(), settings.ejection_cap);
+        let jitter = 1.0 + settings.ejection_jitter * (2.0 * coin.share() - 1.0);
+        let length = length.mul_f64(jitter.max(0.0)).min(settings.ejection_cap);
+        self.ejection = Some(Ejection {
+            until: scene.now + length,
+            probes_agree: matches!(why, Cause::ProbesFailed(..)),
+        });
+        change
+    }
+
+    /// Flaps before the present one.
+    fn earlier_flaps(&self) -> u32 {
+        u32::try_from(self.flaps.len()).unwrap_or(u32::MAX).saturating_sub(1)
+    }
+
+    fn enter(&mut self, to: Standing, why: Cause, scene: Scene<'_>) -> Change {
+        let change = Change { from: self.standing, to, why };
+        self.standing = to;
+        self.since = scene.now;
+        self.trials = 0;
+        self.ejection = None;
+        if to != Standing::Suspect {
+            self.streak = Streak::default();
+            self.window.clear();
+        }
+        if to == Standing::Out {
+            self.probe_passes = 0;
+        }
+        change
+    }
+}
+
+/// Ejections remembered: enough for the cap of the ejection and of the hold-down.
+const FLAPS: usize = 16;
+
+/// Keys remembered of failures in a row: more than twice what ejects, so that a key with more
+/// than half of them is told from two that alternate.
+const STREAK: usize = 32;
+
+impl Streak {
+    fn unanswered(&mut self, key: Option<u64>, scene: Scene<'_>) {
+        self.forget_old(scene);
+        self.last = Some(scene.now);
+        match key {
+            None => self.unconnected = self.unconnected.saturating_add(1),
+            Some(key) => push(&mut self.unanswered, key),
+        }
+    }
+
+    fn error(&mut self, key: u64, scene: Scene<'_>) {
+        self.forget_old(scene);
+        self.last = Some(scene.now);
+        push(&mut self.errors, key);
+    }
+
+    fn connected(&mut self) {
+        self.unconnected = 0;
+    }
+
+    /// Failures in a row must also be near in time: three in an hour are no outage.
+    fn forget_old(&mut self, scene: Scene<'_>) {
+        if self.last.is_some_and(|last| age(last, scene.now) >= scene.settings.window) {
+            *self = Self::default();
+        }
+    }
+
+    fn never(&self) -> u32 {
+        u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX).saturating_add(self.unconnected)
+    }
+
+    /// Whether what was never answered cannot be blamed on one request.
+    fn is_spread(&self) -> bool {
+        let first = self.unanswered.front();
+        self.unconnected > 0 || self.unanswered.iter().any(|key| Some(key) != first)
+    }
+
+    fn blame(&self) -> Blame {
+        Blame::of(self.errors.iter().map(|key| Some(*key)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.never() == 0 && self.errors.is_empty()
+    }
+}
+
+fn push(keys: &mut VecDeque<u64>, key: u64) {
+    if keys.len() >= STREAK {
+        keys.pop_front();
+    }
+    keys.push_back(key);
+}
+
+fn age(at: Instant, now: Instant) -> Duration {
+    now.saturating_duration_since(at)
+}
+
+/// `first` doubled so often, but no longer than `cap`.
+fn doubled(first: Duration, times: u32, cap: Duration) -> Duration {
+    2_u32.checked_pow(times).and_then(|factor| first.checked_mul(factor)).map_or(cap, |long| long.min(cap))
+}

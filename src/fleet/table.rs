@@ -1,0 +1,163 @@
+//! What routing reads: an immutable picture of the fleet. Pure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::names::{AccessPointName, CredentialId, RegionId};
+use crate::s3::operation::{Class, Kind};
+
+use super::health::Standing;
+
+/// How soon a region should be probed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// At the region's own interval.
+    Normal,
+    /// Its standing is changing, or there is no other: after this.
+    Fast(Duration),
+    /// It is out and others serve: after this.
+    Down(Duration),
+}
+
+/// What a region may do for one kind of request.
+#[derive(Clone, Debug)]
+pub struct KindRow {
+    /// Its standing.
+    pub standing: Standing,
+    /// Not preferred before this, while another region serves.
+    pub held_until: Option<Instant>,
+    /// Whose turn it is to try the region while it is in probation.
+    pub trial: Trial,
+}
+
+/// One region.
+#[derive(Clone, Debug)]
+pub struct RegionRow {
+    /// Its name.
+    pub region: RegionId,
+    /// For reads.
+    pub reads: KindRow,
+    /// For writes.
+    pub writes: KindRow,
+    /// Decayed peak of the time to first byte, by class; the probes' where a class has none.
+    pub latency: [Option<Duration>; 4],
+    /// When a request or a probe last succeeded.
+    pub last_success: Option<Instant>,
+    /// When it last answered anything at all, an error included.
+    pub last_answer: Option<Instant>,
+    /// Credentials that it refuses.
+    pub refused_credentials: Vec<CredentialId>,
+    /// Access points whose bucket or signing region is wrong there.
+    pub refused_configurations: Vec<AccessPointName>,
+    /// How soon to probe it again.
+    pub pace: Pace,
+}
+
+impl RegionRow {
+    /// The half for one kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> &KindRow {
+        match kind {
+            Kind::Read => &self.reads,
+            Kind::Write => &self.writes,
+        }
+    }
+
+    /// The latency estimate of one class.
+    #[must_use]
+    pub fn latency_of(&self, class: Class) -> Option<Duration> {
+        self.latency.get(class_slot(class)).copied().flatten()
+    }
+
+    /// Whether the region answered anything within the last second and is healthy for writes: a
+    /// write may then be sent without waiting for `100 Continue`.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.writes.standing == Standing::Healthy
+            && self.last_answer.is_some_and(|at| now.saturating_duration_since(at) <= FRESH)
+    }
+}
+
+/// How recent an answer must be to spare `Expect: 100-continue`. Longer would let more writes be
+/// sent in full into a region that has just hung.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The fleet as routing sees it. Cheap to read, never changed; published anew when it changes.
+#[derive(Clone, Debug, Default)]
+pub struct RegionTable {
+    rows: Vec<RegionRow>,
+    self_suspect: bool,
+}
+
+impl RegionTable {
+    /// Rows in the order of nearness.
+    pub(super) fn new(rows: Vec<RegionRow>, self_suspect: bool) -> Self {
+        Self { rows, self_suspect }
+    }
+
+    /// All regions, the nearest first.
+    #[must_use]
+    pub fn rows(&self) -> &[RegionRow] {
+        &self.rows
+    }
+
+    /// The regions by name, the nearest first.
+    pub fn nearest(&self) -> impl Iterator<Item = &RegionId> {
+        self.rows.iter().map(|row| &row.region)
+    }
+
+    /// One region's row.
+    #[must_use]
+    pub fn row(&self, region: &RegionId) -> Option<&RegionRow> {
+        self.rows.iter().find(|row| row.region == *region)
+    }
+
+    /// One region's standing; [`Standing::Unknown`] for a region that is not (yet) known.
+    #[must_use]
+    pub fn standing(&self, region: &RegionId, kind: Kind) -> Standing {
+        self.row(region).map_or(Standing::Unknown, |row| row.of(kind).standing)
+    }
+
+    /// Every region went out within one window: our own network is the likelier culprit. A metric
+    /// and a log line, never a reason to refuse.
+    #[must_use]
+    pub fn self_suspect(&self) -> bool {
+        self.self_suspect
+    }
+}
+
+/// Where a class is kept in an array of four.
+pub(super) const fn class_slot(class: Class) -> usize {
+    match class {
+        Class::Get => 0,
+        Class::List => 1,
+        Class::Put => 2,
+        Class::Long => 3,
+    }
+}
+
+/// The turn of trying a region in probation: one request at a time, whatever the number of
+/// workers. Shared between all tables of one fleet.
+#[derive(Clone, Debug, Default)]
+pub struct Trial(Arc<AtomicBool>);
+
+/// Held by the one request that tries the region; dropped when its attempt ends.
+#[derive(Debug)]
+#[must_use = "the turn ends when this is dropped"]
+pub struct Turn(Trial);
+
+impl Trial {
+    /// Takes the turn, or says that another request has it.
+    #[must_use]
+    pub fn take(&self) -> Option<Turn> {
+        let taken = self.0.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Turn(self.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Release);
+    }
+}

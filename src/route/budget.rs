@@ -1,0 +1,163 @@
+//! What repeats may cost: a share of real requests and a floor. Pure arithmetic over time that is
+//! handed in. One per worker; the floor is the process's divided by its workers.
+
+use std::time::{Duration, Instant};
+
+/// How far back requests and repeats count, in seconds (Finagle's and Envoy's ten).
+const WINDOW: u32 = 10;
+
+/// Tokens for repeats and hedges, over a sliding window of ten seconds.
+///
+/// Within any ten seconds no more repeats are granted than `share` of the requests in them, plus
+/// `floor` a second. One budget for all reasons, so that loops cannot add up.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    share: f64,
+    floor: f64,
+    origin: Instant,
+    seconds: [Second; WINDOW as usize],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    at: u64,
+    requests: u64,
+    repeats: u64,
+}
+
+impl Budget {
+    /// `share` of requests (0 to 1) and `floor` repeats a second.
+    #[must_use]
+    pub fn new(share: f64, floor: f64, now: Instant) -> Self {
+        let seconds = [Second::default(); WINDOW as usize];
+        Self { share: share.clamp(0.0, 1.0), floor: floor.max(0.0), origin: now, seconds }
+    }
+
+    /// Counts a client's request.
+    pub fn request(&mut self, now: Instant) {
+        if let Some(second) = self.second(now) {
+            second.requests += 1;
+        }
+    }
+
+    /// Takes a token for a repeat; false where none is left.
+    #[must_use]
+    pub fn take(&mut self, now: Instant) -> bool {
+        if self.left(now) < 1.0 {
+            return false;
+        }
+        match self.second(now) {
+            Some(second) => {
+                second.repeats += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tokens left; never negative.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^52")]
+    pub fn left(&self, now: Instant) -> f64 {
+        let oldest = (self.index(now) + 1).saturating_sub(u64::from(WINDOW));
+        let live = self.seconds.iter().filter(|second| second.at >= oldest);
+        let (requests, repeats) = live.fold((0, 0), |(requests, repeats), second| {
+            (requests + second.requests, repeats + second.repeats)
+        });
+        let granted = self.share * requests as f64 + self.floor * f64::from(WINDOW);
+        (granted - repeats as f64).max(0.0)
+    }
+
+    fn index(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.origin).as_secs()
+    }
+
+    fn second(&mut self, now: Instant) -> Option<&mut Second> {
+        let at = self.index(now);
+        let second = self.seconds.get_mut(usize::try_from(at % u64::from(WINDOW)).ok()?)?;
+        if second.at != at {
+            *second = Second { at, ..Second::default() };
+        }
+        Some(second)
+    }
+}
+
+/// The pause before a repeat in the same region: full jitter over 50 ms, doubling to 1 s
+/// (`share` in `[0, 1)` from the coin; `repeats` so far).
+#[must_use]
+pub fn backoff(repeats: u8, share: f64) -> Duration {
+    let ceiling = FIRST.saturating_mul(1 << u32::from(repeats.min(8))).min(LONGEST);
+    ceiling.mul_f64(share.clamp(0.0, 1.0))
+}
+
+/// Ceiling of the first pause; shorter ones would meet a restarting store, longer ones show.
+const FIRST: Duration = Duration::from_millis(50);
+
+/// Ceiling of any pause.
+const LONGEST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_idle_budget_has_its_floor_and_no_more() {
+        let now = Instant::now();
+        let mut budget = Budget::new(0.2, 1.0, now);
+        let taken = (0..100).filter(|_| budget.take(now)).count();
+        assert_eq!(taken, 10);
+        assert!(!budget.take(now + secs(9)));
+        assert!(budget.take(now + secs(10)), "what was taken ten seconds ago is forgotten");
+    }
+
+    #[test]
+    fn a_fifth_of_the_requests_may_be_repeated() {
+        let now = Instant::now();
+        let mut budget = Budget::new(0.2, 0.0, now);
+        for n in 0..1_000 {
+            budget.request(now + Duration::from_millis(n * 5));
+        }
+        let taken = (0..1_000).filter(|_| budget.take(now + secs(5))).count();
+        assert_eq!(taken, 200);
+    }
+
+    #[test]
+    fn pauses_grow_to_a_second() {
+        assert_eq!(backoff(0, 0.0), Duration::ZERO);
+        assert!(backoff(0, 0.999) < Duration::from_millis(50));
+        assert!(backoff(200, 0.999) < secs(1));
+        assert!(backoff(200, 0.999) > Duration::from_millis(900));
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_grants_more_than_it_has(
+            events in proptest::collection::vec((0_u64..2_000, any::<bool>()), 1..400),
+        ) {
+            let mut now = Instant::now();
+            let mut budget = Budget::new(0.2, 2.0, now);
+            let (mut requests, mut taken) = (0_u32, 0_u32);
+            let mut spent = 0;
+            for (pause, request) in events {
+                now += Duration::from_millis(pause);
+                spent += pause;
+                if request {
+                    budget.request(now);
+                    requests += 1;
+                } else if budget.take(now) {
+                    taken += 1;
+                }
+                prop_assert!(budget.left(now) >= 0.0);
+            }
+            let windows = f64::from(u32::try_from(spent / 1_000 / u64::from(WINDOW)).unwrap() + 2);
+            prop_assert!(f64::from(taken) <= 0.2 * f64::from(requests) + 20.0 * windows);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What one try ended in, how much of the request was sent, and what an answer means. Pure.
+
+use std::time::Duration;
+
+use crate::fleet::{Never, Signal};
+
+/// How much of a request may have reached the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// Nothing at all: proven by a failed dial or by the request handed back whole.
+    Nothing,
+    /// The head, perhaps.
+    Head,
+    /// The head and so many body bytes, but not the last.
+    Body(u64),
+    /// All of it.
+    All,
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsent {
+    /// No connection could be made.
+    Unreachable(Never),
+    /// A pooled connection had ended before it was written to: everyday, and nobody's fault.
+    Stale,
+    /// The region became unable to serve while the attempt waited for a connection.
+    StandingChanged,
+}
+
+/// What an attempt was waiting for when its time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// `100 Continue`; the body was kept back.
+    Continue,
+    /// The region to take more of the body.
+    Body,
+    /// The first byte of the answer.
+    FirstByte,
+}
+
+/// What one try ended in. Whatever the client caused (an abort, a stalled or refused body) is no
+/// outcome: there is nothing left to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was sent.
+    NotSent(Unsent),
+    /// The connection ended before an answer.
+    Broken {
+        /// How much was out.
+        sent: Sent,
+    },
+    /// The region fell silent.
+    Silent {
+        /// How much was out.
+        sent: Sent,
+        /// While what was awaited.
+        stage: Stage,
+    },
+    /// It was answered.
+    Answered {
+        /// With this status.
+        status: u16,
+        /// Which means this.
+        meaning: Meaning,
+    },
+}
+
+/// What an answer says about the region and about the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Meaning {
+    /// The region did its work; the answer is the client's.
+    Final,
+    /// The region failed: 500, 502, 503, 504, 507.
+    ServerFault,
+    /// It asks for less: `SlowDown`, 429, 509.
+    Throttled,
+    /// It names our credential as the fault, or may mean it: any 403.
+    Forbidden,
+    /// It names bucket or signing region as the fault.
+    Misplaced,
+    /// It rejects the body (hash, checksum, length): the client's, whatever the status.
+    BodyRefused,
+}
+
+impl Meaning {
+    /// Reads a status and, where the answer had one, its S3 error code. An answer to HEAD has
+    /// none.
+    #[must_use]
+    pub fn read(status: u16, code: Option<&str>) -> Self {
+        if code.is_some_and(|code| BODY_REFUSALS.contains(&code)) && status >= 400 {
+            return Self::BodyRefused;
+        }
+        if code.is_some_and(|code| THROTTLES.contains(&code)) {
+            return Self::Throttled;
+        }
+        match (status, code) {
+            (429 | 509, _) => Self::Throttled,
+            (400 | 401 | 403, Some(code)) if CREDENTIAL_FAULTS.contains(&code) => Self::Forbidden,
+            (403, _) => Self::Forbidden,
+            (301 | 307, _) => Self::Misplaced,
+            (_, Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed")) => {
+                Self::Misplaced
+            }
+            // what the region will never do is an answer; what it cannot do now is a fault
+            (501 | 505, _) => Self::Final,
+            (500..=599, _) => Self::ServerFault,
+            _ => Self::Final,
+        }
+    }
+}
+
+/// Codes by which a store rejects the bytes that the client sent.
+const BODY_REFUSALS: [&str; 10] = [
+    "BadDigest",
+    "EntityTooLarge",
+    "EntityTooSmall",
+    "IncompleteBody",
+    "InvalidDigest",
+    "MissingContentLength",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+    "InvalidChunkSizeError",
+    "MalformedTrailerError",
+];
+
+/// Codes by which a store asks for less.
+const THROTTLES: [&str; 6] = [
+    "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
+    "TooManyRequests",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+];
+
+/// Codes by which a store rejects our credential or clock, where its status is not 403.
+const CREDENTIAL_FAULTS: [&str; 6] = [
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+];
+
+impl Outcome {
+    /// How much of the request may have reached the region.
+    #[must_use]
+    pub const fn sent(&self) -> Sent {
+        match self {
+            Self::NotSent(_) => Sent::Nothing,
+            Self::Broken { sent } | Self::Silent { sent, .. } => *sent,
+            Self::Answered { .. } => Sent::All,
+        }
+    }
+
+    /// What the fleet is told of it; `ttfb` where it was measured. `None` where it says nothing
+    /// about the region.
+    #[must_use]
+    pub fn signal(&self, ttfb: Option<Duration>) -> Option<Signal> {
+        match self {
+            Self::NotSent(Unsent::Unreachable(never)) => Some(Signal::NeverAnswered(*never)),
+            Self::NotSent(Unsent::Stale | Unsent::StandingChanged) => None,
+            Self::Broken { .. } => Some(Signal::NeverAnswered(Never::Reset)),
+            Self::Silent { .. } => Some(Signal::NeverAnswered(Never::FirstByteTimeout)),
+            Self::Answered { status, meaning } => Some(match meaning {
+                Meaning::ServerFault => Signal::ServerError(*status),
+                Meaning::Throttled => Signal::Throttled,
+                Meaning::Final | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => {
+                    Signal::Answered { ttfb }
+                }
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_mean_what_the_table_says() {
+        let table = [
+            (200, None, Meaning::Final),
+            (206, None, Meaning::Final),
+            (304, None, Meaning::Final),
+            (404, Some("NoSuchKey"), Meaning::Final),
+            (404, None, Meaning::Final),
+            (409, Some("OperationAborted"), Meaning::Final),
+            (412, Some("PreconditionFailed"), Meaning::Final),
+            (501, Some("NotImplemented"), Meaning::Final),
+            (505, None, Meaning::Final),
+            (500, Some("InternalError"), Meaning::ServerFault),
+            (500, None, Meaning::ServerFault),
+            (502, None, Meaning::ServerFault),
+            (503, Some("ServiceUnavailable"), Meaning::ServerFault),
+            (503, None, Meaning::ServerFault),
+            (504, None, Meaning::ServerFault),
+            (507, Some("XMinioStorageFull"), Meaning::ServerFault),
+            (503, Some("SlowDown"), Meaning::Throttled),
+            (503, Some("SlowDownRead"), Meaning::Throttled),
+            (429, None, Meaning::Throttled),
+            (509, None, Meaning::Throttled),
+            (403, Some("AccessDenied"), Meaning::Forbidden),
+            (403, Some("SignatureDoesNotMatch"), Meaning::Forbidden),
+            (403, None, Meaning::Forbidden),
+            (400, Some("ExpiredToken"), Meaning::Forbidden),
+            (401, Some("InvalidAccessKeyId"), Meaning::Forbidden),
+            (404, Some("NoSuchBucket"), Meaning::Misplaced),
+            (301, Some("PermanentRedirect"), Meaning::Misplaced),
+            (307, None, Meaning::Misplaced),
+            (400, Some("AuthorizationHeaderMalformed"), Meaning::Misplaced),
+            (400, Some("BadDigest"), Meaning::BodyRefused),
+            (400, Some("XAmzContentSHA256Mismatch"), Meaning::BodyRefused),
+            (500, Some("BadDigest"), Meaning::BodyRefused),
+            (411, Some("MissingContentLength"), Meaning::BodyRefused),
+        ];
+        for (status, code, meaning) in table {
+            assert_eq!(Meaning::read(status, code), meaning, "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_regions_own_faults_count_against_it() {
+        let answered = |status, code| Outcome::Answered { status, meaning: Meaning::read(status, code) };
+        let fine = Some(Signal::Answered { ttfb: None });
+        for outcome in [
+            answered(404, Some("NoSuchKey")),
+            answered(403, Some("AccessDenied")),
+            answered(404, Some("NoSuchBucket")),
+            answered(500, Some("BadDigest")),
+            answered(400, None),
+        ] {
+            assert_eq!(outcome.signal(None), fine, "{outcome:?}");
+        }
+        assert_eq!(answered(503, None).signal(None), Some(Signal::ServerError(503)));
+        assert_eq!(answered(503, Some("SlowDown")).signal(None), Some(Signal::Throttled));
+        assert_eq!(Outcome::NotSent(Unsent::Stale).signal(None), None);
+        assert_eq!(Outcome::NotSent(Unsent::StandingChanged).signal(None), None);
+        assert_eq!(
+            Outcome::NotSent(Unsent::Unreachable(Never::Refused)).signal(None),
+            Some(Signal::NeverAnswered(Never::Refused))
+        );
+        assert_eq!(
+            Outcome::Broken { sent: Sent::Head }.signal(None),
+            Some(Signal::NeverAnswered(Never::Reset))
+        );
+        assert_eq!(
+            Outcome::Silent { sent: Sent::All, stage: Stage::FirstByte }.signal(None),
+            Some(Signal::NeverAnswered(Never::FirstByteTimeout))
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! What follows when a try has ended: one table of operation, evidence and limits. Pure.
+
+use std::time::{Duration, Instant};
+
+use crate::chance::Coin;
+use crate::s3::operation::{Facts, Reach, Replay};
+
+use super::budget::{Budget, backoff};
+use super::outcome::{Meaning, Outcome, Sent, Unsent};
+
+/// What is known of the request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyState {
+    /// It has no byte.
+    pub empty: bool,
+    /// None of it was taken from the client yet.
+    pub untouched: bool,
+    /// All of it that was taken is kept.
+    pub replayable: bool,
+}
+
+impl BodyState {
+    /// Whether it can be sent again from its start.
+    #[must_use]
+    pub const fn can_repeat(self) -> bool {
+        self.empty || self.untouched || self.replayable
+    }
+}
+
+/// A try that ended, and what is left to spend.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one column of the table of verdicts")]
+pub struct Question<'a> {
+    /// The operation's facts.
+    pub facts: &'a Facts,
+    /// It has `If-Match` or `If-None-Match`, and writes.
+    pub conditional: bool,
+    /// It came through the wildcard: bucket names are the client's, not configuration.
+    pub wildcard: bool,
+    /// What the try ended in.
+    pub outcome: Outcome,
+    /// The request body.
+    pub body: BodyState,
+    /// [`super::Plan::failover`]: a fully sent write may be repeated elsewhere.
+    pub failover: bool,
+    /// The plan has another region that was not tried.
+    pub next_exists: bool,
+    /// Tries so far, this one included.
+    pub attempts_made: u8,
+    /// The most there may be.
+    pub attempts_max: u8,
+    /// Earlier tries in *other* regions that ended their connection after taking the head.
+    pub broken_elsewhere: u8,
+    /// Since the first try began.
+    pub since_first_try: Duration,
+    /// Until the request's deadline.
+    pub deadline_left: Duration,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer is the client's.
+    Relay,
+    /// Try the plan's next region, at once.
+    Next,
+    /// Try the same region, after this pause.
+    SameAgain {
+        /// The pause.
+        after: Duration,
+    },
+    /// Ask a canary who is to blame, then [`after_canary`].
+    AskCanary,
+    /// No answer can be had: `503`.
+    GiveUp(GiveUp),
+}
+
+/// Why a request that was not answered is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GiveUp {
+    /// It may have been carried out; a repeat might do it twice, or undo a newer write.
+    Ambiguous,
+    /// Its body was partly taken and is not kept.
+    BodySpent,
+    /// A repeat of what commits by its head would come too late to be harmless.
+    TooLate,
+    /// Only another region would do, and there is none.
+    NoRegion,
+    /// It has ended the connections of two regions: not carried on to the next store.
+    Poisonous,
+    /// All tries are used up.
+    Attempts,
+    /// Its time is up.
+    Deadline,
+    /// Too many requests are being repeated.
+    Budget,
+}
+
+/// How long after the first try a DELETE or an empty PUT may be sent again: a later repeat might
+/// delete a newer object.
+pub const HEAD_REPEAT: Duration = Duration::from_secs(2);
+
+/// Decides what follows a try. Draws on the budget where it says so.
+#[must_use]
+pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, now: Instant) -> Verdict {
+    let wish = match question.outcome {
+        Outcome::NotSent(unsent) => nothing_sent(unsent),
+        Outcome::Broken { sent } if sent != Sent::Nothing && question.broken_elsewhere > 0 => {
+            Wish::Never(GiveUp::Poisonous)
+        }
+        Outcome::Broken { sent } | Outcome::Silent { sent, .. } => unanswered(question, sent),
+        Outcome::Answered { meaning, .. } => match answered(question, meaning) {
+            Answer::Verdict(verdict) => return verdict,
+            Answer::Repeat(place) => {
+                return repeat(question, place, budget, coin, now).unwrap_or(Verdict::Relay);
+            }
+        },
+    };
+    match wish {
+        Wish::Never(reason) => Verdict::GiveUp(reason),
+        Wish::Free(_) | Wish::Repeat(_) if !question.body.can_repeat() => Verdict::GiveUp(GiveUp::BodySpent),
+        Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(Verdict::GiveUp),
+        Wish::Repeat(place) => repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp),
+    }
+}
+
+/// Decides what follows once a canary has settled who is to blame for an answer: `sound` if the
+/// region takes the credential and has the bucket, so that the answer is the client's.
+#[must_use]
+pub fn after_canary(
+    question: &Question<'_>,
+    sound: bool,
+    budget: &mut Budget,
+    coin: &mut Coin,
+    now: Instant,
+) -> Verdict {
+    if sound || !question.body.can_repeat() {
+        return Verdict::Relay;
+    }
+    // the region refused the request before doing any of it: whatever it is may be sent elsewhere
+    repeat(question, Place::Elsewhere, budget, coin, now).unwrap_or(Verdict::Relay)
+}
+
+/// Where a repeat may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The next region, or where there is none the same again.
+    Anywhere,
+    /// The next region only.
+    Elsewhere,
+    /// The same region only, after a pause.
+    Here,
+    /// The same region only, at once, on another connection.
+    HereAtOnce,
+}
+
+/// What the evidence allows, before limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// A repeat that draws no budget, since nothing was sent.
+    Free(Place),
+    Repeat(Place),
+    Never(GiveUp),
+}
+
+enum Answer {
+    Verdict(Verdict),
+    /// A repeat if there is something to spend, else the answer as it is.
+    Repeat(Place),
+}
+
+/// By what a request takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commitment {
+    /// It has none, or a repeat is harmless.
+    Nothing,
+    /// By its last body byte.
+    Body,
+    /// By its last body byte, and a repeat in the same place leaves the same: a part.
+    Part,
+    /// By its last body byte, and only once: a conditional write.
+    BodyOnce,
+    /// By its head.
+    Head,
+    /// By its head, and only once.
+    HeadOnce,
+}
+
+fn commitment(question: &Question<'_>) -> Commitment {
+    match question.facts.replay {
+        Replay::Always | Replay::Harmless => Commitment::Nothing,
+        Replay::BodyUnsent if question.conditional && question.body.empty => Commitment::HeadOnce,
+        Replay::BodyUnsent if question.conditional => Commitment::BodyOnce,
+        Replay::BodyUnsent if question.facts.reach == Reach::Upload => Commitment::Part,
+        Replay::BodyUnsent if question.body.empty => Commitment::Head,
+        Replay::BodyUnsent => Commitment::Body,
+        Replay::HeadUnsent if question.conditional => Commitment::HeadOnce,
+        Replay::HeadUnsent => Commitment::Head,
+        Replay::Unsent => Commitment::HeadOnce,
+    }
+}
+
+fn nothing_sent(unsent: Unsent) -> Wish {
+    match unsent {
+        Unsent::Unreachable(_) | Unsent::StandingChanged => Wish::Free(Place::Anywhere),
+        Unsent::Stale => Wish::Free(Place::HereAtOnce),
+    }
+}
+
+fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
+    match (commitment(question), sent) {
+        (
+            Commitment::Nothing
+            | Commitment::Body
+            | Commitment::Part
+            | Commitment::BodyOnce
+            | Commitment::Head
+            | Commitment::HeadOnce,
+            Sent::Nothing,
+        ) => Wish::Free(Place::Anywhere),
+        (Commitment::Nothing, Sent::Head | Sent::Body(_) | Sent::All)
+        | (Commitment::Body, Sent::Head | Sent::Body(_)) => Wish::Repeat(Place::Anywhere),
+        (Commitment::Body, Sent::All) if question.failover => Wish::Repeat(Place::Elsewhere),
+        (Commitment::Part, Sent::Head | Sent::Body(_) | Sent::All)
+        | (Commitment::BodyOnce, Sent::Head | Sent::Body(_)) => Wish::Repeat(Place::Here),
+        (Commitment::Head, Sent::Head | Sent::Body(_) | Sent::All) => {
+            if question.since_first_try < HEAD_REPEAT {
+                Wish::Repeat(Place::Here)
+            } else {
+                Wish::Never(GiveUp::TooLate)
+            }
+        }
+        (Commitment::Body | Commitment::BodyOnce, Sent::All)
+        | (Commitment::HeadOnce, Sent::Head | Sent::Body(_) | Sent::All) => Wish::Never(GiveUp::Ambiguous),
+    }
+}
+
+fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
+    let relay = Answer::Verdict(Verdict::Relay);
+    match meaning {
+        Meaning::Final | Meaning::BodyRefused => relay,
+        Meaning::Misplaced if question.wildcard => relay,
+        Meaning::Forbidden | Meaning::Misplaced => Answer::Verdict(Verdict::AskCanary),
+        Meaning::Throttled | Meaning::ServerFault if !question.body.can_repeat() => relay,
+        // it was not carried out, whatever it is
+        Meaning::Throttled => Answer::Repeat(Place::Here),
+        Meaning::ServerFault => match commitment(question) {
+            Commitment::Nothing => Answer::Repeat(Place::Anywhere),
+            Commitment::Body if question.failover => Answer::Repeat(Place::Anywhere),
+            Commitment::Body | Commitment::Part => Answer::Repeat(Place::Here),
+            Commitment::Head if question.since_first_try < HEAD_REPEAT => Answer::Repeat(Place::Here),
+            Commitment::Head | Commitment::HeadOnce | Commitment::BodyOnce => relay,
+        },
+    }
+}
+
+fn repeat(
+    question: &Question<'_>,
+    place: Place,
+    budget: &mut Budget,
+    coin: &mut Coin,
+    now: Instant,
+) -> Result<Verdict, GiveUp> {
+    let verdict = free_repeat(question, place, coin)?;
+    if budget.take(now) { Ok(verdict) } else { Err(GiveUp::Budget) }
+}
+
+fn free_repeat(question: &Question<'_>, place: Place, coin: &mut Coin) -> Result<Verdict, GiveUp> {
+    if question.attempts_made >= question.attempts_max {
+        return Err(GiveUp::Attempts);
+    }
+    let again = |after: Duration| {
+        if after < question.deadline_left { Ok(Verdict::SameAgain { after }) } else { Err(GiveUp::Deadline) }
+    };
+    match place {
+        Place::Anywhere | Place::Elsewhere if question.next_exists => {
+            if question.deadline_left.is_zero() {
+                Err(GiveUp::Deadline)
+            } else {
+                Ok(Verdict::Next)
+            }
+        }
+        Place::Elsewhere => Err(GiveUp::NoRegion),
+        Place::HereAtOnce => again(Duration::ZERO),
+        Place::Anywhere | Place::Here => {
+            again(backoff(question.attempts_made.saturating_sub(1), coin.share()))
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The `If-Match` family, read once. Pure.
+//!
+//! Source: RFC 9110 §13; S3 honours all four on reads, and the first two on writes.
+
+use crate::head::Head;
+
+/// The conditions of a request, as text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions<'a> {
+    /// `If-Match`: entity tags or `*`.
+    pub if_match: Option<&'a str>,
+    /// `If-None-Match`: entity tags or `*`.
+    pub if_none_match: Option<&'a str>,
+    /// `If-Modified-Since`, an HTTP date.
+    pub if_modified_since: Option<&'a str>,
+    /// `If-Unmodified-Since`, an HTTP date.
+    pub if_unmodified_since: Option<&'a str>,
+}
+
+impl<'a> Conditions<'a> {
+    /// Reads them from a head. A condition that is not text counts as absent here: it is still
+    /// sent on, and the store refuses it.
+    #[must_use]
+    pub fn of(head: &'a Head) -> Self {
+        Self {
+            if_match: head.first_text("if-match"),
+            if_none_match: head.first_text("if-none-match"),
+            if_modified_since: head.first_text("if-modified-since"),
+            if_unmodified_since: head.first_text("if-unmodified-since"),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Whether a header (lower-case) makes a write conditional: then it is decided at home.
+#[must_use]
+pub fn conditions_write(header: &str) -> bool {
+    matches!(
+        header,
+        "if-match" | "if-none-match" | "x-amz-if-match-last-modified-time" | "x-amz-if-match-size"
+    )
+}
+
+/// Whether a list of entity tags (`"a", W/"b"`, or `*`) names this one. Weak tags never match, as
+/// for `If-Match`; quotes may be missing, as some clients leave them out.
+#[must_use]
+pub fn names(list: &str, etag: &str) -> bool {
+    let bare = |tag: &str| tag.trim().trim_matches('"').to_owned();
+    if list.trim() == "*" {
+        return true;
+    }
+    if etag.trim_start().starts_with("W/") {
+        return false;
+    }
+    list.split(',').any(|tag| !tag.trim_start().starts_with("W/") && bare(tag) == bare(etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_from_the_head() {
+        let mut head = Head::new(http::Method::GET, "/b/k");
+        assert!(Conditions::of(&head).is_empty());
+        head.push("If-None-Match", b"\"a\"");
+        head.push("If-Match", b"\xff");
+        let conditions = Conditions::of(&head);
+        assert_eq!(conditions.if_none_match, Some("\"a\""));
+        assert_eq!(conditions.if_match, None);
+        assert!(!conditions.is_empty());
+    }
+
+    #[test]
+    fn lists_name_tags() {
+        assert!(names("*", "\"a\""));
+        assert!(names("\"b\", \"a\"", "\"a\""));
+        assert!(names("a", "\"a\""));
+        assert!(!names("W/\"a\"", "\"a\""));
+        assert!(!names("\"a\"", "W/\"a\""));
+        assert!(!names("\"ab\"", "\"a\""));
+    }
+}

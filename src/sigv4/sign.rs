@@ -1,0 +1,90 @@
+//! Signing a head for a store, once per attempt.
+
+use crate::head::Head;
+use crate::names::ExposeSecret;
+use crate::sigv4::canonical::{Canonical, Names, PathForm, Scope, Sorted, names, string_to_sign};
+use crate::sigv4::key::{Credential, KeyCache};
+use crate::sigv4::{ALGORITHM, PayloadMark, SERVICE, Stamp, hex32, sha256};
+use crate::units::UnixSeconds;
+
+/// Signs a head for a store: sets `x-amz-date`, `x-amz-content-sha256`, `x-amz-security-token`
+/// (with temporary credentials) and `authorization`; whatever of these was there is replaced or
+/// removed. The rest of the head is as it goes on the wire, `host` included.
+///
+/// Signed are `host`, `content-type`, `content-md5`, `range` and all `x-amz-*`: what gives the
+/// request its meaning, and nothing that something on the way may touch (`accept-encoding`,
+/// `expect`, `content-length`). The path is signed as it stands in the target where it is already
+/// encoded as SigV4 encodes, and in its re-encoded form else, which is what stores compute.
+///
+/// A retry signs again, with a fresh `now`: stores allow 15 minutes.
+pub fn sign(
+    head: &mut Head,
+    credential: &Credential,
+    region: &str,
+    now: UnixSeconds,
+    payload: &PayloadMark,
+    keys: &mut KeyCache,
+) {
+    let stamp = Stamp::of(now);
+    mark(head, credential, &stamp, payload);
+    let mut buffer = keys.take_buffer();
+    let start = authorization(&mut buffer, head, credential, &Place { region, stamp }, payload, keys);
+    head.push("authorization", buffer.get(start..).unwrap_or_default());
+    keys.give_back(buffer);
+}
+
+/// When and for which region a head is signed.
+struct Place<'a> {
+    region: &'a str,
+    stamp: Stamp,
+}
+
+/// Sets the headers that say when, by which session and over which payload.
+fn mark(head: &mut Head, credential: &Credential, stamp: &Stamp, payload: &PayloadMark) {
+    const OURS: [&str; 4] = ["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
+    head.retain(|field| !OURS.contains(&field.name));
+    head.push("x-amz-date", stamp.text().as_bytes());
+    payload.text(|text| head.push("x-amz-content-sha256", text));
+    if let Some(token) = &credential.session_token {
+        head.push("x-amz-security-token", token.expose_secret().as_bytes());
+    }
+}
+
+/// Writes canonical request, string to sign and the header's value after each other; returns
+/// where the value begins.
+fn authorization(
+    buffer: &mut Vec<u8>,
+    head: &Head,
+    credential: &Credential,
+    place: &Place<'_>,
+    payload: &PayloadMark,
+    keys: &mut KeyCache,
+) -> usize {
+    let fields = Sorted::of(head);
+    let signed: Names<'_> = fields.names().filter(|name| is_signed(name)).collect();
+    payload.text(|payload| {
+        let request = Canonical { head, fields: &fields, signed: &signed, payload };
+        request.write(buffer, PathForm::Reencoded);
+    });
+    let scope = Scope { day: place.stamp.day(), region: place.region, service: SERVICE };
+    let canonical = sha256(buffer);
+    let to_sign = buffer.len();
+    string_to_sign(buffer, &place.stamp, &scope, &canonical);
+    let key = keys.key(&credential.access_key_id, &credential.secret, scope.day, scope.region);
+    let signature = hex32(&key.sign(buffer.get(to_sign..).unwrap_or_default()));
+    let start = buffer.len();
+    buffer.extend_from_slice(ALGORITHM.as_bytes());
+    buffer.extend_from_slice(b" Credential=");
+    buffer.extend_from_slice(credential.access_key_id.as_str().as_bytes());
+    buffer.push(b'/');
+    scope.write(buffer);
+    buffer.extend_from_slice(b", SignedHeaders=");
+    names(buffer, &signed);
+    buffer.extend_from_slice(b", Signature=");
+    buffer.extend_from_slice(&signature);
+    start
+}
+
+fn is_signed(name: &str) -> bool {
+    matches!(name, "host" | "content-type" | "content-md5" | "range") || name.starts_with("x-amz-")
+}
