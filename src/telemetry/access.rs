@@ -602,6 +602,7 @@ mod tests {
         let late = tokio::time::timeout(BATCH_WAIT * 2, worker.keep_fresh()).await;
         assert!(late.is_err(), "it never ends");
         drop(worker);
+        tokio::time::resume();
         assert!(writer.finish(LIMIT).await);
         assert!(!sink.text.lock().unwrap().is_empty());
     }
