@@ -324,6 +324,26 @@ struct Batch {
     lines: u64,
 }
 
+/// What a worker's thread makes its end of: unlike that end, it may cross threads.
+#[derive(Clone, Debug)]
+pub struct LogHandle {
+    batches: Option<SyncSender<Batch>>,
+    dropped: Counter,
+}
+
+impl LogHandle {
+    /// A worker's end.
+    #[must_use]
+    pub fn worker(&self) -> AccessLog {
+        AccessLog(Rc::new(Buffered {
+            batches: self.batches.clone(),
+            dropped: self.dropped.clone(),
+            batch: RefCell::new(Batch { text: String::new(), lines: 0 }),
+            begun: Notify::new(),
+        }))
+    }
+}
+
 impl AccessWriter {
     /// Opens the log and starts its thread; `Off` starts none.
     ///
@@ -354,15 +374,10 @@ impl AccessWriter {
         Ok(Self { batches: Some(batches), ended: Some(ended), dropped })
     }
 
-    /// A worker's end.
+    /// For a worker's thread.
     #[must_use]
-    pub fn worker(&self) -> AccessLog {
-        AccessLog(Rc::new(Buffered {
-            batches: self.batches.clone(),
-            dropped: self.dropped.clone(),
-            batch: RefCell::new(Batch { text: String::new(), lines: 0 }),
-            begun: Notify::new(),
-        }))
+    pub fn handle(&self) -> LogHandle {
+        LogHandle { batches: self.batches.clone(), dropped: self.dropped.clone() }
     }
 
     /// Waits until all that was handed over is written, no longer than `limit`: a sink that
