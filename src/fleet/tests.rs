@@ -430,6 +430,23 @@ fn the_only_region_is_back_with_its_first_answer() {
 }
 
 #[test]
+fn even_the_only_region_changes_no_more_than_once_a_second() {
+    let mut rig = Rig::healthy(&[EU]);
+    for _ in 0..600 {
+        rig.refused(EU);
+        rig.refused(EU);
+        rig.refused(EU);
+        rig.probe(EU, Err(Never::Refused));
+        rig.wait(5);
+        rig.probe(EU, Ok(10));
+        rig.fine(EU);
+        rig.wait(95);
+    }
+    let ejections = rig.seen.iter().filter(|change| change.to == Standing::Out).count();
+    assert!((2..=2 * 61).contains(&ejections), "{ejections} in a minute, of reads and writes");
+}
+
+#[test]
 fn without_another_region_one_probe_suffices_to_be_tried() {
     let mut rig = Rig::healthy(&[EU]);
     for _ in 0..3 {
