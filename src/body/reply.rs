@@ -34,9 +34,16 @@ pub struct Broken;
 /// A streaming editor of reply bytes.
 pub trait Edit {
     /// Takes bytes in, appends what may leave to `out`.
-    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>);
-    /// The end: appends what was kept back.
-    fn finish(&mut self, out: &mut Vec<u8>);
+    ///
+    /// # Errors
+    /// [`Broken`] where the reply cannot be edited: it is cut off then.
+    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken>;
+
+    /// The end: everything has been appended.
+    ///
+    /// # Errors
+    /// [`Broken`] where the reply ended before its document did.
+    fn finish(self: Box<Self>) -> Result<(), Broken>;
 }
 
 type OnEnd = Box<dyn FnOnce(Ending, u64)>;
@@ -92,16 +99,16 @@ impl Reply {
         Self { content: Content::Stream(Box::new(stream)), given: 0, on_end: None }
     }
 
-    /// Sends the body through an editor. Whole bodies are edited at once.
+    /// Sends the body through an editor. A body that is whole in memory is edited at once.
     #[must_use]
     pub fn edited(mut self, mut edit: Box<dyn Edit>) -> Self {
         match &mut self.content {
             Content::Stream(stream) => stream.edit = Some(edit),
             Content::Whole(bytes) => {
                 let mut out = Vec::new();
-                edit.push(&bytes.take().unwrap_or_default(), &mut out);
-                edit.finish(&mut out);
-                *bytes = (!out.is_empty()).then(|| Bytes::from(out));
+                let whole = bytes.take().unwrap_or_default();
+                let edited = edit.push(&whole, &mut out).and_then(|()| edit.finish());
+                *bytes = (edited.is_ok() && !out.is_empty()).then(|| Bytes::from(out));
             }
         }
         self
@@ -127,6 +134,15 @@ impl Reply {
         Some(Bytes::from(whole))
     }
 
+    /// Gives the upstream connection back, the body having been read to its end.
+    fn release(&mut self) {
+        if let Content::Stream(stream) = &mut self.content
+            && let Some(release) = stream.release.take()
+        {
+            release();
+        }
+    }
+
     fn ended(&mut self, ending: Ending) {
         if let Some(on_end) = self.on_end.take() {
             on_end(ending, self.given);
@@ -148,7 +164,9 @@ impl Stream {
                         None => return Poll::Ready(Some(Ok(bytes))),
                         Some(edit) => {
                             let mut out = Vec::with_capacity(bytes.len() + 256);
-                            edit.push(&bytes, &mut out);
+                            if edit.push(&bytes, &mut out).is_err() {
+                                return Poll::Ready(Some(Err(Ending::Cut)));
+                            }
                             if !out.is_empty() {
                                 return Poll::Ready(Some(Ok(Bytes::from(out))));
                             }
@@ -156,20 +174,22 @@ impl Stream {
                     }
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Ending::Cut))),
-                Poll::Ready(None) => return Poll::Ready(self.finish().map(Ok)),
+                Poll::Ready(None) => {
+                    return Poll::Ready(match self.finish() {
+                        Ok(()) => None,
+                        Err(Broken) => Some(Err(Ending::Cut)),
+                    });
+                }
                 Poll::Pending => return self.poll_patience(cx).map(|ending| Some(Err(ending))),
             }
         }
     }
 
-    fn finish(&mut self) -> Option<Bytes> {
+    fn finish(&mut self) -> Result<(), Broken> {
         if let Some(release) = self.release.take() {
             release();
         }
-        let mut edit = self.edit.take()?;
-        let mut out = Vec::new();
-        edit.finish(&mut out);
-        (!out.is_empty()).then(|| Bytes::from(out))
+        self.edit.take().map_or(Ok(()), Edit::finish)
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
@@ -200,9 +220,7 @@ impl Body for Reply {
             Some(Ok(bytes)) => {
                 reply.given += bytes.len() as u64;
                 if reply.is_end_stream() {
-                    if let Content::Stream(stream) = &mut reply.content {
-                        stream.finish();
-                    }
+                    reply.release();
                     reply.ended(Ending::Whole);
                 }
                 Some(Ok(Frame::data(bytes)))
@@ -240,8 +258,8 @@ impl Drop for Reply {
     fn drop(&mut self) {
         // An empty body is never polled: hyper knows from `is_end_stream` that nothing comes.
         let whole = self.is_end_stream();
-        if whole && let Content::Stream(stream) = &mut self.content {
-            stream.finish();
+        if whole {
+            self.release();
         }
         self.ended(if whole { Ending::Whole } else { Ending::Dropped });
     }

@@ -1,7 +1,7 @@
 //! AWS's own credential chain, through `aws-config`.
 //!
 //! Order: environment, profile (static keys, SSO, process, assumed role, web identity), web
-//! identity of the environment, ECS and EKS pod identity, IMDSv2.
+//! identity of the environment, ECS and EKS pod identity, IMDS (version 2).
 //!
 //! The chain sees the environment without `AWS_ENDPOINT_URL`: where an application is pointed at
 //! nearpoint by it, the sidecar beside that application usually inherits it, and the chain would

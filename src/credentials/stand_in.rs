@@ -50,6 +50,7 @@ impl Reply {
         Self::text(body).with("content-type", "application/xml")
     }
 
+    #[cfg(feature = "aws-chain")]
     pub(crate) fn json(body: impl Into<String>) -> Self {
         Self::text(body).with("content-type", "application/json")
     }
@@ -100,6 +101,7 @@ impl Server {
         self.address
     }
 
+    #[cfg(feature = "aws-chain")]
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -208,6 +208,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "stands beside failures in lists")]
     fn lease(id: &str, life_s: i64) -> Result<Lease, ChainFault> {
         Ok(Lease { credential: pair(id), expires: Some(UnixSeconds(START.0 + life_s)) })
     }

@@ -38,8 +38,13 @@ pub struct Cache {
 /// What to do for one name now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Use these. They begin one further with each look.
-    Ready(Vec<IpAddr>),
+    /// Use these.
+    Ready {
+        /// They begin one further with each look.
+        addresses: Vec<IpAddr>,
+        /// They are old, and the caller has to ask for new ones, without waiting for them.
+        ask: bool,
+    },
     /// Wait for the answer that is under way.
     Wait {
         /// The caller has to ask: nobody has yet.
@@ -155,12 +160,14 @@ impl Name {
         self.used = now;
         self.drop_expired(now);
         let fresh = self.good.as_ref().is_some_and(|good| now < good.fresh_until);
-        // old, but asking is under way or just failed: nobody waits for a name server that is gone
-        let old_but_tried = self.asking || self.failures > 0;
-        if (fresh || old_but_tried)
+        // old, but asking is under way or failed: nobody waits for a name server that is gone
+        let tried = self.asking || self.failures > 0;
+        if (fresh || tried)
             && let Some(addresses) = self.rotated()
         {
-            return Look::Ready(addresses);
+            let ask = !fresh && !self.asking && self.due <= now;
+            self.asking |= ask;
+            return Look::Ready { addresses, ask };
         }
         if let (Some(fault), true) = (&self.fault, now < self.due && !self.asking) {
             return Look::Failed(fault.clone());
@@ -243,7 +250,7 @@ mod tests {
 
     fn first(look: &Look) -> Option<IpAddr> {
         match look {
-            Look::Ready(addresses) => addresses.first().copied(),
+            Look::Ready { addresses, .. } => addresses.first().copied(),
             _ => None,
         }
     }
@@ -255,7 +262,7 @@ mod tests {
         assert_eq!(cache.look(HOST, now), Look::Wait { ask: true });
         assert_eq!(cache.look(HOST, now), Look::Wait { ask: false });
         cache.answered(HOST, Ok(answer(&[1], 60)), now);
-        assert!(matches!(cache.look(HOST, now), Look::Ready(_)));
+        assert!(matches!(cache.look(HOST, now), Look::Ready { .. }));
     }
 
     #[test]
@@ -288,7 +295,7 @@ mod tests {
             for host in cache.take_due(now) {
                 cache.answered(&host, Err(fault()), now);
             }
-            assert!(matches!(cache.look(HOST, now), Look::Ready(_)), "{:?}", now - began);
+            assert!(matches!(cache.look(HOST, now), Look::Ready { .. }), "{:?}", now - began);
             now += Duration::from_secs(7);
         }
         assert_eq!(cache.look(HOST, now), Look::Failed(fault()));
@@ -306,7 +313,7 @@ mod tests {
         let later = now + Duration::from_secs(6);
         assert_eq!(cache.take_due(later).len(), 1);
         cache.answered(HOST, Ok(answer(&[], 60)), later);
-        assert!(matches!(cache.look(HOST, later), Look::Ready(_)));
+        assert!(matches!(cache.look(HOST, later), Look::Ready { .. }));
     }
 
     #[test]
@@ -340,6 +347,19 @@ mod tests {
     }
 
     #[test]
+    fn an_old_answer_whose_refresh_failed_is_used_at_once_and_asked_for() {
+        let now = start();
+        let mut cache = known(5, now);
+        let later = now + Duration::from_secs(5);
+        cache.take_due(later);
+        cache.answered(HOST, Err(fault()), later);
+        let much_later = later + Duration::from_hours(3);
+        assert!(cache.take_due(much_later).is_empty(), "idle");
+        assert!(matches!(cache.look(HOST, much_later), Look::Ready { ask: true, .. }));
+        assert!(matches!(cache.look(HOST, much_later), Look::Ready { ask: false, .. }));
+    }
+
+    #[test]
     fn the_least_recently_used_name_gives_way() {
         let now = start();
         let mut cache = Cache::new(2);
@@ -365,7 +385,10 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 let host = format!("h{name}");
                 match cache.look(&host, now) {
-                    Look::Ready(addresses) => {
+                    Look::Ready { addresses, ask } => {
+                        if ask {
+                            cache.answered(&host, Err(fault()), now);
+                        }
                         prop_assert!(!addresses.is_empty());
                         prop_assert!(now - good_at[&host] < STALE_MAX);
                     }

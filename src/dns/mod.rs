@@ -39,7 +39,7 @@ pub enum DnsFault {
         /// What the resolver saw.
         cause: Arc<str>,
     },
-    /// More names wait for an answer than [`resolver::LOOKUPS_WAITING_MAX`].
-    #[error("too many names wait for an answer")]
+    /// More names wait for an answer than [`resolver::LOOKUPS_WAITING_MAX`], or nobody is left to ask.
+    #[error("nobody has time to look a name up")]
     Busy,
 }

@@ -31,6 +31,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRIES: usize = 1;
 /// A whole look-up, search list included: above it the last good answer is better than waiting.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
+/// How often the task looks for names to forget while nothing is due.
+const LOOK_AROUND: Duration = Duration::from_secs(30);
 /// A failed look-up reads the machine's configuration anew, at most this often: it may have changed.
 const RELOAD_PAUSE: Duration = Duration::from_secs(30);
 
@@ -86,10 +88,12 @@ impl Resolver {
     }
 
     async fn named(&self, host: &str) -> Result<Vec<IpAddr>, DnsFault> {
-        let Some(answered) = self.look_or_wait(host)? else { return self.last_resort(host) };
-        match answered {
-            Known::Now(addresses) => Ok(addresses),
-            Known::After(wait) => {
+        match self.look(host) {
+            Ok(Known::Now(addresses)) => Ok(addresses),
+            // an old answer is better than none
+            Err(DnsFault::Busy) => self.last_resort(host),
+            Err(fault) => Err(fault),
+            Ok(Known::After(wait)) => {
                 // too late, or the task is gone with its runtime: old answers remain
                 let _late = tokio::time::timeout(LOOKUP_TIMEOUT, wait).await;
                 self.last_resort(host)
@@ -97,28 +101,36 @@ impl Resolver {
         }
     }
 
-    /// `None` where nobody is left to answer.
-    fn look_or_wait(&self, host: &str) -> Result<Option<Known>, DnsFault> {
+    fn look(&self, host: &str) -> Result<Known, DnsFault> {
         let mut book = lock(&self.book);
-        let ask = match book.cache.look(host, self.clock.now().mono) {
-            Look::Ready(addresses) => return Ok(Some(Known::Now(addresses))),
-            Look::Failed(fault) => return Err(fault),
-            Look::Wait { ask } => ask,
-        };
-        let name: Arc<str> = Arc::from(host);
-        if ask && let Err(refused) = self.asks.try_send(Arc::clone(&name)) {
-            let now = self.clock.now().mono;
-            book.cache.answered(host, Err(DnsFault::Busy), now);
-            return match refused {
-                mpsc::error::TrySendError::Full(_) => Err(DnsFault::Busy),
-                mpsc::error::TrySendError::Closed(_) => Ok(None),
-            };
+        match book.cache.look(host, self.clock.now().mono) {
+            Look::Ready { addresses, ask } => {
+                if ask {
+                    self.ask(&mut book, host);
+                }
+                Ok(Known::Now(addresses))
+            }
+            Look::Wait { ask } => {
+                if ask && !self.ask(&mut book, host) {
+                    return Err(DnsFault::Busy);
+                }
+                let (wake, wait) = oneshot::channel();
+                let waiting = book.waiting.entry(Arc::from(host)).or_default();
+                waiting.retain(|wake| !wake.is_closed());
+                waiting.push(wake);
+                Ok(Known::After(wait))
+            }
+            Look::Failed(fault) => Err(fault),
         }
-        let (wake, wait) = oneshot::channel();
-        let waiting = book.waiting.entry(name).or_default();
-        waiting.retain(|wake| !wake.is_closed());
-        waiting.push(wake);
-        Ok(Some(Known::After(wait)))
+    }
+
+    /// Has the task ask for `host`; says whether it can.
+    fn ask(&self, book: &mut Book, host: &str) -> bool {
+        let asked = self.asks.try_send(Arc::from(host)).is_ok();
+        if !asked {
+            book.cache.answered(host, Err(DnsFault::Busy), self.clock.now().mono);
+        }
+        asked
     }
 
     fn last_resort(&self, host: &str) -> Result<Vec<IpAddr>, DnsFault> {
@@ -145,7 +157,7 @@ impl<L: Lookup> Task<L> {
             for host in lock(&self.book).cache.take_due(now) {
                 self.start(&mut lookups, host);
             }
-            let due = lock(&self.book).cache.next_due(now).unwrap_or(now + RELOAD_PAUSE);
+            let due = lock(&self.book).cache.next_due(now).unwrap_or(now + LOOK_AROUND);
             tokio::select! {
                 host = asked.recv(), if lookups.len() < LOOKUPS_MAX => match host {
                     Some(host) => self.start(&mut lookups, host),

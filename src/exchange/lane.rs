@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::{self, DialFault, DialTimeouts, Stream, Target};
 use super::meters::Meter;
 use super::pool::{Connection, Pool};
-use super::tls::{Identity, MachineRoots, TlsClient, TlsFault, TlsFiles};
+use super::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::body::Upload;
 use crate::clock::Clock;
 use crate::dns::Resolver;
@@ -32,7 +32,8 @@ pub struct Lane {
     pub pool: Pool,
     /// What all workers see of it.
     pub meter: Arc<Meter>,
-    tls: Option<TlsClient>,
+    /// TLS towards it; `None` in plain text.
+    pub tls: Option<TlsClient>,
     resolver: Resolver,
     clock: Clock,
 }
@@ -58,12 +59,7 @@ impl Lane {
         if !settings.endpoint.tls {
             return Ok(None);
         }
-        let identity = settings.tls.identity.clone();
-        let files = TlsFiles {
-            ca_file: settings.tls.ca_file.clone(),
-            identity: identity.map(|own| Identity { certificate: own.certificate, key: own.key }),
-        };
-        TlsClient::new(&files, roots).map(Some)
+        TlsClient::new(&settings.tls, roots).map(Some)
     }
 
     /// The host that requests for `bucket` are sent to, as it stands in `Host`.

@@ -3,7 +3,6 @@
 
 pub mod attempt;
 pub mod bell;
-pub mod canary;
 pub mod dial;
 pub mod lane;
 pub mod meters;
@@ -11,4 +10,4 @@ pub mod pool;
 pub mod run;
 pub mod tls;
 
-pub use run::{Errand, Exchange, Journey, Note, Prepared, Reached, Unanswered};
+pub use run::{Errand, Exchange, Journey, Prepared, Reached, Unanswered};

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,6 @@ use tracing::debug;
 
 use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
-use super::canary::Canaries;
 use super::lane::Lane;
 use super::meters::Meters;
 use super::tls::MachineRoots;
@@ -24,7 +24,7 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
-use crate::fleet::{self, Event, Standing};
+use crate::fleet::{self, Event, Never, Standing};
 use crate::head::Head;
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
@@ -36,6 +36,7 @@ use crate::s3::operation::{BodyKind, Class, Kind};
 use crate::s3::xml::{self, StoreError};
 use crate::sigv4::{Credential, KeyCache, PayloadMark};
 use crate::steward;
+use crate::telemetry::access::TryNote;
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
 /// Most of an error document that is read: S3's are below 4 KiB.
@@ -71,8 +72,6 @@ pub struct Exchange {
     pub coin: RefCell<Coin>,
     /// Keys derived for signing.
     pub keys: RefCell<KeyCache>,
-    /// Who settles blame.
-    pub canaries: Canaries,
     /// The ways to the regions, built when first used.
     pub lanes: RefCell<Lanes>,
 }
@@ -108,6 +107,8 @@ pub struct Errand<'a> {
     pub anonymous: bool,
     /// A pair of the client's own.
     pub own_credential: &'a dyn Fn(&RegionId) -> Option<Arc<Credential>>,
+    /// Settles whether an answer that blames us is the client's own.
+    pub canary: &'a dyn Fn(&Step) -> Pin<Box<dyn Future<Output = bool>>>,
 }
 
 /// What came of an errand.
@@ -135,22 +136,11 @@ pub enum Unanswered {
     Full,
 }
 
-/// One try, for the access log.
-#[derive(Clone, Debug)]
-pub struct Note {
-    /// Where.
-    pub region: RegionId,
-    /// In a word: `200`, `refused`, `silent`.
-    pub outcome: String,
-    /// From its beginning to its end, in milliseconds.
-    pub ms: u64,
-}
-
 /// What happened on the way, whatever came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Journey {
     /// Every try.
-    pub notes: SmallVec<[Note; 2]>,
+    pub notes: Vec<TryNote>,
     /// From the last head sent to the first byte of its answer.
     pub ttfb: Option<Duration>,
     /// Why the regions were tried in that order.
@@ -327,7 +317,7 @@ impl Run<'_> {
         if verdict != Verdict::AskCanary {
             return verdict;
         }
-        let sound = self.exchange.ask_canary(permit, step, self.errand).await;
+        let sound = (self.errand.canary)(step).await;
         let now = self.exchange.clock.now().mono;
         let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
         route::after_canary(&question, sound, &mut budget, &mut coin, now)
@@ -433,7 +423,6 @@ impl Run<'_> {
 
     /// Tells the steward and the journey.
     fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
-        let now = self.exchange.clock.now().mono;
         let call = self.errand.permit.call();
         let facts = call.facts();
         if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(call.facts().body))) {
@@ -449,8 +438,8 @@ impl Run<'_> {
         }
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
-        let ms = u64::try_from(now.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX);
-        journey.notes.push(Note { region: step.region.clone(), outcome: word(outcome), ms });
+        let at_us = u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+        journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
     }
 }
 
@@ -462,14 +451,22 @@ fn measurable(body: BodyKind) -> bool {
     }
 }
 
-fn word(outcome: &Outcome) -> String {
+fn word(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::NotSent(Unsent::Unreachable(never)) => never.to_string(),
-        Outcome::NotSent(Unsent::Stale) => "kept connection had ended".to_owned(),
-        Outcome::NotSent(Unsent::StandingChanged) => "became unable to serve".to_owned(),
-        Outcome::Broken { .. } => "connection ended without an answer".to_owned(),
-        Outcome::Silent { .. } => "silent".to_owned(),
-        Outcome::Answered { status, .. } => status.to_string(),
+        Outcome::NotSent(Unsent::Unreachable(Never::Refused)) => "refused",
+        Outcome::NotSent(Unsent::Unreachable(Never::ConnectTimeout)) => "connect timeout",
+        Outcome::NotSent(Unsent::Unreachable(Never::Dns)) => "no address",
+        Outcome::NotSent(Unsent::Unreachable(Never::Tls)) => "tls failed",
+        Outcome::NotSent(Unsent::Unreachable(Never::Reset | Never::FirstByteTimeout)) => "reset",
+        Outcome::NotSent(Unsent::Stale) => "stale",
+        Outcome::NotSent(Unsent::StandingChanged) => "standing changed",
+        Outcome::Broken { .. } => "broken",
+        Outcome::Silent { .. } => "silent",
+        Outcome::Answered { meaning: Meaning::ServerFault, .. } => "server fault",
+        Outcome::Answered { meaning: Meaning::Throttled, .. } => "throttled",
+        Outcome::Answered { meaning: Meaning::Forbidden, .. } => "forbidden",
+        Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
+        Outcome::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. } => "answered",
     }
 }
 

@@ -12,26 +12,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::view::{UpstreamIdentity, UpstreamTls};
+
 /// The only application protocol offered: what S3 speaks.
 const ALPN: &[u8] = b"http/1.1";
-
-/// The files of one region's `tls` section.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// PEM: the authorities that may vouch for this region, instead of the machine's.
-    pub ca_file: Option<PathBuf>,
-    /// What we show a region that asks who we are.
-    pub identity: Option<Identity>,
-}
-
-/// A client certificate and its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The chain, our own certificate first.
-    pub certificate: PathBuf,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
-}
 
 /// Why a region's TLS cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +74,7 @@ impl TlsClient {
     /// # Errors
     /// [`TlsFault`] names the file that cannot be read, holds nothing of its kind, or a key that
     /// does not belong to its certificate.
-    pub fn new(files: &TlsFiles, machine: &MachineRoots) -> Result<Self, TlsFault> {
+    pub fn new(files: &UpstreamTls, machine: &MachineRoots) -> Result<Self, TlsFault> {
         let roots = match &files.ca_file {
             Some(file) => Arc::new(private_roots(file)?),
             None => Arc::clone(&machine.0),
@@ -102,7 +86,7 @@ impl TlsClient {
             .with_root_certificates(roots);
         let mut config = match &files.identity {
             None => builder.with_no_client_auth(),
-            Some(Identity { certificate, key }) => builder
+            Some(UpstreamIdentity { certificate, key }) => builder
                 .with_client_auth_cert(
                     certificates(certificate)?,
                     PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, error))?,
@@ -165,10 +149,12 @@ mod tests {
         let wrong_key = written(&folder, "other.key", &other.signing_key.serialize_pem());
         let text = written(&folder, "text.pem", "SEKRIT");
         let absent = folder.path().join("absent.pem");
-        let files = |ca: Option<&PathBuf>, identity: Option<(&PathBuf, &PathBuf)>| TlsFiles {
+        let files = |ca: Option<&PathBuf>, identity: Option<(&PathBuf, &PathBuf)>| UpstreamTls {
             ca_file: ca.cloned(),
-            identity: identity
-                .map(|(certificate, key)| Identity { certificate: certificate.clone(), key: key.clone() }),
+            identity: identity.map(|(certificate, key)| UpstreamIdentity {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
         };
 
         assert!(TlsClient::new(&files(Some(&certificate), Some((&certificate, &key))), &machine).is_ok());

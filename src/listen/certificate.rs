@@ -23,7 +23,7 @@ pub(super) fn expiry(certificate: &[u8]) -> Option<UnixSeconds> {
     let rest = skip(skip(skip(rest)?)?)?;
     let (validity, _) = element(rest, SEQUENCE)?;
     let not_after = skip(validity)?;
-    let (tag, text, _) = any(not_after)?;
+    let (tag, text, _) = first(not_after)?;
     let text = std::str::from_utf8(text).ok()?;
     match tag {
         UTC_TIME => {
@@ -44,15 +44,15 @@ fn seconds(text: &str) -> Option<UnixSeconds> {
 
 /// The content of the first element, which must have this tag, and what follows it.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    any(der).filter(|(found, ..)| *found == tag).map(|(_, content, rest)| (content, rest))
+    first(der).filter(|(found, ..)| *found == tag).map(|(_, content, rest)| (content, rest))
 }
 
 fn skip(der: &[u8]) -> Option<&[u8]> {
-    any(der).map(|(.., rest)| rest)
+    first(der).map(|(.., rest)| rest)
 }
 
 /// Tag, content and what follows.
-fn any(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+fn first(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = der.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first {

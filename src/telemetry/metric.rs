@@ -119,7 +119,7 @@ metrics_table! {
     ConnectionsAccepted: Counter "nearpoint_connections_accepted_total" Count ["listener"],
         "Client connections accepted.";
     ConnectionsRefused: Counter "nearpoint_connections_refused_total" Count ["listener", "reason"],
-        "Client connections closed before a request: over the limit of their address, not in allow_from, TLS failed.";
+        "Client connections closed before a request: over the limit of their address, not let in, TLS failed.";
     ConnectionsEnded: Counter "nearpoint_connections_ended_total" Count ["listener", "reason"],
         "Client connections ended by us, by reason.";
     ConnectionsDrained: Counter "nearpoint_connections_drained_total" Count ["how"],
@@ -133,7 +133,7 @@ metrics_table! {
     TokenFaults: Counter "nearpoint_token_faults_total" Count ["fault"],
         "Upload ids and listing tokens that were forged or of an unknown key.";
     UploadOrphans: Counter "nearpoint_upload_orphans_total" Count ["region"],
-        "CreateMultipartUpload repeated after a lost answer: perhaps an upload nobody knows.";
+        "Beginnings of uploads repeated after a lost answer: perhaps an upload nobody knows.";
     WritesUnsettled: Counter "nearpoint_writes_unsettled_total" Count ["region"],
         "Writes whose fate could not be learnt; answered 503.";
     EventsDropped: Counter "nearpoint_events_dropped_total" Count [],
@@ -195,21 +195,18 @@ fn describe_all() {
 
 /// The handle of a counter, values in the order of its row's labels. Resolve once and keep:
 /// resolving hashes names and takes a lock, adding does not. Before [`install`] it counts nothing.
-#[must_use]
 pub fn counter(metric: Metric, values: &[&str]) -> Counter {
     debug_assert_eq!(metric.row().kind, MetricKind::Counter, "{}", metric.row().name);
     metrics::with_recorder(|recorder| recorder.register_counter(&key(metric, values), &METADATA))
 }
 
 /// The handle of a gauge; see [`counter`].
-#[must_use]
 pub fn gauge(metric: Metric, values: &[&str]) -> Gauge {
     debug_assert_eq!(metric.row().kind, MetricKind::Gauge, "{}", metric.row().name);
     metrics::with_recorder(|recorder| recorder.register_gauge(&key(metric, values), &METADATA))
 }
 
 /// The handle of a histogram; see [`counter`].
-#[must_use]
 pub fn histogram(metric: Metric, values: &[&str]) -> Histogram {
     debug_assert_eq!(metric.row().kind, MetricKind::Histogram, "{}", metric.row().name);
     metrics::with_recorder(|recorder| recorder.register_histogram(&key(metric, values), &METADATA))

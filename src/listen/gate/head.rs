@@ -172,10 +172,10 @@ pub(super) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     Ok((name, value))
 }
 
-/// Control characters other than a tab. Looks at every byte whatever it finds, so that the
-/// compiler may take many at once.
+/// Control characters other than a tab. Counting looks at every byte whatever it finds, so that
+/// the compiler may take many at once.
 fn has_control(value: &[u8]) -> bool {
-    value.iter().fold(false, |seen, byte| seen | ((*byte < 0x20) & (*byte != b'\t')) | (*byte == 0x7f))
+    value.iter().filter(|byte| (**byte < 0x20 && **byte != b'\t') || **byte == 0x7f).count() > 0
 }
 
 /// 1*DIGIT without leading zeros, at most `u64::MAX − 2` (hyper keeps the last two for itself).

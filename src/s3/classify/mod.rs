@@ -142,9 +142,10 @@ impl<'a> Asked<'a> {
     fn read(query: Query<'a>, level: Level) -> Result<Self, Malformed> {
         let mut asked = Self::default();
         for pair in query.pairs() {
-            let name = match pair.raw_name.contains(['%', '+']) {
-                false => Cow::Borrowed(pair.raw_name),
-                true => pair.name().ok_or_else(|| Malformed::new(Code::InvalidURI))?,
+            let name = if pair.raw_name.contains(['%', '+']) {
+                pair.name().ok_or_else(|| Malformed::new(Code::InvalidURI))?
+            } else {
+                Cow::Borrowed(pair.raw_name)
             };
             match &*name {
                 "partNumber" => once(&mut asked.part_number, "partNumber", pair)?,

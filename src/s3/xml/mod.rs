@@ -18,10 +18,10 @@ const DEPTH_MAX: usize = 16;
 /// Most bytes of attributes of one element; S3's documents have a namespace and a type at most.
 const ATTRIBUTES_MAX: usize = 1024;
 
-/// Most keys of one DeleteObjects: S3's own limit.
+/// Most keys of one `DeleteObjects`: S3's own limit.
 pub const DELETE_MAX: usize = 1000;
 
-/// Most parts of one CompleteMultipartUpload: S3's own limit.
+/// Most parts of one `CompleteMultipartUpload`: S3's own limit.
 pub const PARTS_MAX: usize = 10_000;
 
 /// Namespace of every S3 document but the error.
@@ -56,14 +56,14 @@ pub fn error_document(
     out
 }
 
-/// GetBucketLocation's answer. `us-east-1` is the empty element, as S3 has it.
+/// `GetBucketLocation`'s answer. `us-east-1` is the empty element, as S3 has it.
 #[must_use]
 pub fn location_document(region: &str) -> String {
     let region = if region == "us-east-1" { "" } else { region };
     format!("{DECLARATION}<LocationConstraint xmlns=\"{NAMESPACE}\">{}</LocationConstraint>", escaped(region))
 }
 
-/// ListBuckets' answer: names with their dates of creation (`2006-02-03T16:45:09.000Z`).
+/// `ListBuckets`' answer: names with their dates of creation (`2006-02-03T16:45:09.000Z`).
 #[must_use]
 pub fn buckets_document(owner: &str, buckets: &[(&str, &str)]) -> String {
     let mut out = format!("{DECLARATION}<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
@@ -134,7 +134,7 @@ pub fn read_error(document: &[u8]) -> Option<StoreError> {
     (read.is_ok() || !error.code.is_empty()).then_some(error).filter(|error| !error.code.is_empty())
 }
 
-/// What DeleteObjects asks for.
+/// What `DeleteObjects` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteRequest {
     /// Only failures are reported.
@@ -178,7 +178,7 @@ impl DeleteRequest {
     }
 }
 
-/// Reads the body of DeleteObjects. Elements that we do not know are refused: one might be a
+/// Reads the body of `DeleteObjects`. Elements that we do not know are refused: one might be a
 /// condition, and without it more would be deleted than was asked.
 ///
 /// # Errors
@@ -192,7 +192,7 @@ pub fn delete_request(document: &[u8]) -> Result<DeleteRequest, Malformed> {
             "Delete/Quiet" => request.quiet = text.trim() == "true",
             "Delete/Object/Key" => text.clone_into(&mut object.key),
             "Delete/Object/VersionId" => {
-                object.version_id = Some(text.to_owned()).filter(|id| !id.is_empty())
+                object.version_id = Some(text.to_owned()).filter(|id| !id.is_empty());
             }
             "Delete/Object/ETag" => object.conditions.push(("ETag", text.to_owned())),
             "Delete/Object/LastModifiedTime" => object.conditions.push(("LastModifiedTime", text.to_owned())),
@@ -211,7 +211,7 @@ pub fn delete_request(document: &[u8]) -> Result<DeleteRequest, Malformed> {
     if request.objects.is_empty() { Err(malformed()) } else { Ok(request) }
 }
 
-/// One part of a CompleteMultipartUpload.
+/// One part of a `CompleteMultipartUpload`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompletedPart {
     /// Its number; the order is the client's, and the store's to judge.
@@ -222,7 +222,7 @@ pub struct CompletedPart {
     pub checksums: Vec<(Algorithm, String)>,
 }
 
-/// Reads the parts of a CompleteMultipartUpload.
+/// Reads the parts of a `CompleteMultipartUpload`.
 ///
 /// # Errors
 /// `MalformedXML`, also for none or more than [`PARTS_MAX`] parts.
@@ -275,7 +275,27 @@ pub fn create_bucket(document: &[u8]) -> Result<Option<String>, Malformed> {
     Ok(location)
 }
 
-/// One page of ListMultipartUploads, as a region answers it or as nearpoint merges it.
+/// Reads a store's ListBuckets: names and dates of creation.
+///
+/// # Errors
+/// `MalformedXML`.
+pub fn list_buckets_result(document: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let mut buckets: Vec<(String, String)> = Vec::new();
+    let mut name = String::new();
+    let mut created = String::new();
+    walk(document, &mut |path, text| {
+        match path.strip_prefix("ListAllMyBucketsResult/Buckets/").unwrap_or_default() {
+            "Bucket/Name" => text.clone_into(&mut name),
+            "Bucket/CreationDate" => text.clone_into(&mut created),
+            "Bucket" => buckets.push((std::mem::take(&mut name), std::mem::take(&mut created))),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(buckets)
+}
+
+/// One page of `ListMultipartUploads`, as a region answers it or as nearpoint merges it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UploadsPage {
     /// Bucket, in the words of whoever wrote it.
@@ -308,7 +328,7 @@ pub struct Upload {
     pub attributes: Vec<(&'static str, String)>,
 }
 
-/// Parameters that ListMultipartUploads echoes.
+/// Parameters that `ListMultipartUploads` echoes.
 const ECHOED: [&str; 6] =
     ["Prefix", "Delimiter", "KeyMarker", "UploadIdMarker", "MaxUploads", "EncodingType"];
 
@@ -316,7 +336,7 @@ const ECHOED: [&str; 6] =
 /// not: they name accounts.
 const ATTRIBUTES: [&str; 3] = ["StorageClass", "ChecksumAlgorithm", "ChecksumType"];
 
-/// Reads a region's page of ListMultipartUploads.
+/// Reads a region's page of `ListMultipartUploads`.
 ///
 /// # Errors
 /// `MalformedXML`.
@@ -422,10 +442,9 @@ fn walk(
                 Some(c) => text.push(c),
                 None => text.push_str(resolve_predefined_entity(&reference).ok_or_else(malformed)?),
             },
-            Event::DocType(_) => return Err(malformed()),
             Event::Decl(_) | Event::PI(_) | Event::Comment(_) => {}
             Event::Eof if rooted && path.ends.is_empty() => return Ok(()),
-            Event::Eof => return Err(malformed()),
+            Event::Eof | Event::DocType(_) => return Err(malformed()),
         }
         if path.ends.is_empty() && !text.trim().is_empty() {
             return Err(malformed());

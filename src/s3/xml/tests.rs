@@ -173,7 +173,7 @@ fn attacks_are_refused() {
 
 #[test]
 fn a_hundred_thousand_attributes_are_refused() {
-    let attributes: String = (0..100_000).map(|n| format!(" a{n}=\"v\"")).collect();
+    let attributes: String = " a=\"v\"".repeat(100_000);
     let document = format!("<Delete{attributes}><Object><Key>k</Key></Object></Delete>");
     assert!(refused(delete_request(document.as_bytes())));
 }
@@ -195,11 +195,11 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), text in "[<>/a-cKey&;!\\[\\]\" -]{0,60}") {
         for document in [bytes.as_slice(), text.as_bytes()] {
-            let _ = read_error(document).is_some();
-            let _ = delete_request(document).is_ok();
-            let _ = complete_request(document).is_ok();
-            let _ = create_bucket(document).is_ok();
-            let _ = list_uploads_result(document).is_ok();
+            drop(read_error(document));
+            drop(delete_request(document));
+            drop(complete_request(document));
+            drop(create_bucket(document));
+            drop(list_uploads_result(document));
         }
     }
 }

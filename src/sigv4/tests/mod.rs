@@ -150,7 +150,7 @@ impl Oracle<'_> {
         let mut query = signed.query().unwrap_or_default().to_owned();
         for (name, value) in parameters {
             let separator = if query.is_empty() { "" } else { "&" };
-            query.push_str(&format!("{separator}{name}={}", encoded(&value)));
+            query.extend([separator, name, "=", &encoded(&value)]);
         }
         if !query.is_empty() {
             let path = signed.path().to_owned();

@@ -185,8 +185,11 @@ fn squeezed(text: &str) -> Vec<String> {
     text.split([' ', '\t']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
+/// A decoded parameter.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// What a target means by SigV4's rules: the decoded path, and the decoded parameters in order.
-fn meaning(target: &str) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+fn meaning(target: &str) -> (Vec<u8>, Vec<Pair>) {
     let decode = |text: &str, plus: bool| {
         let text = if plus { text.replace('+', " ") } else { text.to_owned() };
         let bytes = text.as_bytes();
@@ -194,16 +197,9 @@ fn meaning(target: &str) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
         let mut at = 0;
         while at < bytes.len() {
             let pair = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
-            match pair.filter(|pair| bytes[at] == b'%' && pair.bytes().all(|b| b.is_ascii_hexdigit())) {
-                Some(pair) => {
-                    out.push(u8::from_str_radix(pair, 16).expect("hex"));
-                    at += 3;
-                }
-                None => {
-                    out.push(bytes[at]);
-                    at += 1;
-                }
-            }
+            let pair = pair.filter(|pair| bytes[at] == b'%' && pair.bytes().all(|b| b.is_ascii_hexdigit()));
+            out.push(pair.map_or(bytes[at], |pair| u8::from_str_radix(pair, 16).expect("hex")));
+            at += if pair.is_some() { 3 } else { 1 };
         }
         out
     };

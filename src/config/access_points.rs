@@ -1,0 +1,303 @@
+//! The `access_points` section.
+
+use super::context::Context;
+use super::fault::Position;
+use super::keys;
+use super::regions::{PHYSICAL_BUCKET, read_bucket};
+use super::section::{Placed, Section, Text, alternatives, list, named, text};
+use super::yaml::{Entry, Node, Value};
+use crate::names::{AccessPointName, RegionId};
+use crate::route::{AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD};
+use crate::s3::address::is_bucket_name;
+
+/// An access point, and where it and its parts stand, for what is checked across sections.
+pub(super) struct PlacedPoint {
+    pub(super) at: Position,
+    pub(super) alias_at: Option<Position>,
+    /// Of each member, in the order of the point's members.
+    pub(super) members_at: Vec<Position>,
+    pub(super) reads_at: Position,
+    pub(super) writes_at: Position,
+    pub(super) conditional_writes_at: Position,
+    pub(super) versions_at: Position,
+    pub(super) point: AccessPoint,
+}
+
+/// Regions that may be referred to.
+pub(super) type Regions<'a> = &'a [(RegionId, Position)];
+
+const BUCKET_RULE: &str = "a bucket name: 3 to 63 of a-z, 0-9, `.` and `-`, a letter or digit at both ends, no `..`, no IPv4 address";
+
+/// Compiles one access point.
+pub(super) fn access_point(
+    context: &Context<'_>,
+    entry: &Entry,
+    regions: Regions<'_>,
+) -> Option<PlacedPoint> {
+    if entry.key == WILDCARD {
+        return wildcard(context, entry, regions);
+    }
+    let name = &entry.key;
+    if !is_bucket_name(name) {
+        context.fault(entry.key_at, format!("`{name}` is no name for an access point"), BUCKET_RULE);
+    }
+    let of = format!("access point `{name}`");
+    let section = Section::open(context, &entry.value, keys::ACCESS_POINT, of.clone())?;
+    let members = members(&section, &of, regions);
+    let declared = match section.node("buckets").map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+        _ => Vec::new(),
+    };
+    let scope = Scope { section: &section, members: &members, declared };
+    let alias = section.parsed("alias", BUCKET_RULE, |text| is_bucket_name(text).then(|| text.to_owned()));
+    let reads = scope.reads();
+    let (writes, home) = scope.writes();
+    let versions = section
+        .word("versions", &[("per_region", Versions::PerRegion), ("shared", Versions::Shared)])
+        .map_or(Versions::PerRegion, |placed| placed.value);
+    let replication = section
+        .word(
+            "replication",
+            &[
+                ("none", Replication::None),
+                ("one_way", Replication::OneWay),
+                ("two_way", Replication::TwoWay),
+            ],
+        )
+        .map_or(Replication::None, |placed| placed.value);
+    let conditional_writes = section
+        .word(
+            "conditional_writes",
+            &[
+                ("home", ConditionalWrites::Home),
+                ("refuse", ConditionalWrites::Refuse),
+                ("nearest", ConditionalWrites::Nearest),
+            ],
+        )
+        .map_or(ConditionalWrites::Home, |placed| placed.value);
+    let members_at = members.iter().map(|placed| placed.at).collect();
+    Some(PlacedPoint {
+        at: entry.key_at,
+        alias_at: alias.as_ref().map(|placed| placed.at),
+        members_at,
+        reads_at: section.position_of("reads"),
+        writes_at: section.position_of("writes"),
+        conditional_writes_at: section.position_of("conditional_writes"),
+        versions_at: section.position_of("versions"),
+        point: AccessPoint {
+            name: AccessPointName::new(name),
+            alias: alias.map(|placed| placed.value),
+            reads,
+            writes,
+            home: home?,
+            conditional_writes,
+            replication,
+            versions,
+            members: members.into_iter().map(|placed| placed.value).collect(),
+        },
+    })
+}
+
+/// Compiles `"*": {regions: […]}`.
+fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Option<PlacedPoint> {
+    let section = Section::open(context, &entry.value, keys::WILDCARD, "access point `*`")?;
+    section.require("regions", "the region that takes any other bucket name");
+    let names = section.texts("regions", "the name of a region");
+    let known: Vec<_> = names.iter().filter_map(|name| known(context, regions, name)).collect();
+    if let Some(second) = known.get(1) {
+        let what = "several regions under `*` are known, but this version does not act on them yet";
+        context.fault(second.at, what, "one region");
+    }
+    if section
+        .node("regions")
+        .is_some_and(|node| matches!(&node.value, Value::List(nodes) if nodes.is_empty()))
+    {
+        context.fault(section.position_of("regions"), "`regions` of access point `*` is empty", "one region");
+    }
+    let Placed { at, value: home } = known.into_iter().next()?;
+    let rule = |order| Rule { order, failover: false };
+    Some(PlacedPoint {
+        at: entry.key_at,
+        alias_at: None,
+        members_at: vec![at],
+        reads_at: at,
+        writes_at: at,
+        conditional_writes_at: at,
+        versions_at: at,
+        point: AccessPoint {
+            name: AccessPointName::new(WILDCARD),
+            alias: None,
+            members: vec![Member { region: home.clone(), bucket: None }],
+            reads: rule(Order::Nearest),
+            writes: rule(Order::Home),
+            home,
+            conditional_writes: ConditionalWrites::Home,
+            replication: Replication::None,
+            versions: Versions::PerRegion,
+        },
+    })
+}
+
+fn members(section: &Section<'_>, of: &str, regions: Regions<'_>) -> Vec<Placed<Member>> {
+    const EXPECTED: &str = "a map from regions to their buckets";
+    section.require("buckets", EXPECTED);
+    let Some(node) = section.node("buckets") else { return Vec::new() };
+    let context = section.context;
+    let entries = named(context, node, &format!("`buckets` of {of}"), EXPECTED);
+    if entries.is_empty() && matches!(&node.value, Value::Null | Value::Map(_)) {
+        context.fault(section.position_of("buckets"), format!("`buckets` of {of} is empty"), EXPECTED);
+    }
+    let mut members = Vec::with_capacity(entries.len());
+    for Entry { key, key_at, value } in entries {
+        let region = known(context, regions, &Text::plain(*key_at, key));
+        let of = format!("the bucket of {of} in `{key}`");
+        let Some(written) = text(context, value, &of, PHYSICAL_BUCKET) else { continue };
+        let bucket = read_bucket(&written.value);
+        if bucket.is_none() {
+            context.fault(written.at, format!("{of} is {}", written.quoted()), PHYSICAL_BUCKET);
+        }
+        if let (Some(Placed { at, value: region }), Some(bucket)) = (region, bucket) {
+            members.push(Placed { at, value: Member { region, bucket: Some(bucket) } });
+        }
+    }
+    members
+}
+
+/// The region that a text names; writes down that there is none.
+pub(super) fn known(context: &Context<'_>, regions: Regions<'_>, name: &Text) -> Option<Placed<RegionId>> {
+    let found = regions.iter().find(|(id, _)| id.as_str() == name.value);
+    if found.is_none() {
+        let names = || regions.iter().map(|(id, _)| id.as_str());
+        let expected = alternatives(names());
+        let what = format!("there is no region {}", name.quoted());
+        context.fault_near(name.at, what, expected, &name.value, names());
+    }
+    found.map(|(id, _)| Placed { at: name.at, value: id.clone() })
+}
+
+/// One access point's section, and the regions that it has.
+struct Scope<'a> {
+    section: &'a Section<'a>,
+    members: &'a [Placed<Member>],
+    /// The names of all, also of those whose bucket is faulty.
+    declared: Vec<&'a str>,
+}
+
+impl Scope<'_> {
+    fn reads(&self) -> Rule {
+        let mut rule = Rule { order: Order::Nearest, failover: true };
+        let Some(reads) = self.section.section("reads", keys::READS) else { return rule };
+        if let Some(order) = self.order(&reads, &[("nearest", Some(Order::Nearest)), ("cheapest", None)]) {
+            rule.order = order;
+        }
+        if let Some(failover) = reads.word("failover", FAILOVER) {
+            rule.failover = failover.value;
+        }
+        rule
+    }
+
+    /// The rule of writes, and home: named, or the only region.
+    fn writes(&self) -> (Rule, Option<RegionId>) {
+        let mut rule = Rule { order: Order::Home, failover: false };
+        let only = match self.members {
+            [only] => Some(only.value.region.clone()),
+            _ => None,
+        };
+        let Some(writes) = self.section.section("writes", keys::WRITES) else {
+            if self.declared.len() > 1 && self.section.node("writes").is_none() {
+                self.home_is_missing(self.section.at);
+            }
+            return (rule, only);
+        };
+        let words = [("home", Some(Order::Home)), ("nearest", Some(Order::Nearest))];
+        if let Some(order) = self.order(&writes, &words) {
+            rule.order = order;
+        }
+        if let Some(failover) = writes.word("failover", FAILOVER) {
+            rule.failover = failover.value;
+        }
+        if writes.node("home").is_none() {
+            if self.declared.len() > 1 {
+                self.home_is_missing(writes.at);
+            }
+            return (rule, only);
+        }
+        let home = writes.text("home", "the name of a region");
+        (rule, home.and_then(|home| self.own(&home)))
+    }
+
+    fn home_is_missing(&self, at: Position) {
+        let expected = format!("`home` of `writes`: {}", alternatives(self.names()));
+        self.section.context.fault(at, "no home is named, and there is more than one region", expected);
+    }
+
+    /// A word, or a list of the access point's own regions. A word without a meaning is one that
+    /// this version does not act on yet.
+    fn order(&self, section: &Section<'_>, words: &[(&str, Option<Order>)]) -> Option<Order> {
+        let node = section.node("order")?;
+        let context = section.context;
+        let spellings = words.iter().filter(|(_, order)| order.is_some()).map(|(word, _)| *word);
+        let expected = alternatives(spellings.clone().chain(["a list of regions"]));
+        if let Value::List(_) = &node.value {
+            return self.listed(context, node);
+        }
+        let written = text(context, node, "`order`", &expected)?;
+        match words.iter().find(|(word, _)| *word == written.value) {
+            Some((_, Some(order))) => Some(order.clone()),
+            Some((word, None)) => {
+                let what = format!("`order: {word}` is known, but this version does not act on it yet");
+                context.fault(written.at, what, expected);
+                None
+            }
+            None => {
+                let what = format!("`order` is {}", written.quoted());
+                context.fault_near(written.at, what, expected, &written.value, spellings);
+                None
+            }
+        }
+    }
+
+    fn listed(&self, context: &Context<'_>, node: &Node) -> Option<Order> {
+        let mut order: Vec<RegionId> = Vec::new();
+        let nodes = list(context, node, "`order`", "a list of regions");
+        if nodes.is_empty() {
+            context.fault(node.at, "`order` is an empty list", "at least one region");
+            return None;
+        }
+        for node in nodes {
+            let Some(written) = text(context, node, "an entry of `order`", "the name of a region") else {
+                continue;
+            };
+            match self.own(&written) {
+                Some(region) if order.contains(&region) => {
+                    context.fault(
+                        written.at,
+                        format!("{} is there twice", written.quoted()),
+                        "each region once",
+                    );
+                }
+                Some(region) => order.push(region),
+                None => {}
+            }
+        }
+        Some(Order::List(order))
+    }
+
+    /// The access point's own region that a text names; writes down that there is none.
+    fn own(&self, name: &Text) -> Option<RegionId> {
+        let own = self.names().find(|own| *own == name.value);
+        // Without any there is a fault already, and nothing to say here.
+        if own.is_none() && !self.declared.is_empty() {
+            let what = format!("{} is no region of this access point", name.quoted());
+            let expected = alternatives(self.names());
+            self.section.context.fault_near(name.at, what, expected, &name.value, self.names());
+        }
+        own.map(RegionId::new)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.declared.iter().copied()
+    }
+}
+
+const FAILOVER: &[(&str, bool)] = &[("allow", true), ("refuse", false)];

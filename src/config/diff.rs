@@ -1,0 +1,155 @@
+//! What a reload changes, and what of it needs a restart.
+
+use crate::names::{ExposeSecret, Secret};
+use crate::policy::RegionCredentials;
+use crate::sigv4::{Credential, Key};
+use crate::view::{CredentialSource, RegionSettings};
+
+use super::Settings;
+
+/// One thing that differs between two configurations. Names what differs, never secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// "region `garage`", "client `thumbnailer`", "limits".
+    pub what: String,
+    /// How it differs.
+    pub how: How,
+    /// It takes effect at the next start only: listeners are bound once, by all workers.
+    pub needs_restart: bool,
+}
+
+/// How something differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is another.
+    Changed,
+}
+
+/// Everything that differs, in the order of the file's sections.
+#[must_use]
+pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
+    let mut changes = Changes(Vec::new());
+    changes.whole("logical_region", old.logical_region == new.logical_region, false);
+    changes.whole("tokens", same_secrets(old.tokens.as_deref(), new.tokens.as_deref()), false);
+    changes.whole("state_dir", old.state_dir == new.state_dir, true);
+    changes.named(
+        "listener",
+        (&old.listeners, &new.listeners),
+        |listener| listener.address.to_string(),
+        |a, b| a == b,
+        true,
+    );
+    let same_admin = old.admin.address == new.admin.address
+        && same_secret(old.admin.token.as_ref(), new.admin.token.as_ref());
+    changes.whole("admin", same_admin, true);
+    changes.whole("domains", old.domains == new.domains, false);
+    changes.named("region", (&old.regions, &new.regions), |r| r.id.to_string(), same_region, false);
+    changes.named(
+        "access point",
+        (&old.access_points, &new.access_points),
+        |point| point.name.to_string(),
+        |a, b| a == b,
+        false,
+    );
+    let (old_clients, new_clients) = (clients(old), clients(new));
+    changes.named("client", (&old_clients, &new_clients), |(c, _)| c.name.to_string(), same_client, false);
+    changes.whole("limits", old.limits == new.limits, false);
+    changes.whole("timeouts", old.timeouts == new.timeouts, false);
+    changes.whole("telemetry", old.telemetry == new.telemetry, true);
+    changes.0
+}
+
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn whole(&mut self, what: &str, same: bool, needs_restart: bool) {
+        if !same {
+            self.0.push(Change { what: what.to_owned(), how: How::Changed, needs_restart });
+        }
+    }
+
+    fn named<T>(
+        &mut self,
+        kind: &str,
+        (old, new): (&[T], &[T]),
+        name: impl Fn(&T) -> String,
+        same: impl Fn(&T, &T) -> bool,
+        needs_restart: bool,
+    ) {
+        let mut push = |name: &str, how| {
+            self.0.push(Change { what: format!("{kind} `{name}`"), how, needs_restart });
+        };
+        for item in old {
+            let own = name(item);
+            match new.iter().find(|other| name(other) == own) {
+                None => push(&own, How::Removed),
+                Some(other) if !same(item, other) => push(&own, How::Changed),
+                Some(_) => {}
+            }
+        }
+        for item in new {
+            let own = name(item);
+            if !old.iter().any(|other| name(other) == own) {
+                push(&own, How::Added);
+            }
+        }
+    }
+}
+
+type ClientAndKey<'a> = (&'a crate::policy::Client, &'a Key);
+
+fn clients(settings: &Settings) -> Vec<ClientAndKey<'_>> {
+    settings.clients.iter().zip(&settings.keys).collect()
+}
+
+fn same_client((a, a_key): &ClientAndKey<'_>, (b, b_key): &ClientAndKey<'_>) -> bool {
+    let same_credentials = match (&a.region_credentials, &b.region_credentials) {
+        (RegionCredentials::None, RegionCredentials::None) => true,
+        (RegionCredentials::Same(a), RegionCredentials::Same(b)) => same_credential(a, b),
+        (RegionCredentials::Map(a), RegionCredentials::Map(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|((a_id, a), (b_id, b))| a_id == b_id && same_credential(a, b))
+        }
+        _ => false,
+    };
+    a.grant == b.grant
+        && same_credentials
+        && a_key.access_key_id == b_key.access_key_id
+        && a_key.secret.expose_secret() == b_key.secret.expose_secret()
+        && same_secret(a_key.session_token.as_ref(), b_key.session_token.as_ref())
+}
+
+fn same_region(a: &RegionSettings, b: &RegionSettings) -> bool {
+    let same_credentials = match (&a.credentials, &b.credentials) {
+        (CredentialSource::Chain, CredentialSource::Chain) => true,
+        (CredentialSource::Static(a), CredentialSource::Static(b)) => same_credential(a, b),
+        _ => false,
+    };
+    same_credentials
+        && a.endpoint == b.endpoint
+        && a.signing_region == b.signing_region
+        && a.profile == b.profile
+        && a.tls == b.tls
+        && a.probe == b.probe
+}
+
+fn same_credential(a: &Credential, b: &Credential) -> bool {
+    a.access_key_id == b.access_key_id
+        && a.secret.expose_secret() == b.secret.expose_secret()
+        && same_secret(a.session_token.as_ref(), b.session_token.as_ref())
+}
+
+fn same_secret(a: Option<&Secret>, b: Option<&Secret>) -> bool {
+    a.map(ExposeSecret::expose_secret) == b.map(ExposeSecret::expose_secret)
+}
+
+fn same_secrets(a: Option<&[Secret]>, b: Option<&[Secret]>) -> bool {
+    let all = |secrets: Option<&[Secret]>| {
+        secrets.map(|secrets| secrets.iter().map(|s| s.expose_secret().to_owned()).collect::<Vec<_>>())
+    };
+    all(a) == all(b)
+}
