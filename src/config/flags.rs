@@ -6,8 +6,8 @@ use super::fault::Position;
 use super::yaml::{Entry, Node, Value};
 use super::{Loaded, Refused, judge};
 
-/// The form of `--region`, for faults and for the command's help.
-pub(crate) const REGION_FORM: &str =
+/// The form of `--region`, for faults.
+const REGION_FORM: &str =
     "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
 
 /// Compiles the flags: one listener at 127.0.0.1:9000 with `verify: off`, AWS's credential chain,

@@ -265,7 +265,7 @@ mod tests {
             ("a: !secret x\n", "1:12! YAML tags are not supported"),
             ("a: 1\n---\nb: 2\n", "2:1! a second document begins"),
             ("? [a]\n: 1\n", "1:3! a key must be a text"),
-            ("\ta: 1\n", "1:"),
+            ("a:\n\tb: 1\n", "2:"),
         ] {
             assert!(read(text).starts_with(expected) && read(text).contains('!'), "{text:?}: {}", read(text));
         }
