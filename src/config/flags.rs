@@ -7,8 +7,7 @@ use super::yaml::{Entry, Node, Value};
 use super::{Loaded, Refused, judge};
 
 /// The form of `--region`, for faults.
-const REGION_FORM: &str =
-    "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
+const REGION_FORM: &str = "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
 
 /// Compiles the flags: one listener at 127.0.0.1:9000 with `verify: off`, AWS's credential chain,
 /// the first region is home; signing region and profile are read from Amazon's hosts.

@@ -1,6 +1,8 @@
 //! Room: the command line. Says what may be asked of the command, and answers what needs no
 //! running proxy: `check`. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
+pub mod run;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::config::{self, Fault, Loaded, Refused};
+#[cfg(feature = "demo")]
+use crate::demo;
 use crate::listen::Address;
+#[cfg(feature = "demo")]
+use crate::names::RegionId;
 use crate::units;
 
 /// One S3 endpoint over buckets in many regions: verified, routed to the nearest healthy region,
@@ -87,17 +93,41 @@ pub struct Check {
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
     /// Stop by itself after this long, such as 30s; without it the terminal's keys decide.
-    #[arg(long = "for", value_name = "DURATION", value_parser = units::duration)]
-    pub duration: Option<Duration>,
+    #[arg(long = "for", value_name = "DURATION")]
+    pub duration: Option<String>,
     /// Kill a region after this long, such as frankfurt@10s. May be repeated.
-    #[arg(long = "kill", value_name = "REGION@DURATION", value_parser = moment)]
-    pub kills: Vec<(String, Duration)>,
+    #[arg(long = "kill", value_name = "REGION@DURATION", requires = "duration")]
+    pub kills: Vec<String>,
+    /// Revive a killed region after this long, such as frankfurt@20s. May be repeated.
+    #[arg(long = "revive", value_name = "REGION@DURATION", requires = "duration")]
+    pub revives: Vec<String>,
+    /// Where the endpoint listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    pub listen: std::net::SocketAddr,
+    /// How far replicas lag behind, such as 2s.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = units::duration)]
+    pub lag: Duration,
+}
+
+#[cfg(feature = "demo")]
+impl Demo {
+    /// What the play is told.
+    ///
+    /// # Errors
+    /// In words, what is wrong with the script.
+    pub fn options(&self, terminal: bool) -> Result<demo::Options, String> {
+        let regions: Vec<RegionId> = demo::regions::PLANS.iter().map(|plan| RegionId::new(plan.id)).collect();
+        let script = |text: &str| demo::Script::parse(text, &self.kills, &self.revives, &regions);
+        let script = self.duration.as_deref().map(script).transpose().map_err(|fault| fault.to_string())?;
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(demo::Options { listen: self.listen, lag: self.lag, script, terminal, colour })
+    }
 }
 
 /// Whom to ask.
 #[derive(Args, Clone, Debug)]
 pub struct Healthcheck {
-    /// The admin listener: address and port, or unix:/path.
+    /// The admin listener: address and port, or `unix:/path`.
     #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_ADMIN, value_parser = address)]
     pub admin: Address,
     /// Ask whether it is ready for traffic, and not only alive.
@@ -155,13 +185,6 @@ fn counted(count: usize, noun: &str) -> String {
     }
 }
 
-/// `REGION@DURATION`.
-#[cfg(feature = "demo")]
-fn moment(text: &str) -> Result<(String, Duration), String> {
-    let (region, after) = text.split_once('@').ok_or("expected REGION@DURATION, such as frankfurt@10s")?;
-    Ok((region.to_owned(), units::duration(after).map_err(|error| error.to_string())?))
-}
-
 fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::listen::NotAnAddress| error.to_string())
 }
@@ -212,12 +235,15 @@ mod tests {
     #[cfg(feature = "demo")]
     #[test]
     fn the_demo_plays_without_hands() {
-        let words = ["demo", "--for", "30s", "--kill", "frankfurt@10s", "--kill", "sydney@20s"];
+        let words = ["demo", "--for", "30s", "--kill", "frankfurt@10s", "--kill", "virginia@20s"];
         let Ok(Command::Demo(demo)) = parse(&words) else { panic!("demo") };
-        assert_eq!(demo.duration, Some(Duration::from_secs(30)));
-        assert_eq!(demo.kills[1], ("sydney".to_owned(), Duration::from_secs(20)));
-        assert!(parse(&["demo", "--kill", "frankfurt"]).unwrap_err().contains("REGION@DURATION"));
-        assert!(parse(&["demo", "--for", "soon"]).is_err());
+        assert!(demo.options(false).is_ok_and(|options| options.script.is_some()));
+        assert!(parse(&["demo", "--kill", "frankfurt@1s"]).is_err(), "a script needs an end");
+        for words in [["demo", "--for", "soon"].as_slice(), &["demo", "--for", "9s", "--kill", "atlantis@1s"]]
+        {
+            let Ok(Command::Demo(demo)) = parse(words) else { panic!("demo") };
+            assert!(demo.options(false).is_err(), "{words:?}");
+        }
     }
 
     fn checked(file: &str, json: bool) -> (u8, String) {
