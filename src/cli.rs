@@ -97,7 +97,7 @@ pub struct Demo {
 /// Whom to ask.
 #[derive(Args, Clone, Debug)]
 pub struct Healthcheck {
-    /// The admin listener: address and port, or unix:/path.
+    /// The admin listener: address and port, or `unix:/path`.
     #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_ADMIN, value_parser = address)]
     pub admin: Address,
     /// Ask whether it is ready for traffic, and not only alive.

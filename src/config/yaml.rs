@@ -250,7 +250,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..9 {
             let repeat = vec![format!("*a{}", n - 1); 10].join(", ");
-            bomb.push_str(&format!("a{n}: &a{n} [{repeat}]\n"));
+            bomb += &format!("a{n}: &a{n} [{repeat}]\n");
         }
         assert!(read(&bomb).ends_with("the document is too large"), "{}", read(&bomb));
     }

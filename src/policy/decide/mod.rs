@@ -14,7 +14,7 @@ use crate::s3::profile::Feature;
 /// the wildcard takes the name: then policies see the name that the client used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
-    /// Of the target; `None` for ListBuckets only: anything else is denied without one, so that
+    /// Of the target; `None` for `ListBuckets` only: anything else is denied without one, so that
     /// no bucket name reaches a policy before its alias is resolved.
     pub target: Option<&'a AccessPointName>,
     /// Of `x-amz-copy-source`; a copy without one is denied.
@@ -28,7 +28,7 @@ pub enum Granted {
     /// The request.
     Whole,
     /// Nothing yet: the request names its keys in its body, and [`decide_key`] judges each of
-    /// them (DeleteObjects, the browser's form upload).
+    /// them (`DeleteObjects`, the browser's form upload).
     PerKey,
 }
 
@@ -246,7 +246,7 @@ const OBJECT_ACTIONS: &[&str] = &[
 ];
 
 /// [`Grant::NamedObjects`] on buckets: listings, and what clients ask before they list or write.
-/// (CreateBucket on a named access point creates nothing: it is answered `BucketAlreadyOwnedByYou`,
+/// (`CreateBucket` on a named access point creates nothing: it is answered `BucketAlreadyOwnedByYou`,
 /// which tools that make sure of their bucket take for an answer, and a `403` not.)
 const BUCKET_ACTIONS: &[&str] = &[
     "s3:ListBucket",
