@@ -8,12 +8,52 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fleet::RegionTable;
 use crate::names::{BucketName, ClientName, RegionId};
 use crate::policy::Client;
 use crate::route::AccessPoint;
+use crate::s3::address::Domains;
 use crate::s3::profile::Profile;
-use crate::sigv4::Credential;
+use crate::sigv4::{Credential, KeyRing, Rules};
+use crate::token;
 use crate::units::{ByteCount, PerSecond, Ratio};
+
+/// One snapshot: everything one request may look at. Cheap to clone, since all of it is shared.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Counts publications.
+    pub epoch: u64,
+    /// The region that clients sign for and that GetBucketLocation answers.
+    pub logical_region: LogicalRegion,
+    /// How signatures are judged.
+    pub rules: Arc<Rules>,
+    /// Domains of virtual-hosted addressing.
+    pub domains: Arc<Domains>,
+    /// Whose signatures are known.
+    pub keys: Arc<KeyRing>,
+    /// What each client may do.
+    pub clients: Arc<Clients>,
+    /// What clients call buckets.
+    pub access_points: Arc<AccessPoints>,
+    /// The regions, in the order of the configuration.
+    pub regions: Arc<[Arc<RegionSettings>]>,
+    /// Bounds of sizes and counts.
+    pub limits: Arc<Limits>,
+    /// Bounds of waiting.
+    pub timeouts: Arc<Timeouts>,
+    /// Keys of the ids handed to clients; `None` where nothing is ever wrapped.
+    pub tokens: Option<Arc<token::Keys>>,
+    /// How the regions are doing.
+    pub table: Arc<RegionTable>,
+}
+
+impl View {
+    /// The settings of a region.
+    #[must_use]
+    pub fn region(&self, region: &RegionId) -> Option<&Arc<RegionSettings>> {
+        self.regions.iter().find(|settings| settings.id == *region)
+    }
+}
 
 /// The region that clients sign for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +63,17 @@ pub enum LogicalRegion {
     Any,
     /// This one; another one is refused as AWS refuses it.
     Exactly(String),
+}
+
+impl LogicalRegion {
+    /// What a client is told its bucket's region is, having signed for `signed`.
+    #[must_use]
+    pub fn answer<'a>(&'a self, signed: Option<&'a str>) -> &'a str {
+        match self {
+            Self::Exactly(region) => region,
+            Self::Any => signed.filter(|region| !region.is_empty()).unwrap_or("us-east-1"),
+        }
+    }
 }
 
 /// Bounds on what one process takes and holds. Each is also what the client meets when it is hit.
@@ -156,7 +207,7 @@ impl Default for Timeouts {
 }
 
 /// One region: an S3 endpoint, and how to speak to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RegionSettings {
     /// The operator's name for it.
     pub id: RegionId,
@@ -209,6 +260,18 @@ pub enum CredentialSource {
     Static(Credential),
     /// From AWS's own chain: environment, profile, web identity, ECS, IMDS, process, assumed role.
     Chain,
+}
+
+/// Sources are the same where they lead to the same key; a rotated secret reaches the data path
+/// through the credential store and changes no connection.
+impl PartialEq for CredentialSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Static(one), Self::Static(two)) => one.access_key_id == two.access_key_id,
+            (Self::Chain, Self::Chain) => true,
+            (Self::Static(_), Self::Chain) | (Self::Chain, Self::Static(_)) => false,
+        }
+    }
 }
 
 /// TLS towards a region; all files PEM, read again when they change.
@@ -292,6 +355,12 @@ impl AccessPoints {
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessPoint>> {
         self.all.iter()
+    }
+
+    /// Whether this is the physical bucket of a named access point.
+    #[must_use]
+    pub fn is_physical(&self, bucket: &str) -> bool {
+        self.taken.contains(&BucketName::new(bucket))
     }
 
     /// The access point that takes any other bucket name.

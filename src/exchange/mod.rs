@@ -1,1 +1,13 @@
-//! Room: exchange.
+//! Room: the exchange with regions. Signs per attempt, sends, reads what came back, and carries
+//! a request from region to region as `route` decides. A door: it decides nothing itself.
+
+pub mod attempt;
+pub mod bell;
+pub mod dial;
+pub mod lane;
+pub mod meters;
+pub mod pool;
+pub mod run;
+pub mod tls;
+
+pub use run::{Errand, Exchange, Journey, Prepared, Reached, Unanswered};

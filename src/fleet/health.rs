@@ -186,6 +186,22 @@ impl Health {
     ) -> Option<Change> {
         let key = (!never.is_of_the_connection()).then_some(key);
         self.window.bad(scene.now, key);
+        self.unanswered(never, key, scene, coin)
+    }
+
+    /// A request of the other kind could not connect: this kind cannot either. It is no sample of
+    /// this kind's success, since an answer to the other kind is none.
+    pub(super) fn unreachable(&mut self, never: Never, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+        self.unanswered(never, None, scene, coin)
+    }
+
+    fn unanswered(
+        &mut self,
+        never: Never,
+        key: Option<u64>,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
         self.streak.unanswered(key, scene);
         let count = self.streak.never();
         if self.standing == Standing::Probation {
@@ -376,8 +392,10 @@ impl Health {
     fn readmit(&mut self, scene: Scene<'_>) -> Option<Change> {
         let ejection = self.ejection?;
         let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
-        let over = scene.now >= ejection.until && self.probe_passes >= scene.settings.rise;
-        let needed = scene.alone && ejection.probes_agree && self.probe_passes > 0;
+        let risen = self.probe_passes >= scene.settings.rise;
+        let over = scene.now >= ejection.until && risen;
+        // a passing probe is news where probes failed too; else it takes more of them
+        let needed = scene.alone && (risen || (ejection.probes_agree && self.probe_passes > 0));
         (dwelt && (over || needed))
             .then(|| self.enter(Standing::Probation, Cause::ProbesPassed(self.probe_passes), scene))
     }

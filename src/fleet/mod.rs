@@ -114,7 +114,7 @@ impl Fleet {
         let mut transitions = Vec::new();
         for place in 0..self.regions.len() {
             for kind in [Kind::Read, Kind::Write] {
-                self.change(place, kind, now, &mut transitions, |health, scene| health.tick(scene));
+                self.change(place, kind, now, &mut transitions, Health::tick);
             }
         }
         self.forget_refusals(now, &mut transitions);
@@ -222,7 +222,7 @@ impl Fleet {
         });
         self.change(place, other(kind), now, &mut transitions, |health, scene| match signal {
             Signal::NeverAnswered(never) if never.is_of_the_connection() => {
-                health.never_answered(never, key_hash, scene, coin)
+                health.unreachable(never, scene, coin)
             }
             Signal::NeverAnswered(_) => None,
             Signal::Answered { .. } | Signal::ServerError(_) | Signal::Throttled => {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Buckets a window has; its resolution is a tenth of its width.
-const BUCKETS: u64 = 10;
+const BUCKETS: u32 = 10;
 
 /// Failures whose keys are remembered, per window. Fewer would let a majority go unseen, more
 /// costs time on each failure; a region that fails at a high rate is judged on the latest ones.
@@ -48,10 +48,9 @@ pub(super) struct Sums {
 impl Window {
     /// An empty window of this width that begins now.
     pub(super) fn new(width: Duration, now: Instant) -> Self {
-        let tenth = u32::try_from(BUCKETS).map_or(width, |buckets| width / buckets);
         Self {
             origin: now,
-            bucket: tenth.max(Duration::from_millis(1)),
+            bucket: (width / BUCKETS).max(Duration::from_millis(1)),
             buckets: [Bucket::default(); BUCKETS as usize],
             failing: VecDeque::new(),
         }
@@ -84,7 +83,7 @@ impl Window {
 
     /// What the window holds at `now`.
     pub(super) fn sums(&self, now: Instant) -> Sums {
-        let oldest = (self.slot(now) + 1).saturating_sub(BUCKETS);
+        let oldest = (self.slot(now) + 1).saturating_sub(u64::from(BUCKETS));
         let (mut good, mut bad) = (0_u32, 0_u32);
         for bucket in self.buckets.iter().filter(|bucket| bucket.slot >= oldest) {
             good = good.saturating_add(bucket.good);
@@ -102,7 +101,7 @@ impl Window {
 
     fn bucket_at(&mut self, now: Instant) -> Option<&mut Bucket> {
         let slot = self.slot(now);
-        let at = usize::try_from(slot % BUCKETS).ok()?;
+        let at = usize::try_from(slot % u64::from(BUCKETS)).ok()?;
         let bucket = self.buckets.get_mut(at)?;
         if bucket.slot != slot {
             *bucket = Bucket { slot, ..Bucket::default() };
@@ -182,10 +181,10 @@ mod tests {
         let (mut window, start) = window();
         window.good(start);
         window.bad(start, Some(1));
-        window.bad(start + Duration::from_secs(5), Some(2));
+        window.bad(start + Duration::from_secs(5), None);
         assert_eq!(window.sums(start + Duration::from_millis(9_999)), Sums { good: 1, bad: 2, spread: true });
-        assert_eq!(window.sums(start + Duration::from_secs(10)), Sums { good: 0, bad: 1, spread: false });
-        assert_eq!(window.sums(start + Duration::from_secs(60)), Sums { good: 0, bad: 0, spread: false });
+        assert_eq!(window.sums(start + Duration::from_secs(10)), Sums { good: 0, bad: 1, spread: true });
+        assert_eq!(window.sums(start + Duration::from_mins(1)), Sums { good: 0, bad: 0, spread: false });
     }
 
     #[test]

@@ -1,5 +1,29 @@
-//! Room: listen.
+//! Room: listen. Clients' connections: sockets, TLS, the wire gate, hyper's server, clocks for
+//! slow clients, an orderly end. A door; what a request means is nobody's business here.
 
+mod admission;
+#[cfg(test)]
+pub(crate) mod authority;
+mod bind;
+mod certificate;
+mod connection;
+pub mod gate;
+mod peer;
+mod request;
 pub mod settings;
+mod stream;
+pub mod tls;
+mod wire;
+mod worker;
 
+pub use admission::{Admission, Ticket};
+pub use bind::{BindFault, Binding, Bound, BoundSocket, Door, bind, bind_alone};
+pub use connection::{ConnectionRules, Fault};
+pub use gate::{HeadLimits, Violation};
+pub use peer::{Peer, PeerAddress};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
+pub use wire::{Overdue, Patience};
+pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};
+
+#[cfg(test)]
+mod tests;

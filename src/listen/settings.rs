@@ -72,7 +72,7 @@ pub enum Anonymous {
     /// Refused: `403 AccessDenied`.
     #[default]
     Deny,
-    /// Signed with the region's credentials: GetObject, HeadObject and listings only.
+    /// Signed with the region's credentials: `GetObject`, `HeadObject` and listings only.
     Sign,
     /// Sent on unsigned: the store decides.
     Forward,

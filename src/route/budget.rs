@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// How far back requests and repeats count, in seconds (Finagle's and Envoy's ten).
-const WINDOW: u64 = 10;
+const WINDOW: u32 = 10;
 
 /// Tokens for repeats and hedges, over a sliding window of ten seconds.
 ///
@@ -59,12 +59,12 @@ impl Budget {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds are far below 2^52")]
     pub fn left(&self, now: Instant) -> f64 {
-        let oldest = (self.index(now) + 1).saturating_sub(WINDOW);
+        let oldest = (self.index(now) + 1).saturating_sub(u64::from(WINDOW));
         let live = self.seconds.iter().filter(|second| second.at >= oldest);
         let (requests, repeats) = live.fold((0, 0), |(requests, repeats), second| {
             (requests + second.requests, repeats + second.repeats)
         });
-        let granted = self.share * requests as f64 + self.floor * WINDOW as f64;
+        let granted = self.share * requests as f64 + self.floor * f64::from(WINDOW);
         (granted - repeats as f64).max(0.0)
     }
 
@@ -74,7 +74,7 @@ impl Budget {
 
     fn second(&mut self, now: Instant) -> Option<&mut Second> {
         let at = self.index(now);
-        let second = self.seconds.get_mut(usize::try_from(at % WINDOW).ok()?)?;
+        let second = self.seconds.get_mut(usize::try_from(at % u64::from(WINDOW)).ok()?)?;
         if second.at != at {
             *second = Second { at, ..Second::default() };
         }
@@ -156,7 +156,7 @@ mod tests {
                 }
                 prop_assert!(budget.left(now) >= 0.0);
             }
-            let windows = f64::from(u32::try_from(spent / 1_000 / WINDOW).unwrap() + 2);
+            let windows = f64::from(u32::try_from(spent / 1_000 / u64::from(WINDOW)).unwrap() + 2);
             prop_assert!(f64::from(taken) <= 0.2 * f64::from(requests) + 20.0 * windows);
         }
     }

@@ -38,8 +38,9 @@ pub struct Step {
     pub region: RegionId,
     /// Its bucket; `None` under the wildcard: the client's own bucket name.
     pub bucket: Option<BucketName>,
-    /// The region is in probation, and one request at a time may try it: to be skipped, not
-    /// awaited, where [`crate::fleet::Trial::take`] gives no turn.
+    /// The region is in probation, and one request at a time may try it: where
+    /// [`crate::fleet::Trial::take`] gives no turn it is not awaited but put off
+    /// ([`Plan::put_off`]).
     pub trial: bool,
     /// The region is not fit and is tried because nothing else is left.
     pub last_resort: bool,
@@ -60,6 +61,17 @@ pub struct Plan {
     pub fail_open: bool,
     /// The reasons.
     pub why: Why,
+}
+
+impl Plan {
+    /// Puts the step at `at` (from 0) behind all others, as an ordinary one: another request has
+    /// the turn of trying its region, which must not be lost if everything else fails.
+    pub fn put_off(&mut self, at: usize) {
+        if at < self.steps.len() {
+            let step = self.steps.remove(at);
+            self.steps.push(Step { trial: false, ..step });
+        }
+    }
 }
 
 /// Why no region may be asked.
@@ -95,9 +107,8 @@ pub fn plan(permit: &Permit, scene: &Scene<'_>, coin: &mut Coin) -> Result<Plan,
     let course = Course::of(permit)?;
     require_features(permit, scene)?;
     let mut ranked = candidates(permit, &course, scene, coin);
-    let depends_on = permit.call().depends_on;
     if !ranked.iter().any(Candidate::honours) {
-        return Err(course.nobody(depends_on, !ranked.is_empty()));
+        return Err(nobody(permit.call().depends_on, !ranked.is_empty()));
     }
     let fit = ranked.iter().any(|candidate| candidate.fitness.is_fit());
     let unconditional = course.scope == Scope::First(Kind::Read);
@@ -184,11 +195,6 @@ impl<'a> Course<'a> {
         Ok(Course { scope: Scope::First(kind), prefer: bound, ..order })
     }
 
-    /// The refusal where the regions asked cannot do what the request depends on.
-    fn nobody(&self, depends_on: Features, asked: bool) -> NoRoute {
-        if asked { NoRoute::NotHonoured(depends_on) } else { NoRoute::Nothing }
-    }
-
     /// The refusal of a request that only one region may take, which is out while others serve.
     /// Where none serves it is tried all the same: perhaps it is our own network.
     fn down(&self, ranked: &Candidates<'_>, scene: &Scene<'_>) -> Option<NoRoute> {
@@ -207,6 +213,11 @@ impl<'a> Course<'a> {
             Scope::Order(_) | Scope::First(_) | Scope::Bound => NoRoute::RegionDown(region),
         })
     }
+}
+
+/// The refusal where no region is asked, or none of those asked can do what the request needs.
+fn nobody(depends_on: Features, asked: bool) -> NoRoute {
+    if asked { NoRoute::NotHonoured(depends_on) } else { NoRoute::Nothing }
 }
 
 /// What home cannot do is not done at all: another region's store might, and then the object

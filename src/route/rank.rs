@@ -116,7 +116,8 @@ const STRAY_TRIALS: f64 = 0.125;
 /// Lets one request try a region in probation where others serve. Only requests that may be
 /// repeated elsewhere if the trial fails.
 pub(super) fn put_trial_first(ranked: &mut Candidates<'_>, permit: &Permit, coin: &mut Coin) {
-    if !ranked.iter().any(Candidate::serves) {
+    // with nobody left to fall back on it is no trial but the last hope
+    if !ranked.iter().any(|candidate| candidate.serves() && !candidate.tried) {
         return;
     }
     let on_trial = |candidate: &Candidate<'_>| candidate.tier == Tier::Probation && !candidate.tried;

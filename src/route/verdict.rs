@@ -29,6 +29,7 @@ impl BodyState {
 
 /// A try that ended, and what is left to spend.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one column of the table of verdicts")]
 pub struct Question<'a> {
     /// The operation's facts.
     pub facts: &'a Facts,
@@ -117,11 +118,9 @@ pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, no
     };
     match wish {
         Wish::Never(reason) => Verdict::GiveUp(reason),
+        Wish::Free(_) | Wish::Repeat(_) if !question.body.can_repeat() => Verdict::GiveUp(GiveUp::BodySpent),
         Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(Verdict::GiveUp),
-        Wish::Repeat(place) if question.body.can_repeat() => {
-            repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp)
-        }
-        Wish::Repeat(_) => Verdict::GiveUp(GiveUp::BodySpent),
+        Wish::Repeat(place) => repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp),
     }
 }
 

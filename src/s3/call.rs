@@ -8,7 +8,7 @@ use crate::s3::profile::Features;
 /// What a request addresses, by the client's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The service: ListBuckets.
+    /// The service: `ListBuckets`.
     Service,
     /// A bucket, by its logical name.
     Bucket {

@@ -12,7 +12,7 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
             $(
-                #[doc = $message]
+                #[doc = concat!("`", $message, "`")]
                 $name,
             )*
         }

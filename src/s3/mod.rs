@@ -9,6 +9,7 @@ pub mod code;
 pub mod conditions;
 pub mod hoist;
 pub mod operation;
+pub mod merge;
 pub mod outbound;
 pub mod profile;
 pub mod query;

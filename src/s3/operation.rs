@@ -18,14 +18,14 @@ pub enum Kind {
 pub enum Replay {
     /// Repeating changes nothing: reads.
     Always,
-    /// Committed by its last body byte: repeat while that was not sent. PutObject, UploadPart.
+    /// Committed by its last body byte: repeat while that was not sent. `PutObject`, `UploadPart`.
     BodyUnsent,
     /// Committed by its head alone: once the head may be out, the same region only, within 2 s
     /// of the first try. DELETE, empty PUT.
     HeadUnsent,
-    /// May be repeated, at the cost of an orphan: CreateMultipartUpload.
+    /// May be repeated, at the cost of an orphan: `CreateMultipartUpload`.
     Harmless,
-    /// Only while nothing at all was sent: CompleteMultipartUpload, copies, everything else.
+    /// Only while nothing at all was sent: `CompleteMultipartUpload`, copies, everything else.
     Unsent,
 }
 
@@ -38,9 +38,9 @@ pub enum Reach {
     Upload,
     /// The access point's home: settings, object sub-resources that are written.
     Home,
-    /// Merged from every region: ListMultipartUploads.
+    /// Merged from every region: `ListMultipartUploads`.
     Every,
-    /// Answered by nearpoint itself on named access points: HeadBucket, GetBucketLocation, ListBuckets.
+    /// Answered by nearpoint itself on named access points: `HeadBucket`, `GetBucketLocation`, `ListBuckets`.
     Local,
 }
 
@@ -58,13 +58,13 @@ pub enum BodyKind {
 /// The class by which time to first byte is measured and deadlines are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// GetObject, HeadObject and other single-object reads.
+    /// `GetObject`, `HeadObject` and other single-object reads.
     Get,
     /// Listings.
     List,
     /// Writes answered after the body.
     Put,
-    /// CompleteMultipartUpload and copies: minutes, with white space as progress.
+    /// `CompleteMultipartUpload` and copies: minutes, with white space as progress.
     Long,
 }
 
@@ -423,7 +423,7 @@ impl Operation {
     }
 
     /// Operations of other services under S3's name, which would hand out the proxy's own
-    /// credentials (CreateSession) or name objects past the policy (RenameObject). Never carried out.
+    /// credentials (`CreateSession`) or name objects past the policy (`RenameObject`). Never carried out.
     #[must_use]
     pub fn is_foreign(self) -> bool {
         matches!(

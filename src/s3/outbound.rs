@@ -208,7 +208,8 @@ fn value_for<'v>(name: &str, value: &'v [u8], call: &Call, to: &Physical<'_>) ->
 
 fn amz_travels(name: &str, value: &[u8], call: &Call, to: &Physical<'_>) -> bool {
     match name {
-        // Authentication and framing: made anew for each region.
+        // Authentication and framing are made anew for each region; a source names an object in the
+        // client's words; the nonce proves our own writes.
         "date"
         | "content-sha256"
         | "security-token"
@@ -216,9 +217,10 @@ fn amz_travels(name: &str, value: &[u8], call: &Call, to: &Physical<'_>) -> bool
         | "decoded-content-length"
         | "trailer"
         | "sdk-checksum-algorithm"
-        | "user-agent" => false,
-        // Names an object in the client's words.
-        "copy-source" | "rename-source" => false,
+        | "user-agent"
+        | "copy-source"
+        | "rename-source"
+        | "meta-nearpoint-write" => false,
         _ if name.starts_with("copy-source-") => is_copy(call),
         // An account of one region's vendor; another region's bucket has another owner.
         "expected-bucket-owner" | "source-expected-bucket-owner" => to.bucket.is_none(),
@@ -347,6 +349,7 @@ mod tests {
             ("x-amz-copy-source-if-match", "x"),
             ("x-amz-expected-bucket-owner", "111122223333"),
             ("x-nearpoint-region", "x"),
+            ("x-amz-meta-nearpoint-write", "x"),
             ("x-custom", "x"),
         ];
         let kept = [

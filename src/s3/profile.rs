@@ -28,7 +28,7 @@ pub enum Feature {
     Trailers,
     /// `x-amz-checksum-*`.
     Checksums,
-    /// GetObjectAttributes.
+    /// `GetObjectAttributes`.
     Attributes,
 }
 

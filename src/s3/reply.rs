@@ -1,1 +1,188 @@
-//! x
+//! A region's reply headers in the client's words. Pure.
+//!
+//! What names the store, its bucket, its region or an account stays here, as does everything that
+//! belongs to the connection or to a middlebox of the store.
+
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+
+/// Headers of the connection, of the store's own serving, and what nearpoint sets itself.
+const DROPPED: [&str; 34] = [
+    "alt-svc",
+    "connection",
+    "content-security-policy",
+    "date",
+    "keep-alive",
+    "location",
+    "nel",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-connection",
+    "refresh",
+    "report-to",
+    "server",
+    "server-timing",
+    "set-cookie",
+    "strict-transport-security",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "www-authenticate",
+    "x-amz-access-point-alias",
+    "x-amz-bucket-arn",
+    "x-amz-bucket-location-name",
+    "x-amz-bucket-location-type",
+    "x-amz-error-detail-region",
+    "x-amz-error-message",
+    "x-amz-id-2",
+    "x-amz-meta-nearpoint-write",
+    "x-amz-request-id",
+    "x-amzn-requestid",
+    "x-powered-by",
+    "x-xss-protection",
+];
+
+/// Families of the same kind.
+const DROPPED_FAMILIES: [&str; 10] = [
+    "cf-",
+    "x-amz-cf-",
+    "x-cache",
+    "x-emc-",
+    "x-envoy-",
+    "x-minio-",
+    "x-nearpoint-",
+    "x-ratelimit-",
+    "x-rgw-",
+    "x-served-",
+];
+
+/// What a region's words become.
+pub struct Mapping<'a> {
+    /// The region that clients see.
+    pub region: &'a str,
+    /// What `Location` becomes, where the region sends one (CreateBucket, form uploads); `None`
+    /// drops it, as with redirects, which are never passed on.
+    pub location: Option<&'a str>,
+    /// A version id in the client's words: wrapped, or as it is.
+    pub version: &'a dyn Fn(&str) -> String,
+}
+
+/// The headers that the client gets. Content length and type, entity tags, metadata, checksums,
+/// CORS and whatever else S3 may invent pass as they are.
+#[must_use]
+pub fn reply_headers(status: StatusCode, headers: &HeaderMap, names: &Mapping<'_>) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
+        .collect();
+    let mut out = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if let Some(value) = mapped(name, value, names)
+            && !named.iter().any(|own| own == name.as_str())
+        {
+            out.append(name, value);
+        }
+    }
+    let location = names.location.filter(|_| headers.contains_key(LOCATION) && !status.is_redirection());
+    if let Some(location) = location.and_then(|text| HeaderValue::from_str(text).ok()) {
+        out.insert(LOCATION, location);
+    }
+    out
+}
+
+fn mapped(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Option<HeaderValue> {
+    let text = name.as_str();
+    match text {
+        "x-amz-bucket-region" => HeaderValue::from_str(names.region).ok(),
+        "x-amz-version-id" | "x-amz-copy-source-version-id" => {
+            HeaderValue::from_str(&(names.version)(value.to_str().ok()?)).ok()
+        }
+        // An ARN has the account in it; a plain key id is the client's own.
+        "x-amz-server-side-encryption-aws-kms-key-id" if value.as_bytes().starts_with(b"arn:") => None,
+        _ if DROPPED.contains(&text) => None,
+        _ if DROPPED_FAMILIES.iter().any(|family| text.starts_with(family)) => None,
+        _ => Some(value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replied(status: StatusCode, headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let version = |id: &str| format!("wrapped-{id}");
+        let names = Mapping { region: "logical-1", location: Some("/photos"), version: &version };
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        reply_headers(status, &headers.collect(), &names)
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        headers.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn what_describes_the_object_passes() {
+        let kept = [
+            ("content-type", "text/plain"),
+            ("content-length", "3"),
+            ("content-range", "bytes 0-2/9"),
+            ("etag", "\"a\""),
+            ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
+            ("x-amz-meta-a", "\u{9}b"),
+            ("x-amz-checksum-crc32", "AAAAAA=="),
+            ("x-amz-delete-marker", "true"),
+            ("x-amz-something-new", "1"),
+            ("access-control-allow-origin", "*"),
+            ("vary", "Origin"),
+        ];
+        assert_eq!(replied(StatusCode::OK, &kept).len(), kept.len());
+    }
+
+    #[test]
+    fn what_names_the_store_stays() {
+        for (name, value) in [
+            ("server", "MinIO"),
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("x-amz-request-id", "theirs"),
+            ("x-amz-id-2", "theirs"),
+            ("set-cookie", "a=b"),
+            ("strict-transport-security", "max-age=1"),
+            ("x-minio-deployment-id", "x"),
+            ("cf-ray", "x"),
+            ("x-amz-meta-nearpoint-write", "x"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "arn:aws:kms:eu-west-1:111122223333:key/x"),
+            ("www-authenticate", "x"),
+        ] {
+            assert!(replied(StatusCode::OK, &[(name, value)]).is_empty(), "{name}");
+        }
+        let headers = [("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("etag", "\"a\"")];
+        assert_eq!(names(&replied(StatusCode::OK, &headers)), ["etag"]);
+    }
+
+    #[test]
+    fn names_are_mapped_back() {
+        let headers = [
+            ("x-amz-bucket-region", "eu-central-1"),
+            ("x-amz-version-id", "v"),
+            ("location", "http://photos-fra.store/"),
+        ];
+        let out = replied(StatusCode::OK, &headers);
+        assert_eq!(out["x-amz-bucket-region"], "logical-1");
+        assert_eq!(out["x-amz-version-id"], "wrapped-v");
+        assert_eq!(out["location"], "/photos");
+    }
+
+    #[test]
+    fn redirects_are_not_passed_on() {
+        let headers = [("location", "http://photos-fra.store/")];
+        assert!(replied(StatusCode::TEMPORARY_REDIRECT, &headers).is_empty());
+        assert!(!replied(StatusCode::NO_CONTENT, &[]).contains_key("location"));
+    }
+}

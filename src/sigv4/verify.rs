@@ -83,14 +83,14 @@ pub struct Signed {
     /// How to take an `aws-chunked` body apart and check it; `None` for raw bodies.
     pub framing: Option<Framing>,
     /// `SignedHeaders`, as it came.
-    signed_headers: Box<str>,
+    covered: Box<str>,
 }
 
 impl Signed {
     /// Whether the signature covers this header (lower-case).
     #[must_use]
     pub fn signs(&self, name: &str) -> bool {
-        self.signed_headers.split(';').any(|signed| signed == name)
+        self.covered.split(';').any(|signed| signed == name)
     }
 }
 
@@ -119,7 +119,8 @@ const ONCE: [&str; 7] = [
 /// Says who sent this head.
 ///
 /// `head` is as the client sent it (HTTP/2: `host` set from `:authority`), before anything was
-/// added, removed or rewritten.
+/// added, removed or rewritten. A CORS preflight is not for here: it repeats the query of the
+/// presigned URL it asks for, under another method, and is never authenticated.
 ///
 /// # Errors
 /// [`Rejected`], whose variants say it all. A head with a credential is never anonymous,
@@ -204,19 +205,15 @@ enum Location {
 /// Which bodies may follow which credentials. Every pair is named, so that a new payload does not
 /// compile until somebody decided on it.
 fn admit(location: Location, payload: Payload) -> Result<(), Rejected> {
-    match (location, payload) {
-        (Location::Nowhere, Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer)
-        | (Location::At(Place::Header), Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer)
-        | (Location::At(Place::Header), Payload::SignedChunks | Payload::SignedChunksTrailer)
-        | (Location::At(Place::Query), Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer) => {
-            Ok(())
-        }
-        (Location::Nowhere, Payload::SignedChunks | Payload::SignedChunksTrailer) => {
-            Err(Rejected::SignedChunksAnonymous)
-        }
-        (Location::At(Place::Query), Payload::SignedChunks | Payload::SignedChunksTrailer) => {
-            Err(Rejected::SignedChunksPresigned)
-        }
+    match payload {
+        Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer => match location {
+            Location::Nowhere | Location::At(Place::Header | Place::Query) => Ok(()),
+        },
+        Payload::SignedChunks | Payload::SignedChunksTrailer => match location {
+            Location::At(Place::Header) => Ok(()),
+            Location::At(Place::Query) => Err(Rejected::SignedChunksPresigned),
+            Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
+        },
     }
 }
 
@@ -425,7 +422,7 @@ fn judge(
         region: claim.credential.region.to_owned(),
         payload: claim.payload,
         framing,
-        signed_headers: Box::from(claim.signed_headers),
+        covered: Box::from(claim.signed_headers),
     })
 }
 
@@ -495,7 +492,7 @@ fn scope<'a>(claim: &Claim<'a>) -> Scope<'a> {
 
 /// How the body's chunks are judged, should the head's signature hold.
 fn framing(claim: &Claim<'_>, key: &SigningKey) -> Option<Framing> {
-    let seed = || Seed::new(key.clone(), claim.stamp, scope(claim), claim.signature);
+    let seed = || Box::new(Seed::new(key.clone(), claim.stamp, scope(claim), claim.signature));
     match claim.payload {
         Payload::Sha256(_) | Payload::Unsigned => None,
         Payload::UnsignedTrailer => Some(Framing::UnsignedTrailer),

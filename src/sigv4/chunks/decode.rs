@@ -140,7 +140,7 @@ enum Judge {
 
 /// The chain of signatures, as far as it was followed.
 struct Chain {
-    seed: Seed,
+    seed: Box<Seed>,
     /// Over the bytes of the chunk that is being read.
     digest: Context,
     /// What the chunk's line says.
@@ -441,8 +441,8 @@ impl Decoder {
         }
         let text = std::str::from_utf8(line).map_err(|_| malformed("a trailer is not text"))?;
         let (name, value) = text.split_once(':').ok_or(malformed("a trailer has no colon"))?;
-        let name = name.trim().to_ascii_lowercase();
-        let value = value.trim();
+        let name = name.trim_matches([' ', '\t']).to_ascii_lowercase();
+        let value = value.trim_matches([' ', '\t']);
         if value.bytes().any(|byte| byte.is_ascii_control()) {
             return Err(malformed("a trailer has control characters"));
         }

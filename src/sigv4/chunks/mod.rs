@@ -31,7 +31,7 @@ pub enum Framing {
     /// A signature at each chunk, and one over the trailers where there are any.
     Signed {
         /// What the first chunk's signature is chained to.
-        seed: Seed,
+        seed: Box<Seed>,
         /// Whether trailers follow.
         trailers: bool,
     },

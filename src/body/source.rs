@@ -1,0 +1,457 @@
+//! The client's upload: decoded, verified, its tail held back, kept for replay where it fits.
+//!
+//! No upload becomes complete at a store before all its signatures, hashes and trailers are
+//! verified: the last [`HOLD_BACK`] bytes of the object leave only after that. Who decides
+//! whether a body may be replayed is `route`; this room only says whether it can.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Body;
+use tokio::time::Sleep;
+
+use super::ReplayShare;
+use super::progress::{Pace, Progress};
+use crate::clock::Clock;
+use crate::s3::checksum::{Algorithm, Hasher};
+use crate::sigv4::chunks;
+
+/// Bytes of an object's end that are held back until everything is verified.
+pub const HOLD_BACK: u64 = 64 * 1024;
+
+/// The client's body as the doors deliver it.
+pub type ClientBody = hyper::body::Incoming;
+
+/// Why an upload cannot go on. All of them are the client's: never a health signal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    /// The client's connection ended before its body did.
+    #[error("the client went away in the middle of its body")]
+    Aborted,
+    /// Too little arrived while we waited (`timeouts.body_progress`).
+    #[error("the client sent its body too slowly")]
+    TooSlow,
+    /// Fewer or more bytes than the head announced.
+    #[error("the body has {seen} bytes where {expected} were announced")]
+    Length {
+        /// Decoded bytes announced.
+        expected: u64,
+        /// Decoded bytes received.
+        seen: u64,
+    },
+    /// The body is not the one whose hash was signed.
+    #[error("the body's SHA-256 is not the signed one")]
+    Sha256 {
+        /// Hex, as signed by the client.
+        claimed: String,
+        /// Hex, as computed here.
+        computed: String,
+    },
+    /// A declared checksum does not fit the body.
+    #[error("the body's {0} is not the declared one")]
+    Checksum(&'static str),
+    /// A declared checksum trailer did not come, or is no checksum.
+    #[error("the declared trailer is missing or malformed")]
+    Trailer,
+    /// aws-chunked framing, chunk signature or trailer signature.
+    #[error(transparent)]
+    Chunk(#[from] chunks::Fault),
+    /// A document larger than `limits.xml_body`.
+    #[error("the document is longer than {limit} bytes")]
+    TooLong {
+        /// `limits.xml_body`, in bytes.
+        limit: u64,
+    },
+}
+
+/// What must hold before the body counts as whole.
+#[derive(Default)]
+pub struct Intake {
+    /// Object bytes, decoded.
+    pub length: u64,
+    /// aws-chunked framing to take off.
+    pub decoder: Option<chunks::Decoder>,
+    /// The signed hash, where it is checked here and not by the store.
+    pub sha256: Option<[u8; 32]>,
+    /// A checksum from the head that the store cannot check, with its base64 text.
+    pub checksum: Option<(Algorithm, String)>,
+    /// The algorithm of the declared checksum trailer.
+    pub trailer: Option<Algorithm>,
+    /// Whether bytes are kept for replay, and the reservation that pays for it.
+    pub replay: Option<ReplayShare>,
+    /// How slowly the client may send.
+    pub pace: Option<Pace>,
+}
+
+impl Intake {
+    fn verifies(&self) -> bool {
+        self.decoder.is_some() || self.sha256.is_some() || self.checksum.is_some()
+    }
+}
+
+/// A shared handle on the client's body.
+#[derive(Clone)]
+pub struct Source {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    length: u64,
+    /// Bytes that nobody has yet verified are held back.
+    verifies: bool,
+    replayable: bool,
+    touched: Cell<bool>,
+    intake: RefCell<Reception>,
+}
+
+/// Everything that reading the client changes.
+struct Reception {
+    client: Option<ClientBody>,
+    intake: Intake,
+    sha256: Option<aws_lc_rs::digest::Context>,
+    checksum: Option<Hasher>,
+    trailer: Option<Hasher>,
+    trailers: Vec<chunks::Trailer>,
+    /// Object bytes received so far.
+    decoded: u64,
+    /// Received, not yet handed out.
+    held: VecDeque<Bytes>,
+    /// Handed out so far, over all uploads.
+    given: u64,
+    /// What was handed out, where it can be replayed.
+    kept: Vec<Bytes>,
+    verified: bool,
+    fault: Option<BodyFault>,
+    progress: Progress,
+    timer: Option<Pin<Box<Sleep>>>,
+    wire_bytes: u64,
+}
+
+impl Source {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    /// A body that is whole in memory: documents, replays of our own.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        let length = bytes.len() as u64;
+        let held = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
+        Self::assemble(None, Intake { length, ..Intake::default() }, held, true)
+    }
+
+    /// A body that is still with the client.
+    #[must_use]
+    pub fn stream(client: ClientBody, intake: Intake) -> Self {
+        let replayable = intake.replay.is_some() || intake.length == 0;
+        Self::assemble(Some(client), intake, VecDeque::new(), replayable)
+    }
+
+    fn assemble(client: Option<ClientBody>, intake: Intake, held: VecDeque<Bytes>, replayable: bool) -> Self {
+        let whole = client.is_none();
+        let reception = Reception {
+            sha256: intake.sha256.map(|_| aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256)),
+            checksum: intake.checksum.as_ref().map(|(algorithm, _)| Hasher::new(*algorithm)),
+            trailer: intake.trailer.map(Hasher::new),
+            trailers: Vec::new(),
+            decoded: if whole { intake.length } else { 0 },
+            held,
+            given: 0,
+            kept: Vec::new(),
+            verified: whole || !intake.verifies(),
+            fault: None,
+            progress: Progress::default(),
+            timer: None,
+            wire_bytes: 0,
+            client,
+            intake,
+        };
+        let shared = Shared {
+            length: reception.intake.length,
+            verifies: !reception.verified,
+            replayable,
+            touched: Cell::new(false),
+            intake: RefCell::new(reception),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// Object bytes, decoded.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.shared.length
+    }
+
+    /// Whether any byte was handed to an upload.
+    #[must_use]
+    pub fn touched(&self) -> bool {
+        self.shared.touched.get()
+    }
+
+    /// Whether it can be read again from its start.
+    #[must_use]
+    pub fn replayable(&self) -> bool {
+        self.shared.replayable || !self.touched()
+    }
+
+    /// Why the client's body failed, if it did.
+    #[must_use]
+    pub fn fault(&self) -> Option<BodyFault> {
+        self.shared.intake.borrow().fault.clone()
+    }
+
+    /// Bytes that came from the client, framing included.
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        self.shared.intake.borrow().wire_bytes
+    }
+
+    /// The value of a verified trailer (lower-case name), once the body was read to its end.
+    #[must_use]
+    pub fn trailer(&self, name: &str) -> Option<String> {
+        let reception = self.shared.intake.borrow();
+        reception.trailers.iter().find(|trailer| trailer.name == name).map(|trailer| trailer.value.clone())
+    }
+
+    /// Reads and verifies a body that is short enough to be held back whole, so that nothing of
+    /// a bad one reaches a store. Longer bodies, and those with nothing to verify, are left alone.
+    ///
+    /// # Errors
+    /// The body's fault.
+    pub async fn verify_if_short(&self) -> Result<(), BodyFault> {
+        if !self.shared.verifies || self.length() > HOLD_BACK {
+            return Ok(());
+        }
+        poll_fn(|cx| self.shared.intake.borrow_mut().poll_whole(cx)).await
+    }
+
+    /// Reads a document whole.
+    ///
+    /// # Errors
+    /// [`BodyFault::TooLong`] above `limit` bytes, else the body's fault.
+    pub async fn document(&self, limit: u64) -> Result<Bytes, BodyFault> {
+        if self.length() > limit {
+            return Err(BodyFault::TooLong { limit });
+        }
+        poll_fn(|cx| self.shared.intake.borrow_mut().poll_whole(cx)).await?;
+        let mut reception = self.shared.intake.borrow_mut();
+        let held = std::mem::take(&mut reception.held);
+        let mut whole = Vec::with_capacity(usize::try_from(self.length()).unwrap_or_default());
+        held.iter().for_each(|span| whole.extend_from_slice(span));
+        let whole = Bytes::from(whole);
+        if !whole.is_empty() {
+            reception.held.push_back(whole.clone());
+        }
+        Ok(whole)
+    }
+
+    /// The next bytes for an upload that has read `cursor` spans so far.
+    pub(super) fn poll_span(
+        &self,
+        cursor: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        let mut reception = self.shared.intake.borrow_mut();
+        if let Some(kept) = reception.kept.get(cursor) {
+            return Poll::Ready(Some(Ok(kept.clone())));
+        }
+        let span = std::task::ready!(reception.poll_release(cx));
+        if let Some(Ok(bytes)) = &span {
+            self.shared.touched.set(true);
+            if self.shared.replayable {
+                reception.kept.push(bytes.clone());
+            }
+        }
+        Poll::Ready(span)
+    }
+}
+
+impl Reception {
+    /// Bytes that may leave now: all, once verified; else all but the tail.
+    fn releasable(&self) -> u64 {
+        let limit =
+            if self.verified { self.intake.length } else { self.intake.length.saturating_sub(HOLD_BACK) };
+        limit.saturating_sub(self.given)
+    }
+
+    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        loop {
+            if let Some(fault) = &self.fault {
+                return Poll::Ready(Some(Err(fault.clone())));
+            }
+            if let Some(bytes) = self.release() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if self.verified && self.given >= self.intake.length {
+                return Poll::Ready(None);
+            }
+            if let Err(fault) = std::task::ready!(self.poll_receive(cx)) {
+                self.fault = Some(fault);
+            }
+        }
+    }
+
+    fn release(&mut self) -> Option<Bytes> {
+        let allowed = usize::try_from(self.releasable()).unwrap_or(usize::MAX);
+        if allowed == 0 {
+            return None;
+        }
+        let mut front = self.held.pop_front()?;
+        let bytes = if front.len() <= allowed {
+            front
+        } else {
+            let bytes = front.split_to(allowed);
+            self.held.push_front(front);
+            bytes
+        };
+        self.given += bytes.len() as u64;
+        Some(bytes)
+    }
+
+    fn poll_whole(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyFault>> {
+        while !self.whole() {
+            if let Some(fault) = &self.fault {
+                return Poll::Ready(Err(fault.clone()));
+            }
+            if let Err(fault) = std::task::ready!(self.poll_receive(cx)) {
+                self.fault = Some(fault);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Everything is here, and verified.
+    fn whole(&self) -> bool {
+        self.verified && self.decoded >= self.intake.length
+    }
+
+    /// Takes one frame from the client, or learns that there is none left.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyFault>> {
+        let Some(client) = self.client.as_mut() else {
+            return Poll::Ready(Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded }));
+        };
+        match Pin::new(client).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let Ok(bytes) = frame.into_data() else { return Poll::Ready(Ok(())) };
+                self.moved(bytes.len() as u64);
+                Poll::Ready(self.take(bytes))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Err(BodyFault::Aborted)),
+            Poll::Ready(None) => Poll::Ready(self.end()),
+            Poll::Pending => self.poll_patience(cx),
+        }
+    }
+
+    fn moved(&mut self, bytes: u64) {
+        self.wire_bytes += bytes;
+        if let Some(pace) = self.intake.pace {
+            self.progress.moved(bytes, Clock::system().now().mono, pace);
+        }
+    }
+
+    /// Pending, until the client has been silent for too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyFault>> {
+        let Some(pace) = self.intake.pace else { return Poll::Pending };
+        let dead_at = self.progress.waiting(Clock::system().now().mono, pace);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(dead_at.into())));
+        loop {
+            std::task::ready!(timer.as_mut().poll(cx));
+            if timer.deadline().into_std() >= dead_at {
+                return Poll::Ready(Err(BodyFault::TooSlow));
+            }
+            timer.as_mut().reset(dead_at.into());
+        }
+    }
+
+    fn take(&mut self, bytes: Bytes) -> Result<(), BodyFault> {
+        match self.intake.decoder.as_mut() {
+            None => self.keep(bytes)?,
+            Some(decoder) => {
+                let mut spans = Vec::with_capacity(2);
+                decoder.push(&bytes, &mut spans)?;
+                for span in spans {
+                    self.keep(span)?;
+                }
+            }
+        }
+        // A plain body is whole at its last byte; a framed one only after its trailers.
+        if self.intake.decoder.is_none() && self.decoded == self.intake.length {
+            return self.verify(Vec::new());
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: Bytes) -> Result<(), BodyFault> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.decoded += bytes.len() as u64;
+        if self.decoded > self.intake.length {
+            return Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded });
+        }
+        if let Some(context) = self.sha256.as_mut() {
+            context.update(&bytes);
+        }
+        for hasher in [self.checksum.as_mut(), self.trailer.as_mut()].into_iter().flatten() {
+            hasher.update(&bytes);
+        }
+        self.held.push_back(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), BodyFault> {
+        self.client = None;
+        if self.verified && self.decoded == self.intake.length {
+            return Ok(());
+        }
+        let trailers = match self.intake.decoder.take() {
+            Some(decoder) => decoder.finish()?,
+            None => Vec::new(),
+        };
+        if self.decoded != self.intake.length {
+            return Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded });
+        }
+        self.verify(trailers)
+    }
+
+    fn verify(&mut self, trailers: Vec<chunks::Trailer>) -> Result<(), BodyFault> {
+        if let (Some(claimed), Some(context)) = (self.intake.sha256, self.sha256.take()) {
+            let computed = context.finish();
+            if computed.as_ref() != claimed {
+                let (claimed, computed) = (hex::encode(claimed), hex::encode(computed.as_ref()));
+                return Err(BodyFault::Sha256 { claimed, computed });
+            }
+        }
+        if let (Some((algorithm, claimed)), Some(hasher)) = (&self.intake.checksum, self.checksum.take())
+            && hasher.finish_text() != *claimed
+        {
+            return Err(BodyFault::Checksum(algorithm.name()));
+        }
+        if let (Some(algorithm), Some(hasher)) = (self.intake.trailer, self.trailer.take()) {
+            let name = algorithm.header();
+            let claimed = trailers.iter().find(|trailer| trailer.name == name).ok_or(BodyFault::Trailer)?;
+            if hasher.finish_text() != claimed.value {
+                return Err(BodyFault::Checksum(algorithm.name()));
+            }
+        }
+        self.trailers = trailers;
+        self.verified = true;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("length", &self.length())
+            .field("touched", &self.touched())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,320 @@
+//! One try at one region: connect, sign, send, wait for the head of the answer. Says what of the
+//! request may be out; never decides what follows.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::HeaderValue;
+use http::{HeaderName, Request, Response};
+use hyper::body::Incoming;
+
+use super::bell::Bell;
+use super::dial::{self, DialFault};
+use super::lane::Lane;
+use super::meters::InFlight;
+use super::pool::Connection;
+use crate::body::source::BodyFault;
+use crate::body::upload::{Framing, Gate, Sent as SentSoFar};
+use crate::body::{Source, Upload};
+use crate::clock::Clock;
+use crate::fleet::Never;
+use crate::head::Head;
+use crate::names::RegionId;
+use crate::route::{Outcome, Sent, Stage, Unsent};
+use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::view::Timeouts;
+
+/// How long the body waits for `100 Continue` before something else must prove the region alive.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+/// How often an attempt whose body is under way looks whether the body has gone out.
+const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
+
+/// What one try sends.
+pub struct Try<'a> {
+    /// Where to.
+    pub lane: &'a Rc<Lane>,
+    /// The head for that region, without host, length and signature.
+    pub head: Head,
+    /// The client's body.
+    pub source: &'a Source,
+    /// How the body goes.
+    pub framing: Framing,
+    /// The payload hash line.
+    pub payload: PayloadMark,
+    /// Whose name it goes in; unsigned where `None`.
+    pub credential: Option<Arc<Credential>>,
+    /// Whether the body waits for `100 Continue`.
+    pub expect: bool,
+    /// From the last byte sent to the first byte of the answer.
+    pub patience: Duration,
+    /// Whether the same request may be written again on a fresh connection when a kept one died
+    /// under it.
+    pub repeatable: bool,
+    /// When the whole request must be over.
+    pub deadline: Instant,
+}
+
+/// What the tries of one worker share.
+pub struct Desk<'a> {
+    /// Reads time.
+    pub clock: Clock,
+    /// Connect and TLS limits.
+    pub timeouts: &'a Timeouts,
+    /// Rung when standings change.
+    pub bell: &'a Bell,
+    /// Derived signing keys.
+    pub keys: &'a std::cell::RefCell<KeyCache>,
+    /// Whether the region may still be waited for.
+    pub still_worth_waiting: &'a dyn Fn(&RegionId) -> bool,
+}
+
+/// A region's answer, its body still on the wire.
+pub struct Answer {
+    /// Status and headers.
+    pub head: http::response::Parts,
+    /// The body.
+    pub body: Incoming,
+    /// What it came over; to be given back after the body.
+    pub connection: Connection,
+    /// Whether the request had been sent in full when it came.
+    pub request_sent: bool,
+    /// From the request's head to the answer's.
+    pub ttfb: Duration,
+    /// Counts as on its way until dropped.
+    pub in_flight: InFlight,
+}
+
+/// How a try failed.
+#[derive(Debug)]
+pub enum Failed {
+    /// The region's, or the way to it.
+    Region(Outcome),
+    /// The client's body.
+    Client(BodyFault),
+}
+
+/// Makes one try.
+///
+/// # Errors
+/// [`Failed`]: whose fault it was, and what of the request may be out.
+pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
+    let in_flight = this.lane.meter.enter();
+    let authority = this.lane.authority_of(&this.head);
+    loop {
+        let (connection, reused) = connect(desk, this.lane, &authority).await.map_err(Failed::Region)?;
+        match exchange(desk, &mut this, connection, reused).await {
+            Ok((head, body, connection, request_sent, ttfb)) => {
+                return Ok(Answer { head, body, connection, request_sent, ttfb, in_flight });
+            }
+            // The daily case: the store closed a kept connection just as we took it.
+            Err(Broken::Stale) => {}
+            Err(Broken::Failed(failed)) => return Err(failed),
+        }
+    }
+}
+
+enum Broken {
+    /// A kept connection had died: nothing went out, or what went out may go out again.
+    Stale,
+    Failed(Failed),
+}
+
+impl Broken {
+    fn region(outcome: Outcome) -> Self {
+        Self::Failed(Failed::Region(outcome))
+    }
+}
+
+async fn connect(
+    desk: &Desk<'_>,
+    lane: &Rc<Lane>,
+    authority: &Rc<str>,
+) -> Result<(Connection, bool), Outcome> {
+    let now = desk.clock.now().mono;
+    if let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
+        // It was given back at its last body byte; its driver may still have to notice.
+        if kept.sender.ready().await.is_ok() {
+            return Ok((kept, true));
+        }
+    }
+    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| unreachable(never(&fault)))?;
+    let connection = lane.open(stream, authority).await.map_err(|_| unreachable(Never::Reset))?;
+    Ok((connection, false))
+}
+
+const fn unreachable(never: Never) -> Outcome {
+    Outcome::NotSent(Unsent::Unreachable(never))
+}
+
+fn never(fault: &DialFault) -> Never {
+    match fault.stage {
+        dial::Stage::Dns => Never::Dns,
+        dial::Stage::Connect { refused: true } => Never::Refused,
+        dial::Stage::Connect { refused: false } => Never::ConnectTimeout,
+        dial::Stage::Tls => Never::Tls,
+    }
+}
+
+type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
+
+async fn exchange(
+    desk: &Desk<'_>,
+    this: &mut Try<'_>,
+    mut connection: Connection,
+    reused: bool,
+) -> Result<Exchanged, Broken> {
+    let gate = this.expect.then(Gate::closed);
+    let upload = Upload::new(this.source, this.framing, gate.as_ref());
+    let sent = upload.sent();
+    let request = build(desk, this, upload, gate.as_ref());
+    let started = desk.clock.now().mono;
+    let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
+    let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
+    let answered = wait.until(answer.as_mut()).await;
+    match answered {
+        Ok(Ok(response)) => {
+            let now = desk.clock.now().mono;
+            this.lane.meter.answered(now);
+            if let Some(gate) = &gate {
+                // It answered for good without asking for the body, or asked for it.
+                gate.is_open().then(|| this.lane.meter.learn_never_continues(false));
+            }
+            let (head, body) = Response::into_parts(response);
+            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started)))
+        }
+        Ok(Err(mut failure)) => {
+            let unsent = failure.take_message();
+            if let Some(fault) = this.source.fault() {
+                return Err(Broken::Failed(Failed::Client(fault)));
+            }
+            if unsent.is_some() {
+                return Err(if reused { Broken::Stale } else { Broken::region(unreachable(Never::Reset)) });
+            }
+            // A kept connection may die between our looking at it and our writing to it.
+            if reused && this.repeatable && sent.bytes() == 0 {
+                return Err(Broken::Stale);
+            }
+            Err(Broken::region(Outcome::Broken { sent: how_much(&sent, this.source) }))
+        }
+        Err(outcome) => Err(Broken::region(outcome)),
+    }
+}
+
+/// What of the request may be out.
+fn how_much(sent: &SentSoFar, source: &Source) -> Sent {
+    match (sent.all(), sent.bytes()) {
+        (true, _) if source.length() > 0 => Sent::All,
+        (_, 0) => Sent::Head,
+        (_, bytes) => Sent::Body(bytes),
+    }
+}
+
+/// Waits for an answer's head, with every reason to stop waiting.
+struct Wait<'a> {
+    desk: &'a Desk<'a>,
+    this: &'a Try<'a>,
+    sent: &'a SentSoFar,
+    gate: Option<&'a Gate>,
+    started: Instant,
+}
+
+impl Wait<'_> {
+    async fn until<F: Future>(&self, mut answer: std::pin::Pin<&mut F>) -> Result<F::Output, Outcome> {
+        let mut ring = self.desk.bell.listen();
+        let mut all_sent_at = None;
+        loop {
+            let wake_at = self.next_glance(&mut all_sent_at);
+            tokio::select! {
+                biased;
+                answered = answer.as_mut() => return Ok(answered),
+                () = &mut ring => {
+                    if !(self.desk.still_worth_waiting)(&self.this.lane.region) {
+                        return Err(self.silent(Stage::FirstByte));
+                    }
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => self.glance(all_sent_at)?,
+            }
+        }
+    }
+
+    /// When to look again: the deadline of the stage that the try is in.
+    fn next_glance(&self, all_sent_at: &mut Option<Instant>) -> Instant {
+        let now = self.desk.clock.now().mono;
+        if let Some(gate) = self.gate
+            && !gate.is_open()
+        {
+            return self.started + CONTINUE_WAIT;
+        }
+        if all_sent_at.is_none() && (self.sent.all() || self.this.source.length() == 0) {
+            *all_sent_at = Some(if self.this.source.length() == 0 { self.started } else { now });
+        }
+        let due = all_sent_at.map_or(now + UPLOAD_GLANCE, |at| at + self.this.patience);
+        due.min(self.this.deadline)
+    }
+
+    fn glance(&self, all_sent_at: Option<Instant>) -> Result<(), Outcome> {
+        let now = self.desk.clock.now().mono;
+        if now >= self.this.deadline {
+            return Err(self.silent(Stage::FirstByte));
+        }
+        if let Some(gate) = self.gate
+            && !gate.is_open()
+        {
+            let meter = &self.this.lane.meter;
+            if !meter.answered_since(self.started) {
+                return Err(self.silent(Stage::Continue));
+            }
+            // It lives, and does not know the expectation: it pays its second once.
+            meter.learn_never_continues(true);
+            gate.open();
+            return Ok(());
+        }
+        match all_sent_at {
+            Some(at) if now >= at + self.this.patience => Err(self.silent(Stage::FirstByte)),
+            _ => Ok(()),
+        }
+    }
+
+    fn silent(&self, stage: Stage) -> Outcome {
+        Outcome::Silent { sent: how_much(self.sent, self.this.source), stage }
+    }
+}
+
+/// Signs the head and turns it into hyper's request.
+fn build(desk: &Desk<'_>, this: &mut Try<'_>, upload: Upload, gate: Option<&Gate>) -> Request<Upload> {
+    let lane = this.lane;
+    let head = &mut this.head;
+    if let Some(credential) = &this.credential {
+        let now = desk.clock.now().wall;
+        let mut keys = desk.keys.borrow_mut();
+        sigv4::sign(head, credential, &lane.settings.signing_region, now, &this.payload, &mut keys);
+    }
+    let mut request = Request::new(upload);
+    *request.method_mut() = head.method().clone();
+    // Every byte of the target came in through the same grammar that checks it here.
+    *request.uri_mut() = head.target().parse().unwrap_or_default();
+    let length = request.body().length();
+    let headers = request.headers_mut();
+    headers.reserve(head.field_count() + 2);
+    for field in head.fields() {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
+        {
+            headers.append(name, value);
+        }
+    }
+    if length > 0 || *head.method() == http::Method::PUT || *head.method() == http::Method::POST {
+        headers.insert(http::header::CONTENT_LENGTH, length.into());
+    }
+    if let Some(gate) = gate {
+        headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+        let gate = gate.clone();
+        hyper::ext::on_informational(&mut request, move |informational| {
+            if informational.status() == http::StatusCode::CONTINUE {
+                gate.open();
+            }
+        });
+    }
+    request
+}

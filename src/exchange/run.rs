@@ -1,0 +1,503 @@
+//! The attempt loop: from a plan to an answer, over as many regions as evidence and budget allow.
+//! Every decision is `route`'s; this file asks, waits, and tells the steward what it saw.
+
+use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tracing::debug;
+
+use super::attempt::{Answer, Desk, Failed, Try, attempt};
+use super::bell::Bell;
+use super::lane::Lane;
+use super::meters::Meters;
+use super::tls::MachineRoots;
+use crate::body::source::BodyFault;
+use crate::body::upload::Framing;
+use crate::body::{Reply, Source};
+use crate::chance::Coin;
+use crate::clock::Clock;
+use crate::credentials;
+use crate::dns::Resolver;
+use crate::fleet::{self, Event, Never, Standing};
+use crate::head::Head;
+use crate::names::{CredentialId, RegionId};
+use crate::publish::Published;
+use crate::route::{
+    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
+    Verdict,
+};
+use crate::s3::operation::{BodyKind, Class, Kind};
+use crate::s3::xml::{self, StoreError};
+use crate::sigv4::{Credential, KeyCache, PayloadMark};
+use crate::steward;
+use crate::telemetry::access::TryNote;
+use crate::view::{FirstByte, RegionSettings, Timeouts, View};
+
+/// Most of an error document that is read: S3's are below 4 KiB.
+const ERROR_DOCUMENT: usize = 64 * 1024;
+/// How long an error document may take.
+const ERROR_DOCUMENT_WAIT: Duration = Duration::from_secs(2);
+/// How long a read may take until its answer's head, over all regions.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a write may take: progress clocks end it long before.
+const WRITE_DEADLINE: Duration = Duration::from_hours(24);
+
+/// Everything one worker needs to reach the regions.
+pub struct Exchange {
+    /// Reads time.
+    pub clock: Clock,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// Whose name requests go in.
+    pub credentials: credentials::Store,
+    /// What all workers see of the regions.
+    pub meters: Arc<Meters>,
+    /// Who is told what happened.
+    pub steward: steward::Handle,
+    /// The view in force.
+    pub view: Published<View>,
+    /// Rung when a view is published.
+    pub bell: Bell,
+    /// The authorities this machine trusts.
+    pub roots: MachineRoots,
+    /// Repeats that may be spent.
+    pub budget: RefCell<Budget>,
+    /// Pauses and trials.
+    pub coin: RefCell<Coin>,
+    /// Keys derived for signing.
+    pub keys: RefCell<KeyCache>,
+    /// The ways to the regions, built when first used.
+    pub lanes: RefCell<Lanes>,
+}
+
+/// The ways of one worker, for one set of region settings.
+#[derive(Default)]
+pub struct Lanes {
+    regions: Option<Arc<[Arc<RegionSettings>]>>,
+    ways: Vec<Rc<Lane>>,
+}
+
+/// What is sent to one region.
+pub struct Prepared {
+    /// Without signature and length.
+    pub head: Head,
+    /// How the body goes.
+    pub framing: Framing,
+    /// The payload hash line.
+    pub payload: PayloadMark,
+}
+
+/// One request's errand.
+pub struct Errand<'a> {
+    /// Proof that it may be carried out.
+    pub permit: &'a Permit,
+    /// The client's body.
+    pub source: &'a Source,
+    /// What is sent to the region of a step.
+    pub prepare: &'a dyn Fn(&Step, &RegionSettings) -> Prepared,
+    /// The regions that follow, decided afresh on the view in force; those given are ranked last.
+    pub replan: &'a dyn Fn(&[RegionId]) -> Result<Plan, NoRoute>,
+    /// Sent unsigned.
+    pub anonymous: bool,
+    /// A pair of the client's own.
+    pub own_credential: &'a dyn Fn(&RegionId) -> Option<Arc<Credential>>,
+    /// Settles whether an answer that blames us is the client's own.
+    pub canary: &'a dyn Fn(&Step) -> Pin<Box<dyn Future<Output = bool>>>,
+}
+
+/// What came of an errand.
+pub struct Reached {
+    /// Status and headers, as the region sent them.
+    pub head: http::response::Parts,
+    /// The region's body; of an error, whole.
+    pub body: Reply,
+    /// What the region's error document said.
+    pub error: Option<StoreError>,
+    /// Where it was answered.
+    pub step: Step,
+}
+
+/// Why nobody answered.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// No region may be asked.
+    NoRoute(NoRoute),
+    /// Asked, and not answered.
+    GaveUp(GiveUp),
+    /// The client's body failed.
+    Body(BodyFault),
+    /// Every region that may be asked is full.
+    Full,
+}
+
+/// What happened on the way, whatever came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Journey {
+    /// Every try.
+    pub notes: Vec<TryNote>,
+    /// From the last head sent to the first byte of its answer.
+    pub ttfb: Option<Duration>,
+    /// Why the regions were tried in that order.
+    pub why: Option<route::Why>,
+}
+
+impl Exchange {
+    /// Carries a request to a region and brings the answer, or says why there is none. What
+    /// happened on the way is in `journey` in any case.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn run(
+        &self,
+        errand: &Errand<'_>,
+        plan: Plan,
+        journey: &RefCell<Journey>,
+    ) -> Result<Reached, Unanswered> {
+        let now = self.clock.now().mono;
+        self.budget.borrow_mut().request(now);
+        let mut run = Run {
+            exchange: self,
+            errand,
+            journey,
+            started: now,
+            deadline: now + deadline_of(errand.permit),
+            attempts: 0,
+            tried: SmallVec::new(),
+            broken: SmallVec::new(),
+        };
+        run.go(plan).await
+    }
+
+    /// The way to a region, where it is configured and its TLS could be set up.
+    #[must_use]
+    pub fn lane(&self, view: &View, region: &RegionId) -> Option<Rc<Lane>> {
+        let mut lanes = self.lanes.borrow_mut();
+        if !lanes.regions.as_ref().is_some_and(|known| Arc::ptr_eq(known, &view.regions)) {
+            let kept = std::mem::take(&mut lanes.ways);
+            lanes.ways = kept
+                .into_iter()
+                .filter(|lane| view.region(&lane.region).is_some_and(|settings| *settings == lane.settings))
+                .collect();
+            lanes.regions = Some(Arc::clone(&view.regions));
+        }
+        if let Some(lane) = lanes.ways.iter().find(|lane| lane.region == *region) {
+            return Some(Rc::clone(lane));
+        }
+        let settings = view.region(region)?;
+        let lane = Rc::new(self.open(settings)?);
+        lanes.ways.push(Rc::clone(&lane));
+        Some(lane)
+    }
+
+    fn open(&self, settings: &Arc<RegionSettings>) -> Option<Lane> {
+        let tls = match Lane::tls(settings, &self.roots) {
+            Ok(tls) => tls,
+            Err(fault) => {
+                tracing::error!(region = %settings.id, %fault, "TLS of a region cannot be set up");
+                return None;
+            }
+        };
+        let meter = self.meters.of(&settings.id);
+        Some(Lane::new(Arc::clone(settings), tls, meter, self.resolver.clone(), self.clock))
+    }
+}
+
+fn deadline_of(permit: &Permit) -> Duration {
+    let facts = permit.call().facts();
+    if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
+}
+
+struct Run<'a> {
+    exchange: &'a Exchange,
+    errand: &'a Errand<'a>,
+    journey: &'a RefCell<Journey>,
+    started: Instant,
+    deadline: Instant,
+    attempts: u8,
+    tried: SmallVec<[RegionId; 4]>,
+    /// Regions whose connection ended after it had taken the head.
+    broken: SmallVec<[RegionId; 4]>,
+}
+
+/// A step, and the turn that goes with it where the region is on trial.
+struct Turn {
+    step: Step,
+    trial: Option<fleet::Turn>,
+}
+
+/// A try that ended in an answer, read as far as judging it takes.
+struct Judged {
+    outcome: Outcome,
+    answer: Option<Reached>,
+}
+
+impl Run<'_> {
+    async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
+        let mut plan = plan;
+        let mut turn = self.first_open(&plan).ok_or(Unanswered::Full)?;
+        loop {
+            self.attempts += 1;
+            let step = turn.step.clone();
+            let judged = self.try_once(&step).await?;
+            drop(turn.trial.take());
+            if !self.tried.contains(&step.region) {
+                self.tried.push(step.region.clone());
+            }
+            let fresh = (self.errand.replan)(&self.tried);
+            let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan));
+            let next = next.filter(|next| !self.tried.contains(&next.step.region));
+            match self.decide(&plan, &step, &judged, next.is_some()).await {
+                Verdict::Relay | Verdict::AskCanary => {
+                    return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
+                }
+                Verdict::GiveUp(reason) => return Err(Unanswered::GaveUp(reason)),
+                Verdict::SameAgain { after } => self.pause(after, &step).await,
+                Verdict::Next => {
+                    let (Ok(fresh), Some(next)) = (fresh, next) else {
+                        return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::NoRegion));
+                    };
+                    (plan, turn) = (fresh, next);
+                }
+            }
+        }
+    }
+
+    /// The first step that is not full and, where it is a trial, gives us the turn. A trial that
+    /// is somebody else's turn is taken all the same where the plan has nothing else.
+    fn first_open(&self, plan: &Plan) -> Option<Turn> {
+        let view = self.exchange.view.load();
+        let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
+        let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
+        for step in plan.steps.iter().filter(open) {
+            let row = view.table.row(&step.region).filter(|_| step.trial);
+            match row.map(|row| row.of(self.kind()).trial.take()) {
+                Some(None) if !self.tried.contains(&step.region) => {}
+                trial => return Some(Turn { step: step.clone(), trial: trial.flatten() }),
+            }
+        }
+        plan.steps.iter().find(open).map(|step| Turn { step: step.clone(), trial: None })
+    }
+
+    async fn decide(&mut self, plan: &Plan, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
+        let permit = self.errand.permit;
+        let now = self.exchange.clock.now().mono;
+        let broken_elsewhere = self.broken.iter().filter(|region| **region != step.region).count();
+        if matches!(judged.outcome, Outcome::Broken { sent } if sent != Sent::Nothing) {
+            self.broken.push(step.region.clone());
+        }
+        let source = self.errand.source;
+        let question = Question {
+            facts: permit.call().facts(),
+            conditional: permit.call().conditional_write,
+            wildcard: permit.access_point().is_wildcard(),
+            outcome: judged.outcome,
+            body: BodyState {
+                empty: source.length() == 0,
+                untouched: !source.touched(),
+                replayable: source.replayable(),
+            },
+            failover: plan.failover,
+            next_exists,
+            attempts_made: self.attempts,
+            attempts_max: u8::try_from(self.exchange.view.load().limits.attempts).unwrap_or(u8::MAX),
+            broken_elsewhere: u8::try_from(broken_elsewhere).unwrap_or(u8::MAX),
+            since_first_try: now.saturating_duration_since(self.started),
+            deadline_left: self.deadline.saturating_duration_since(now),
+        };
+        let verdict = {
+            let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
+            route::verdict(&question, &mut budget, &mut coin, now)
+        };
+        if verdict != Verdict::AskCanary {
+            return verdict;
+        }
+        let sound = (self.errand.canary)(step).await;
+        let now = self.exchange.clock.now().mono;
+        let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
+        route::after_canary(&question, sound, &mut budget, &mut coin, now)
+    }
+
+    /// Waits before the same region is asked again.
+    async fn pause(&self, after: Duration, step: &Step) {
+        debug!(region = %step.region, ms = after.as_millis(), "the same region is asked again");
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
+    }
+
+    async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
+        let began = self.exchange.clock.now().mono;
+        let view = self.exchange.view.load_full();
+        let tried = self.send(&view, step, began).await;
+        let (judged, ttfb) = match tried {
+            Ok(answer) => {
+                let ttfb = answer.ttfb;
+                (self.read(answer, step).await, Some(ttfb))
+            }
+            Err(Failed::Client(fault)) => return Err(Unanswered::Body(fault)),
+            Err(Failed::Region(outcome)) => (Judged { outcome, answer: None }, None),
+        };
+        self.note(step, &judged.outcome, began, ttfb);
+        Ok(judged)
+    }
+
+    fn kind(&self) -> Kind {
+        self.errand.permit.call().facts().kind
+    }
+
+    async fn send(&self, view: &Arc<View>, step: &Step, now: Instant) -> Result<Answer, Failed> {
+        let unreachable = || Failed::Region(Outcome::NotSent(Unsent::StandingChanged));
+        let lane = self.exchange.lane(view, &step.region).ok_or_else(unreachable)?;
+        let credential = if self.errand.anonymous {
+            None
+        } else {
+            let own = (self.errand.own_credential)(&step.region);
+            let region = || self.exchange.credentials.current(&step.region, &CredentialId::Region);
+            Some(own.or_else(region).ok_or_else(unreachable)?)
+        };
+        let Prepared { head, framing, payload } = (self.errand.prepare)(step, &lane.settings);
+        let facts = self.errand.permit.call().facts();
+        let kind = facts.kind;
+        let patience = patience(view, step, self.errand.permit, self.errand.source);
+        let still_worth_waiting = |region: &RegionId| {
+            step.last_resort || self.exchange.view.load().table.standing(region, kind) != Standing::Out
+        };
+        let desk = Desk {
+            clock: self.exchange.clock,
+            timeouts: &view.timeouts,
+            bell: &self.exchange.bell,
+            keys: &self.exchange.keys,
+            still_worth_waiting: &still_worth_waiting,
+        };
+        let this = Try {
+            expect: expects(view, step, &lane, self.errand.source, facts.body, now),
+            lane: &lane,
+            head,
+            source: self.errand.source,
+            framing,
+            payload,
+            credential,
+            patience,
+            repeatable: kind == Kind::Read,
+            deadline: self.deadline,
+        };
+        attempt(&desk, this).await
+    }
+
+    /// Reads what judging an answer takes: of errors the document, of the rest nothing.
+    async fn read(&self, answer: Answer, step: &Step) -> Judged {
+        let Answer { head, body, connection, request_sent, ttfb: _, in_flight } = answer;
+        let pace = crate::body::progress::Pace::over(self.exchange.view.load().timeouts.body_progress);
+        let (pool, clock) = (self.pool_of(step), self.exchange.clock);
+        let release = Box::new(move || {
+            drop(in_flight);
+            // An early answer leaves the rest of our body in the pipe: never used again.
+            if let (true, Some(pool)) = (request_sent, pool) {
+                pool.put(connection, clock.now().mono);
+            }
+        });
+        let mut body = Reply::stream(body, pace, release);
+        let status = head.status.as_u16();
+        let mut error = None;
+        if status >= 300 && status != 304 && self.errand.permit.call().facts().rule.method != "HEAD" {
+            let read = tokio::time::timeout(ERROR_DOCUMENT_WAIT, body.collect(ERROR_DOCUMENT)).await;
+            let document: Bytes = read.ok().flatten().unwrap_or_default();
+            error = xml::read_error(&document);
+            body = Reply::full(document);
+        }
+        let meaning = Meaning::read(status, error.as_ref().map(|error| error.code.as_str()));
+        let outcome = Outcome::Answered { status, meaning };
+        Judged { outcome, answer: Some(Reached { head, body, error, step: step.clone() }) }
+    }
+
+    fn pool_of(&self, step: &Step) -> Option<super::pool::Pool> {
+        let view = self.exchange.view.load();
+        self.exchange.lane(&view, &step.region).map(|lane| lane.pool.clone())
+    }
+
+    /// Tells the steward and the journey.
+    fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
+        let call = self.errand.permit.call();
+        let facts = call.facts();
+        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(call.facts().body))) {
+            let mut hasher = DefaultHasher::new();
+            (call.bucket(), call.key()).hash(&mut hasher);
+            self.exchange.steward.report(Event::Answered {
+                region: step.region.clone(),
+                kind: facts.kind,
+                class: facts.class,
+                key_hash: hasher.finish(),
+                signal,
+            });
+        }
+        let mut journey = self.journey.borrow_mut();
+        journey.ttfb = ttfb.or(journey.ttfb);
+        let at_us = u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+        journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
+    }
+}
+
+/// Whether time to first byte says something of the region: a streamed body is as slow as its client.
+fn measurable(body: BodyKind) -> bool {
+    match body {
+        BodyKind::Empty | BodyKind::Document => true,
+        BodyKind::Stream => false,
+    }
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotSent(Unsent::Unreachable(Never::Refused)) => "refused",
+        Outcome::NotSent(Unsent::Unreachable(Never::ConnectTimeout)) => "connect timeout",
+        Outcome::NotSent(Unsent::Unreachable(Never::Dns)) => "no address",
+        Outcome::NotSent(Unsent::Unreachable(Never::Tls)) => "tls failed",
+        Outcome::NotSent(Unsent::Unreachable(Never::Reset | Never::FirstByteTimeout)) => "reset",
+        Outcome::NotSent(Unsent::Stale) => "stale",
+        Outcome::NotSent(Unsent::StandingChanged) => "standing changed",
+        Outcome::Broken { .. } => "broken",
+        Outcome::Silent { .. } => "silent",
+        Outcome::Answered { meaning: Meaning::ServerFault, .. } => "server fault",
+        Outcome::Answered { meaning: Meaning::Throttled, .. } => "throttled",
+        Outcome::Answered { meaning: Meaning::Forbidden, .. } => "forbidden",
+        Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
+        Outcome::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. } => "answered",
+    }
+}
+
+/// How long the first byte of an answer may take once the request is out.
+fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Duration {
+    /// Three times the peak seen, within these bounds (`first_byte: auto`).
+    const LEAST: Duration = Duration::from_millis(500);
+    const MOST: Duration = Duration::from_secs(5);
+    let timeouts: &Timeouts = &view.timeouts;
+    let facts = permit.call().facts();
+    match (facts.class, facts.kind) {
+        (Class::Long, _) => timeouts.complete,
+        (_, Kind::Write) if source.length() > 0 => timeouts.put_answer,
+        (_, Kind::Write) => MOST,
+        (Class::Get | Class::List | Class::Put, Kind::Read) => match timeouts.first_byte {
+            FirstByte::Fixed(patience) => patience,
+            FirstByte::Auto => {
+                let seen = view.table.row(&step.region).and_then(|row| row.latency_of(facts.class));
+                seen.map_or(Duration::from_secs(1), |seen| (seen * 3).clamp(LEAST, MOST))
+            }
+        },
+    }
+}
+
+/// Whether the body waits for `100 Continue`: long ones, which could not be sent twice, and any
+/// to a region that is not known to be well this very second.
+fn expects(view: &View, step: &Step, lane: &Lane, source: &Source, body: BodyKind, now: Instant) -> bool {
+    const FRESH: Duration = Duration::from_secs(1);
+    if source.length() == 0 || body != BodyKind::Stream || lane.meter.never_continues() {
+        return false;
+    }
+    let healthy = view.table.standing(&step.region, Kind::Write) == Standing::Healthy;
+    source.length() > view.limits.replay_body.0 || !healthy || !lane.meter.fresh(now, FRESH)
+}

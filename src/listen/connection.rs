@@ -1,0 +1,287 @@
+//! One client connection: hyper's server behind the gate, driven together with the client's
+//! clocks, and its last words.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::gate::{Gate, HeadLimits, Violation};
+use super::request::{InFlight, Tracked, head_of};
+use super::stream::ClientStream;
+use super::wire::{Overdue, Patience, Wire};
+use super::{Answer, Peer};
+
+/// What an answer's body may fail with.
+pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a connection is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRules {
+    /// What a head may measure.
+    pub head: HeadLimits,
+    /// How long the client may take.
+    pub patience: Patience,
+    /// Bytes of hyper's buffers, each way. With 128 KiB a stalled reader holds about 300 KiB
+    /// with what the region's side holds; below 64 KiB large bodies cost a third more CPU.
+    pub buffer: usize,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// hyper is done with it, in peace or not.
+    Closed(hyper::Result<()>),
+    /// The gate refused a head, and everything before it is answered.
+    Violated(Violation),
+    /// The client took too long.
+    Overdue(Overdue),
+    /// The process could wait no longer.
+    Cut {
+        /// While a request was under way.
+        busy: bool,
+    },
+}
+
+/// Bytes of a refused upload that are read after the answer, so that the client reads it
+/// instead of a reset. More would let clients feed us for ever.
+const DRAINED_MAX: usize = 64 << 10;
+/// How long a connection may take to end after our last byte.
+const LINGER: Duration = Duration::from_secs(1);
+/// Streams that one HTTP/2 connection may hold open (`reliability.md` C2: 100 bounds a header
+/// bomb at 1.2 MB).
+const STREAMS_MAX: u32 = 100;
+/// Bytes of an HTTP/2 head, with 32 a field.
+const HEADER_LIST_MAX: u32 = 16 << 10;
+/// Bytes of a request body that a stream, and that all streams of a connection, may send ahead.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves HTTP/1.1 until the connection ends; the stream is left for [`part`].
+pub(super) async fn serve_http1<S, A>(
+    stream: S,
+    wire: &Rc<Wire>,
+    peer: Rc<Peer>,
+    rules: ConnectionRules,
+    answer: Rc<A>,
+) -> (S, Ending)
+where
+    S: ClientStream,
+    A: Answer,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let in_flight = InFlight::new(Rc::clone(wire));
+        let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
+        async move { reply(&peer, request, &*answer, in_flight).await }
+    });
+    let mut builder = http1::Builder::new();
+    // The gate's clocks replace hyper's header timeout, which also ends idle connections.
+    builder.half_close(false).max_buf_size(rules.buffer).timer(TokioTimer::new()).header_read_timeout(None);
+    if rules.head.fields > HYPER_FIELDS {
+        builder.max_headers(rules.head.fields);
+    }
+    let io = TokioIo::new(Gate::http1(stream, rules.head, Rc::clone(wire)));
+    let mut connection = builder.serve_connection(io, service);
+    let ending = drive(&mut connection, wire, rules.patience, http1::Connection::graceful_shutdown).await;
+    (connection.into_parts().io.into_inner().into_stream(), ending)
+}
+
+/// Header fields that hyper holds without an allocation; more must be asked for.
+const HYPER_FIELDS: usize = 100;
+
+/// Serves HTTP/2 until the connection ends.
+pub(super) async fn serve_http2<S, A>(
+    stream: S,
+    wire: &Rc<Wire>,
+    peer: Rc<Peer>,
+    rules: ConnectionRules,
+    answer: Rc<A>,
+) -> Ending
+where
+    S: ClientStream,
+    A: Answer,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        wire.began();
+        let in_flight = InFlight::new(Rc::clone(wire));
+        let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
+        async move { reply(&peer, request, &*answer, in_flight).await }
+    });
+    let mut builder = http2::Builder::new(LocalTasks);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(rules.buffer)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let io = TokioIo::new(Gate::http2(stream, Rc::clone(wire)));
+    let mut connection = builder.serve_connection(io, service);
+    drive(&mut connection, wire, rules.patience, http2::Connection::graceful_shutdown).await
+}
+
+async fn reply<A: Answer>(
+    peer: &Rc<Peer>,
+    request: Request<Incoming>,
+    answer: &A,
+    in_flight: InFlight,
+) -> Result<Response<Tracked<A::Body>>, h2::Error> {
+    let (parts, body) = request.into_parts();
+    // an error resets the stream; HTTP/1.1 never gets here, its gate has compared the two
+    let head = head_of(&parts).map_err(|_| h2::Error::from(h2::Reason::PROTOCOL_ERROR))?;
+    drop(parts);
+    let response = answer.answer(peer, head, body).await;
+    Ok(response.map(|body| Tracked::new(body, in_flight)))
+}
+
+/// Polls the connection, and ends it when the client's time is up, a violation is ripe, or the
+/// process says so. One timer serves all clocks; it is armed again only when it fires or a
+/// nearer deadline comes up, so that requests cost no timer.
+async fn drive<C>(connection: &mut C, wire: &Wire, patience: Patience, finish: fn(Pin<&mut C>)) -> Ending
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    let far = Instant::from_std(wire.clock.now().mono) + FAR;
+    let mut driver = Driver { wire, patience, finish, finishing: None, armed: None };
+    let sleep = sleep_until(far);
+    tokio::pin!(sleep);
+    poll_fn(|cx| driver.poll(connection, sleep.as_mut(), cx)).await
+}
+
+/// Beyond any deadline: an unarmed timer.
+const FAR: Duration = Duration::from_hours(24 * 365);
+
+struct Driver<'a, C> {
+    wire: &'a Wire,
+    patience: Patience,
+    finish: fn(Pin<&mut C>),
+    /// The connection was told to finish, and has until then.
+    finishing: Option<std::time::Instant>,
+    armed: Option<std::time::Instant>,
+}
+
+impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
+    fn poll(&mut self, connection: &mut C, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.wire.watch(cx.waker());
+        loop {
+            if self.wire.is_cut() {
+                return Poll::Ready(Ending::Cut { busy: self.wire.is_busy() });
+            }
+            if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(Ending::Closed(result));
+            }
+            if self.finishing.is_none() && self.wire.is_draining() && self.wire.is_busy() {
+                self.finish(connection);
+                continue;
+            }
+            if let Some(violation) = self.wire.ripe_violation() {
+                return Poll::Ready(Ending::Violated(violation));
+            }
+            let Some((at, why)) = self.deadline() else { return Poll::Pending };
+            if self.armed.is_none_or(|armed| at < armed) {
+                sleep.as_mut().reset(Instant::from_std(at));
+                self.armed = Some(at);
+            }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.armed = None;
+            if self.wire.clock.now().mono < at {
+                continue;
+            }
+            if self.finishing.is_some() || !matches!(why, Overdue::Idle | Overdue::Drain) {
+                return Poll::Ready(Ending::Overdue(why));
+            }
+            self.finish(connection);
+        }
+    }
+
+    /// The wire's deadline; an idle connection that was told to finish gets a moment to do so.
+    fn deadline(&self) -> Option<(std::time::Instant, Overdue)> {
+        let (at, why) = self.wire.deadline(&self.patience)?;
+        match (why, self.finishing) {
+            (Overdue::Idle | Overdue::Drain, Some(until)) => Some((at.max(until), why)),
+            _ => Some((at, why)),
+        }
+    }
+
+    fn finish(&mut self, connection: &mut C) {
+        if self.finishing.is_none() {
+            self.finishing = Some(self.wire.clock.now().mono + LINGER);
+            (self.finish)(Pin::new(connection));
+        }
+    }
+}
+
+/// The end of an HTTP/1.1 connection: last words where there are some, a reset where an answer
+/// was cut, else a half-close, so that the client reads what it was sent.
+pub(super) async fn part<S: ClientStream>(
+    mut stream: S,
+    wire: &Wire,
+    ending: &Ending,
+    words: Option<Vec<u8>>,
+) {
+    let torn = match ending {
+        Ending::Violated(_) => false,
+        Ending::Closed(Ok(())) => wire.is_aborted(),
+        // hyper has answered what it could not parse
+        Ending::Closed(Err(fault)) => {
+            wire.is_aborted() || !(fault.is_parse() || fault.is_incomplete_message())
+        }
+        Ending::Overdue(why) => *why == Overdue::Reader,
+        Ending::Cut { busy } => *busy,
+    };
+    if torn {
+        stream.reset_on_drop();
+        return;
+    }
+    // whoever does not read or close in time is dropped all the same
+    let _late = timeout(LINGER, async {
+        if let Some(words) = words {
+            stream.write_all(&words).await?;
+        }
+        stream.shutdown().await?;
+        drain(&mut stream).await
+    })
+    .await;
+}
+
+/// Reads what still comes, to the limit; past it, waits for the time to run out, so that a
+/// client that only writes has the chance to read.
+async fn drain<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
+    let mut left = DRAINED_MAX;
+    let mut room = [0_u8; 4096];
+    while left > 0 {
+        match stream.read(&mut room).await? {
+            0 => return Ok(()),
+            read => left = left.saturating_sub(read),
+        }
+    }
+    std::future::pending().await
+}
+
+/// Runs HTTP/2 streams on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalTasks;
+
+impl<F: Future + 'static> Executor<F> for LocalTasks {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
+}

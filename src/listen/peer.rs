@@ -1,0 +1,68 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use super::settings::ListenerSettings;
+
+/// Where a client connected from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// Over TCP; an IPv4 client of a dual-stack socket is shown as IPv4.
+    Ip(SocketAddr),
+    /// Over a unix socket: some process of this machine.
+    Unix,
+}
+
+impl PeerAddress {
+    /// The IP address, where there is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+
+    /// Of this machine: loopback or a unix socket.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.ip().is_none_or(|ip| ip.is_loopback())
+    }
+}
+
+impl From<SocketAddr> for PeerAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => fmt::Display::fmt(address, f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// One client connection, as the story sees it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it came from.
+    pub address: PeerAddress,
+    /// Encrypted.
+    pub tls: bool,
+    /// HTTP/2 rather than HTTP/1.1.
+    pub http2: bool,
+    /// The client's certificate, proven to come from the listener's `client_ca`; `None` where
+    /// the listener asks for none.
+    pub client_certificate: Option<CertificateDer<'static>>,
+    /// The listener's settings when the connection was accepted.
+    pub listener: Arc<ListenerSettings>,
+    /// Distinguishes the connections of one worker; for logs.
+    pub id: u64,
+}

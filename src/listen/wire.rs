@@ -1,0 +1,248 @@
+//! What one connection's parts tell each other: the gate what it read and wrote, the requests
+//! when they began and ended, the driver when the client's time is up.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::listen::gate::{Phase, Violation};
+
+/// Why a connection was ended before its client ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Overdue {
+    /// A head was not complete in time.
+    Head,
+    /// Nothing came for too long.
+    Idle,
+    /// The client did not read for too long while we had bytes for it.
+    Reader,
+    /// The connection stayed idle while the process is draining.
+    Drain,
+}
+
+impl Overdue {
+    /// The label of metrics and logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Head => "head_timeout",
+            Self::Idle => "idle",
+            Self::Reader => "stalled_reader",
+            Self::Drain => "drained",
+        }
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From the first byte of a head (for a connection's first head: from its acceptance) to
+    /// its last.
+    pub head: Duration,
+    /// Between requests.
+    pub idle: Duration,
+    /// Without taking a byte while we have some to write.
+    pub reader: Duration,
+    /// An idle connection gets this long to bring one more request once the process drains.
+    pub farewell: Duration,
+}
+
+/// The state of one connection, shared by its parts on one thread.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) clock: Clock,
+    phase: Cell<Phase>,
+    /// When the head under way began.
+    head_since: Cell<Instant>,
+    /// When the last request ended, or the connection began.
+    idle_since: Cell<Instant>,
+    /// Requests whose head is complete.
+    begun: Cell<u64>,
+    /// Requests whose answer is complete or given up.
+    ended: Cell<u64>,
+    /// Requests begin and end outside the connection's own task.
+    counts_streams: Cell<bool>,
+    /// Nothing of an answer is left in hyper's buffer.
+    flushed: Cell<bool>,
+    stalled_since: Cell<Option<Instant>>,
+    /// Nothing more is read.
+    refused: Cell<bool>,
+    /// What a head was refused for: the driver's last words.
+    violation: Cell<Option<Violation>>,
+    cut: Cell<bool>,
+    /// An answer's body failed: the client must not mistake what it has for all.
+    aborted: Cell<bool>,
+    /// Since when idle connections are let go.
+    drain_since: Cell<Option<Instant>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Wire {
+    pub(super) fn new(clock: Clock) -> Self {
+        let now = clock.now().mono;
+        Self {
+            clock,
+            phase: Cell::new(Phase::Between),
+            head_since: Cell::new(now),
+            idle_since: Cell::new(now),
+            begun: Cell::new(0),
+            ended: Cell::new(0),
+            counts_streams: Cell::new(false),
+            flushed: Cell::new(true),
+            stalled_since: Cell::new(None),
+            refused: Cell::new(false),
+            violation: Cell::new(None),
+            cut: Cell::new(false),
+            aborted: Cell::new(false),
+            drain_since: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// The gate has read on.
+    pub(super) fn read(&self, phase: Phase, heads: u64) {
+        if phase == Phase::Head && (self.phase.get() != Phase::Head || self.begun.get() != heads) {
+            self.head_since.set(self.clock.now().mono);
+        }
+        self.phase.set(phase);
+        if self.begun.replace(heads) != heads {
+            self.flushed.set(false);
+        }
+    }
+
+    /// A request began where no gate counts heads: HTTP/2, whose requests end in tasks of
+    /// their own.
+    pub(super) fn began(&self) {
+        self.counts_streams.set(true);
+        self.begun.set(self.begun.get() + 1);
+    }
+
+    /// A request's answer is complete, or nobody waits for it any more.
+    pub(super) fn ended(&self) {
+        self.ended.set(self.ended.get() + 1);
+        self.flushed.set(false);
+        self.idle_since.set(self.clock.now().mono);
+        if self.counts_streams.get() && self.is_quiet() {
+            self.wake();
+        }
+    }
+
+    pub(super) fn wrote(&self) {
+        self.stalled_since.set(None);
+    }
+
+    pub(super) fn flushed(&self) {
+        self.stalled_since.set(None);
+        self.flushed.set(true);
+    }
+
+    pub(super) fn write_blocked(&self) {
+        if self.stalled_since.get().is_none() {
+            self.stalled_since.set(Some(self.clock.now().mono));
+        }
+    }
+
+    /// A head broke the rules: the driver will say so once all before it is answered.
+    pub(super) fn refuse_head(&self, violation: Violation) {
+        self.refused.set(true);
+        self.violation.set(Some(violation));
+    }
+
+    /// A body broke the rules: whoever reads it learns of it and answers.
+    pub(super) fn refuse_body(&self) {
+        self.refused.set(true);
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Ends the connection whatever it is doing.
+    pub(super) fn cut(&self) {
+        self.cut.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn abort(&self) {
+        self.aborted.set(true);
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.get()
+    }
+
+    /// No request is unanswered.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.begun.get() == self.ended.get()
+    }
+
+    /// A request is being answered or its body read.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.is_quiet() || self.phase.get() == Phase::Body
+    }
+
+    /// A violation stands, and everything before it has been answered.
+    pub(super) fn ripe_violation(&self) -> Option<Violation> {
+        self.violation.get().filter(|_| self.is_quiet() && self.flushed.get())
+    }
+
+    pub(super) fn drain(&self) {
+        if self.drain_since.get().is_none() {
+            self.drain_since.set(Some(self.clock.now().mono));
+        }
+        self.wake();
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain_since.get().is_some()
+    }
+
+    /// Remembers whom to wake when the clocks of this connection change outside its task.
+    pub(super) fn watch(&self, waker: &Waker) {
+        let mut slot = self.waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// When the client's time is up as things stand, and for what. `None` while it is ours.
+    pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+        let waiting = self.waiting(patience);
+        let reader = self.stalled_since.get().map(|since| (since + patience.reader, Overdue::Reader));
+        [waiting, reader].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn waiting(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+        if !self.is_quiet() || self.refused.get() {
+            return None;
+        }
+        let idle_since = self.idle_since.get();
+        match self.phase.get() {
+            Phase::Body => None,
+            Phase::Head => Some((self.head_since.get().max(idle_since) + patience.head, Overdue::Head)),
+            Phase::Between => {
+                let idle = if self.begun.get() == 0 {
+                    (idle_since + patience.head, Overdue::Head)
+                } else {
+                    (idle_since + patience.idle, Overdue::Idle)
+                };
+                let farewell = self
+                    .drain_since
+                    .get()
+                    .map(|since| (since.max(idle_since) + patience.farewell, Overdue::Drain));
+                farewell.into_iter().chain([idle]).min_by_key(|(at, _)| *at)
+            }
+        }
+    }
+}

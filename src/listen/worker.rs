@@ -1,0 +1,433 @@
+//! One worker's part of listening: accept, admit, serve, and at the end drain.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use hyper::body::Incoming;
+use metrics::{Counter, Gauge};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admission::{Admission, Ticket};
+use super::bind::{Bound, BoundSocket, Door};
+use super::connection::{ConnectionRules, Ending, Fault, part, serve_http1, serve_http2};
+use super::stream::ClientStream;
+use super::wire::Wire;
+use super::{Peer, PeerAddress, Violation};
+use crate::chance::Coin;
+use crate::clock::Clock;
+use crate::head::Head;
+use crate::names::RequestId;
+use crate::telemetry::metric::{Metric, counter, gauge};
+
+/// Who answers requests. Implemented for async closures; the story is one.
+pub trait Answer: 'static {
+    /// The body of its answers. An error in it cuts the connection (HTTP/1.1) or resets the
+    /// stream (HTTP/2): a client never takes what it has for all.
+    type Body: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static;
+
+    /// Answers one request. Dropped when the client is gone. The body's first poll sends
+    /// `100 Continue` where the client waits for it.
+    fn answer(
+        &self,
+        peer: &Rc<Peer>,
+        head: Head,
+        body: Incoming,
+    ) -> impl Future<Output = Response<Self::Body>>;
+}
+
+impl<F, Fut, B> Answer for F
+where
+    F: Fn(Rc<Peer>, Head, Incoming) -> Fut + 'static,
+    Fut: Future<Output = Response<B>> + 'static,
+    B: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static,
+{
+    type Body = B;
+
+    fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming) -> impl Future<Output = Response<B>> {
+        self(Rc::clone(peer), head, body)
+    }
+}
+
+/// What applies to connections accepted from now on; asked for at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerRules {
+    /// Client connections of the whole process.
+    pub connections: usize,
+    /// Client connections from one address (IPv6: one /64), except from this machine.
+    pub connections_per_address: usize,
+    /// How each connection is served.
+    pub connection: ConnectionRules,
+    /// A TLS handshake may take this long.
+    pub handshake: Duration,
+    /// At a drain: go on accepting for this long, so that load balancers notice first.
+    pub drain_min: Duration,
+    /// At a drain: wait this long for requests under way, then cut.
+    pub drain: Duration,
+}
+
+/// What became of the connections that were open when draining began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Ended on their own.
+    pub finished: usize,
+    /// Were cut with a request under way.
+    pub cut: usize,
+}
+
+/// Told of each request that the wire gate refused: an access line's worth.
+pub type RefusedHook = Box<dyn Fn(&Peer, Violation, RequestId)>;
+
+/// One worker's listening half: everything but the sockets.
+pub struct Worker<A> {
+    /// Who answers.
+    pub answer: A,
+    /// The rules in force, read at each accept.
+    pub rules: Box<dyn Fn() -> WorkerRules>,
+    /// Connections of the process.
+    pub admission: Arc<Admission>,
+    /// Time.
+    pub clock: Clock,
+    /// Ids of refused requests.
+    pub coin: Coin,
+    /// Told of refused requests.
+    pub refused: RefusedHook,
+}
+
+impl<A> std::fmt::Debug for Worker<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("admission", &self.admission).finish_non_exhaustive()
+    }
+}
+
+/// Serves a worker's sockets until `shutdown`, then drains: accepts for `drain_min` more, lets
+/// go of idle connections, waits up to `drain` for the others, cuts the rest. Must run within a
+/// `LocalSet` or a local runtime: connections are tasks of this thread.
+///
+/// # Errors
+/// Where a socket cannot be given to this runtime.
+pub async fn run_worker<A: Answer>(
+    sockets: Vec<Bound>,
+    worker: Worker<A>,
+    shutdown: CancellationToken,
+) -> io::Result<Drained> {
+    let hall = Rc::new(Hall::new(worker));
+    let stop = CancellationToken::new();
+    let accepting = TaskTracker::new();
+    for bound in sockets {
+        let listener = Listener::new(bound.socket)?;
+        let accept = accept(Rc::clone(&hall), listener, bound.door, stop.clone());
+        accepting.spawn_local(accept);
+    }
+    accepting.close();
+    shutdown.cancelled().await;
+    let rules = (hall.rules)();
+    sleep(rules.drain_min).await;
+    stop.cancel();
+    accepting.wait().await;
+    Ok(hall.drain(rules.drain).await)
+}
+
+/// What the connections of one worker share.
+struct Hall<A> {
+    answer: Rc<A>,
+    rules: Box<dyn Fn() -> WorkerRules>,
+    admission: Arc<Admission>,
+    clock: Clock,
+    coin: RefCell<Coin>,
+    refused: RefusedHook,
+    tasks: TaskTracker,
+    wires: RefCell<HashMap<u64, Rc<Wire>>>,
+    next_id: Cell<u64>,
+}
+
+impl<A: Answer> Hall<A> {
+    fn new(worker: Worker<A>) -> Self {
+        Self {
+            answer: Rc::new(worker.answer),
+            rules: worker.rules,
+            admission: worker.admission,
+            clock: worker.clock,
+            coin: RefCell::new(worker.coin),
+            refused: worker.refused,
+            tasks: TaskTracker::new(),
+            wires: RefCell::default(),
+            next_id: Cell::new(0),
+        }
+    }
+
+    fn id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get().wrapping_add(1))
+    }
+
+    async fn drain(&self, limit: Duration) -> Drained {
+        let open = self.wires.borrow().len();
+        self.each(Wire::drain);
+        self.tasks.close();
+        // the limit passing is what the next lines are about
+        let _late = timeout(limit, self.tasks.wait()).await;
+        let cut = self.wires.borrow().values().filter(|wire| wire.is_busy()).count();
+        self.each(Wire::cut);
+        let _late = timeout(CUT_WAIT, self.tasks.wait()).await;
+        let finished = open.saturating_sub(cut);
+        let count = |how: &str, many: usize| {
+            counter(Metric::ConnectionsDrained, &[how]).increment(u64::try_from(many).unwrap_or(u64::MAX));
+        };
+        count("finished", finished);
+        count("cut", cut);
+        Drained { finished, cut }
+    }
+
+    fn each(&self, act: impl Fn(&Wire)) {
+        self.wires.borrow().values().for_each(|wire| act(wire));
+    }
+}
+
+/// After a cut connections only drop their sockets.
+const CUT_WAIT: Duration = Duration::from_millis(500);
+/// Out of file descriptors: trying at once would spin (`reliability.md` C3).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// A worker's socket on this runtime.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream, PeerAddress),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Listener {
+    fn new(socket: BoundSocket) -> io::Result<Self> {
+        Ok(match socket {
+            BoundSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            BoundSocket::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream, peer.into()))
+            }
+            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Accepts on one socket until told to stop.
+async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door>, stop: CancellationToken) {
+    let meters = Rc::new(DoorMeters::new(&door));
+    let work = async {
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => admit(&hall, accepted, &door, &meters).await,
+                Err(fault) if is_of_one_connection(&fault) => {}
+                Err(fault) => {
+                    meters.faults.increment(1);
+                    tracing::warn!(listener = %door.address(), %fault, "cannot accept connections");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// The client went away before it was accepted.
+fn is_of_one_connection(fault: &io::Error) -> bool {
+    matches!(
+        fault.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// Lets a connection in, or closes it; waits while all places are taken.
+async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Door>, meters: &Rc<DoorMeters>) {
+    let rules = (hall.rules)();
+    let address = match &accepted {
+        Accepted::Tcp(_, address) => *address,
+        Accepted::Unix(_) => PeerAddress::Unix,
+    };
+    let listener = door.settings();
+    if address.ip().is_some_and(|ip| !listener.admits(ip)) {
+        meters.refused("not_allowed");
+        return;
+    }
+    let ticket = hall.admission.enter(&address, rules.connections, rules.connections_per_address).await;
+    let Some(ticket) = ticket else {
+        meters.refused("address_limit");
+        return;
+    };
+    meters.accepted.increment(1);
+    let peer = Peer { address, tls: false, http2: false, client_certificate: None, listener, id: hall.id() };
+    let guest = Guest {
+        hall: Rc::clone(hall),
+        door: Arc::clone(door),
+        meters: Rc::clone(meters),
+        rules,
+        peer,
+        _place: Place::new(ticket, meters),
+    };
+    match accepted {
+        Accepted::Tcp(stream, _) => hall.tasks.spawn_local(guest.greet(stream)),
+        Accepted::Unix(stream) => hall.tasks.spawn_local(guest.greet(stream)),
+    };
+}
+
+/// One accepted connection.
+struct Guest<A> {
+    hall: Rc<Hall<A>>,
+    door: Arc<Door>,
+    meters: Rc<DoorMeters>,
+    rules: WorkerRules,
+    peer: Peer,
+    _place: Place,
+}
+
+impl<A: Answer> Guest<A> {
+    async fn greet<S: ClientStream>(self, stream: S) {
+        match self.door.tls() {
+            None => self.serve(stream).await,
+            Some(terminator) => {
+                let acceptor = TlsAcceptor::from(terminator.server());
+                match timeout(self.rules.handshake, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => self.serve_tls(stream).await,
+                    Ok(Err(fault)) => {
+                        tracing::debug!(peer = %self.peer.address, %fault, "TLS handshake failed");
+                        self.meters.refused("tls");
+                    }
+                    Err(_) => self.meters.refused("tls_timeout"),
+                }
+            }
+        }
+    }
+
+    async fn serve_tls<S: ClientStream>(mut self, stream: tokio_rustls::server::TlsStream<S>) {
+        let (_, session) = stream.get_ref();
+        self.peer.tls = true;
+        self.peer.http2 = session.alpn_protocol() == Some(b"h2");
+        self.peer.client_certificate = session
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .map(|certificate| certificate.clone().into_owned());
+        self.serve(stream).await;
+    }
+
+    async fn serve<S: ClientStream>(self, stream: S) {
+        let wire = Rc::new(Wire::new(self.hall.clock));
+        let _listed = Listed::new(&self.hall, self.peer.id, &wire);
+        let peer = Rc::new(self.peer);
+        let answer = Rc::clone(&self.hall.answer);
+        let rules = self.rules.connection;
+        if peer.http2 {
+            let ending = serve_http2(stream, &wire, Rc::clone(&peer), rules, answer).await;
+            self.meters.ended(&ending);
+            return;
+        }
+        let (stream, ending) = serve_http1(stream, &wire, Rc::clone(&peer), rules, answer).await;
+        self.meters.ended(&ending);
+        let words = match &ending {
+            Ending::Violated(violation) => {
+                let id = RequestId(self.hall.coin.borrow_mut().bits());
+                counter(Metric::Violations, &[violation.label()]).increment(1);
+                (self.hall.refused)(&peer, *violation, id);
+                Some(violation.answer(id))
+            }
+            _ => None,
+        };
+        part(stream, &wire, &ending, words).await;
+    }
+}
+
+/// A connection's entry in the hall's list, for the drain.
+struct Listed<'a, A> {
+    hall: &'a Hall<A>,
+    id: u64,
+}
+
+impl<'a, A> Listed<'a, A> {
+    fn new(hall: &'a Hall<A>, id: u64, wire: &Rc<Wire>) -> Self {
+        hall.wires.borrow_mut().insert(id, Rc::clone(wire));
+        Self { hall, id }
+    }
+}
+
+impl<A> Drop for Listed<'_, A> {
+    fn drop(&mut self) {
+        self.hall.wires.borrow_mut().remove(&self.id);
+    }
+}
+
+/// A connection's place among the process's, and in the gauge.
+struct Place {
+    _ticket: Ticket,
+    open: Gauge,
+}
+
+impl Place {
+    fn new(ticket: Ticket, meters: &DoorMeters) -> Self {
+        let open = meters.open.clone();
+        open.increment(1.0);
+        Self { _ticket: ticket, open }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.decrement(1.0);
+    }
+}
+
+/// One listener's handles.
+struct DoorMeters {
+    listener: String,
+    accepted: Counter,
+    faults: Counter,
+    open: Gauge,
+}
+
+impl DoorMeters {
+    fn new(door: &Door) -> Self {
+        let listener = door.address().to_string();
+        Self {
+            accepted: counter(Metric::ConnectionsAccepted, &[&listener]),
+            faults: counter(Metric::AcceptFaults, &[&listener]),
+            open: gauge(Metric::Connections, &[&listener]),
+            listener,
+        }
+    }
+
+    fn refused(&self, reason: &str) {
+        counter(Metric::ConnectionsRefused, &[&self.listener, reason]).increment(1);
+    }
+
+    /// Counts a connection that we ended; those that clients end are not worth a count.
+    fn ended(&self, ending: &Ending) {
+        let reason = match ending {
+            Ending::Closed(_) => return,
+            Ending::Violated(_) => "violation",
+            Ending::Overdue(why) => why.label(),
+            Ending::Cut { .. } => "cut",
+        };
+        counter(Metric::ConnectionsEnded, &[&self.listener, reason]).increment(1);
+    }
+}

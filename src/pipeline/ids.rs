@@ -1,0 +1,265 @@
+//! Ids that clients bring back, and ids that they are given: which region they are of, and what
+//! they are called there.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::names::RegionId;
+use crate::refusal::{Blame, Refusal};
+use crate::route::affinity::{Origin, Origins};
+use crate::route::{AccessPoint, Versions};
+use crate::s3::operation::Operation;
+use crate::s3::query::Query;
+use crate::s3::{Call, Code};
+use crate::token::{self, Binding, Kind, NotOpened, Position, Subject, Token};
+use crate::units::UnixSeconds;
+use crate::view::View;
+
+/// Replacements in the query that a region gets: a name and its value there, or its removal.
+pub(super) type Replaced = SmallVec<[(&'static str, Option<String>); 2]>;
+
+/// The ids of one request, opened.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ids {
+    /// Where they came from.
+    pub origins: Origins,
+    upload: Option<String>,
+    version: Option<String>,
+    /// The version of a copy's source, as its region knows it.
+    pub source_version: Option<String>,
+    listing: Option<Listing>,
+}
+
+/// A listing that goes on.
+#[derive(Clone, Debug)]
+struct Listing {
+    /// The parameter that carries the token.
+    parameter: &'static str,
+    region: RegionId,
+    original: String,
+    /// Where it stood, for another region.
+    after: Option<Position>,
+}
+
+impl Ids {
+    /// Opens what the call names. Access points of one region wrap nothing.
+    pub(super) fn open(
+        view: &View,
+        access_point: &Arc<AccessPoint>,
+        call: &Call,
+        query: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let mut ids = Self { source_version: source_version(call), ..Self::default() };
+        if access_point.members.len() < 2 {
+            return Ok(ids);
+        }
+        let Some(keys) = &view.tokens else { return Ok(ids) };
+        let opener = Opener { keys, access_point, call, query };
+        ids.open_upload(&opener)?;
+        ids.open_version(&opener)?;
+        ids.open_listing(&opener)?;
+        Ok(ids)
+    }
+
+    fn open_upload(&mut self, opener: &Opener<'_>) -> Result<(), Refusal> {
+        let Some(text) = &opener.call.upload_id else { return Ok(()) };
+        let opened = opener.open(Kind::Upload, text, opener.call.key(), Code::NoSuchUpload)?;
+        let (origin, id) = origin_of(opened, text);
+        self.origins.upload = Some(origin);
+        self.upload = Some(id);
+        Ok(())
+    }
+
+    fn open_version(&mut self, opener: &Opener<'_>) -> Result<(), Refusal> {
+        if opener.access_point.versions == Versions::Shared {
+            self.origins.version = opener.call.version_id.as_ref().map(|_| Origin::Plain);
+            return Ok(());
+        }
+        if let Some(text) = &opener.call.version_id {
+            let opened = opener.open(Kind::Version, text, opener.call.key(), Code::InvalidArgument)?;
+            let (origin, id) = origin_of(opened, text);
+            self.origins.version = Some(origin);
+            self.version = Some(id);
+        }
+        let source = opener.call.copy_source.as_ref();
+        if let Some((source, text)) = source.and_then(|source| Some((source, source.version_id.as_ref()?))) {
+            let opened = opener.open(Kind::Version, text, &source.key, Code::InvalidArgument)?;
+            let (origin, id) = origin_of(opened, text);
+            self.source_version = Some(id);
+            // The copy happens where its source's version is.
+            self.origins.version.get_or_insert(origin);
+        }
+        Ok(())
+    }
+
+    fn open_listing(&mut self, opener: &Opener<'_>) -> Result<(), Refusal> {
+        let (parameter, kind, text) = match opener.call.operation {
+            Operation::ListObjectVersions => {
+                let Some(text) = parameter(opener.query, "version-id-marker") else { return Ok(()) };
+                ("version-id-marker", Kind::VersionMarker, text)
+            }
+            Operation::ListObjectsV2 => {
+                let Some(text) = opener.call.continuation.clone() else { return Ok(()) };
+                ("continuation-token", Kind::Listing, text)
+            }
+            _ => return Ok(()),
+        };
+        if text.is_empty() {
+            return Ok(());
+        }
+        match opener.open(kind, &text, &[], Code::InvalidArgument)? {
+            Some(token) => {
+                self.origins.listing = Some(Origin::Token(token.region.clone()));
+                let after = match token.subject {
+                    Subject::Listing { after } => Some(after),
+                    Subject::Upload { .. }
+                    | Subject::Version
+                    | Subject::UploadMarker
+                    | Subject::VersionMarker => None,
+                };
+                self.listing = Some(Listing { parameter, region: token.region, original: token.id, after });
+            }
+            None => self.origins.listing = Some(Origin::Plain),
+        }
+        Ok(())
+    }
+
+    /// The common prefix that a listing which goes on in another region must not repeat.
+    pub(super) fn prefix_seen(&self, region: &RegionId) -> Option<Vec<u8>> {
+        let listing = self.listing.as_ref().filter(|listing| listing.region != *region)?;
+        match &listing.after {
+            Some(Position::Prefix(prefix)) => Some(prefix.clone()),
+            Some(Position::Key(_)) | None => None,
+        }
+    }
+
+    /// What the query says in this region.
+    pub(super) fn query_in(&self, region: &RegionId) -> Replaced {
+        let mut replaced = Replaced::new();
+        if let Some(upload) = &self.upload {
+            replaced.push(("uploadId", Some(upload.clone())));
+        }
+        if let Some(version) = &self.version {
+            replaced.push(("versionId", Some(version.clone())));
+        }
+        if let Some(listing) = &self.listing {
+            if listing.region == *region {
+                replaced.push((listing.parameter, Some(listing.original.clone())));
+            } else {
+                // Another region knows nothing of the token: the listing goes on after the last
+                // key or prefix that the client has seen.
+                replaced.push((listing.parameter, None));
+                if let (Some(after), "continuation-token") = (&listing.after, listing.parameter) {
+                    replaced.push(("start-after", Some(start_after(after))));
+                }
+            }
+        }
+        replaced
+    }
+}
+
+fn source_version(call: &Call) -> Option<String> {
+    call.copy_source.as_ref()?.version_id.clone()
+}
+
+/// After a prefix comes what no key under it can follow.
+fn start_after(position: &Position) -> String {
+    match position {
+        Position::Key(key) => String::from_utf8_lossy(key).into_owned(),
+        Position::Prefix(prefix) => format!("{}\u{10FFFF}", String::from_utf8_lossy(prefix)),
+    }
+}
+
+fn origin_of(opened: Option<Token>, text: &str) -> (Origin, String) {
+    match opened {
+        Some(token) => (Origin::Token(token.region), token.id),
+        None => (Origin::Plain, text.to_owned()),
+    }
+}
+
+struct Opener<'a> {
+    keys: &'a token::Keys,
+    access_point: &'a AccessPoint,
+    call: &'a Call,
+    query: Option<&'a str>,
+}
+
+impl Opener<'_> {
+    fn open(&self, kind: Kind, text: &str, key: &[u8], forged: Code) -> Result<Option<Token>, Refusal> {
+        let binding = Binding {
+            access_point: &self.access_point.name,
+            bucket: bound_bucket(self.access_point, self.call),
+            key,
+        };
+        match token::open(self.keys, kind, text, &binding) {
+            Ok(token) => Ok(Some(token)),
+            Err(NotOpened::NotOurs) => Ok(None),
+            Err(NotOpened::Forged) => Err(Refusal::new(forged, Blame::Client).caused_by("a forged token")),
+            Err(NotOpened::UnknownKey) => {
+                tracing::error!(
+                    access_point = %self.access_point.name,
+                    "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
+                );
+                Err(Refusal::unavailable(Blame::House, "a token by an unknown key"))
+            }
+        }
+    }
+}
+
+/// The bucket that tokens are bound to: under the wildcard the client's own, else the access
+/// point's name says it all (an alias must open the same tokens).
+pub(super) fn bound_bucket<'a>(access_point: &'a AccessPoint, call: &'a Call) -> &'a str {
+    if access_point.is_wildcard() { call.bucket().unwrap_or_default() } else { access_point.name.as_str() }
+}
+
+/// Wraps ids of one region for one client.
+pub(super) struct Wrapper<'a> {
+    keys: Option<&'a token::Keys>,
+    access_point: &'a AccessPoint,
+    call: &'a Call,
+    region: &'a RegionId,
+}
+
+impl<'a> Wrapper<'a> {
+    pub(super) fn new(view: &'a View, access_point: &'a AccessPoint, call: &'a Call, region: &'a RegionId) -> Self {
+        let keys = view.tokens.as_deref().filter(|_| access_point.members.len() > 1);
+        Self { keys, access_point, call, region }
+    }
+
+    /// Whether anything is wrapped at all.
+    pub(super) fn wraps(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    pub(super) fn upload(&self, id: &str, key: &[u8], initiated: UnixSeconds) -> String {
+        self.wrap(id, Subject::Upload { initiated }, key)
+    }
+
+    pub(super) fn version(&self, id: &str, key: &[u8]) -> String {
+        match self.access_point.versions {
+            Versions::PerRegion => self.wrap(id, Subject::Version, key),
+            Versions::Shared => id.to_owned(),
+        }
+    }
+
+    pub(super) fn listing(&self, id: &str, last: Position) -> String {
+        self.wrap(id, Subject::Listing { after: last }, &[])
+    }
+
+    pub(super) fn version_marker(&self, id: &str) -> String {
+        self.wrap(id, Subject::VersionMarker, &[])
+    }
+
+    fn wrap(&self, id: &str, subject: Subject, key: &[u8]) -> String {
+        let Some(keys) = self.keys else { return id.to_owned() };
+        let token = Token { region: self.region.clone(), id: id.to_owned(), subject };
+        let bucket = bound_bucket(self.access_point, self.call);
+        token::wrap(keys, &token, &Binding { access_point: &self.access_point.name, bucket, key })
+    }
+}
+
+/// A parameter of a raw query, decoded.
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    Query::new(query.unwrap_or_default()).first(name).map(std::borrow::Cow::into_owned)
+}

@@ -1,0 +1,211 @@
+//! What is written down of a request: one access line and the metrics, on success, refusal and
+//! abort alike. Filled along the way, written when the answer's body has ended.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use http::header::HeaderValue;
+use http::{HeaderName, Response};
+
+use super::House;
+use super::sender::Sender;
+use crate::body::Reply;
+use crate::body::reply::Ending;
+use crate::clock::{Clock, Moment};
+use crate::exchange::Journey;
+use crate::head::Head;
+use crate::listen::{Peer, PeerAddress};
+use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
+use crate::refusal::{Blame, Refusal};
+use crate::s3::Call;
+use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
+use crate::telemetry::metric::{self, Metric, WorkerMeters};
+
+/// One request's line, under way.
+pub(super) struct Ledger {
+    entry: Rc<Entry>,
+}
+
+struct Entry {
+    id: RequestId,
+    at: Moment,
+    clock: Clock,
+    access: AccessLog,
+    meters: Rc<WorkerMeters>,
+    peer: PeerAddress,
+    tls: bool,
+    http2: bool,
+    method: http::Method,
+    path: String,
+    query: Option<String>,
+    user_agent: Option<Vec<u8>>,
+    operation: Cell<Option<&'static str>>,
+    late: RefCell<Late>,
+    written: Cell<bool>,
+}
+
+/// What is learnt on the way.
+#[derive(Default)]
+struct Late {
+    access_point: Option<AccessPointName>,
+    client: Option<ClientName>,
+    status: u16,
+    code: Option<String>,
+    cause: Option<String>,
+    region: Option<RegionId>,
+    journey: Journey,
+    bytes_in: u64,
+    first_byte: Option<std::time::Duration>,
+}
+
+impl Ledger {
+    pub(super) fn open(house: &House, peer: &Peer, head: &Head, at: Moment) -> Self {
+        let entry = Entry {
+            id: house.request_id(),
+            at,
+            clock: house.clock,
+            access: house.access.clone(),
+            meters: Rc::clone(&house.meters),
+            peer: peer.address,
+            tls: peer.tls,
+            http2: peer.http2,
+            method: head.method().clone(),
+            path: head.path().to_owned(),
+            query: head.query().map(str::to_owned),
+            user_agent: head.first("user-agent").map(<[u8]>::to_vec),
+            operation: Cell::new(None),
+            late: RefCell::default(),
+            written: Cell::new(false),
+        };
+        Self { entry: Rc::new(entry) }
+    }
+
+    pub(super) fn id(&self) -> RequestId {
+        self.entry.id
+    }
+
+    /// What an error document names: the path, as the client sent it.
+    pub(super) fn resource(&self) -> String {
+        self.entry.path.clone()
+    }
+
+    pub(super) fn classified(&self, call: &Call) {
+        self.entry.operation.set(Some(call.facts().name));
+    }
+
+    pub(super) fn sent_by(&self, sender: &Sender) {
+        self.entry.late.borrow_mut().client = sender.name().cloned();
+    }
+
+    pub(super) fn on(&self, access_point: &AccessPointName) {
+        self.entry.late.borrow_mut().access_point = Some(access_point.clone());
+    }
+
+    pub(super) fn travelled(&self, journey: Journey, bytes_in: u64) {
+        let mut late = self.entry.late.borrow_mut();
+        late.bytes_in += bytes_in;
+        late.journey.notes.extend(journey.notes);
+        late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
+        late.journey.why = journey.why.or(late.journey.why.take());
+    }
+
+    pub(super) fn answered_by(&self, region: &RegionId) {
+        self.entry.late.borrow_mut().region = Some(region.clone());
+    }
+
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        let mut late = self.entry.late.borrow_mut();
+        late.code = Some(refusal.code.to_string());
+        late.cause.clone_from(&refusal.cause);
+        drop(late);
+        metric::counter(Metric::ClientErrors, &[&refusal.code]).increment(1);
+        if refusal.blame == Blame::House {
+            tracing::debug!(id = %self.entry.id, code = %refusal.code, cause = refusal.cause, "refused by us");
+        }
+    }
+
+    /// Names the request in the answer, and writes the line when the answer's body has ended.
+    pub(super) fn close(self, mut response: Response<Reply>, debug_headers: bool) -> Response<Reply> {
+        let entry = self.entry;
+        {
+            let mut late = entry.late.borrow_mut();
+            late.status = response.status().as_u16();
+            late.first_byte = Some(entry.clock.now().mono.saturating_duration_since(entry.at.mono));
+            let headers = response.headers_mut();
+            let id = entry.id.to_string();
+            put(headers, "x-amz-request-id", &id);
+            put(headers, "x-amz-id-2", &id);
+            if debug_headers && !late.journey.notes.is_empty() {
+                let region = late.region.as_ref().map_or("none", RegionId::as_str);
+                put(headers, "x-nearpoint-region", region);
+                put(headers, "x-nearpoint-attempts", &late.journey.notes.len().to_string());
+            }
+        }
+        response.map(|body| body.observed(Box::new(move |ending, bytes| entry.write(Some(ending), bytes))))
+    }
+}
+
+fn put(headers: &mut http::HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+impl Entry {
+    fn write(&self, ending: Option<Ending>, bytes_out: u64) {
+        if self.written.replace(true) {
+            return;
+        }
+        let late = self.late.borrow();
+        let total = self.clock.now().mono.saturating_duration_since(self.at.mono);
+        let aborted = match ending {
+            Some(Ending::Whole) => None,
+            Some(Ending::Cut | Ending::Stalled) => Some(Aborted::Region),
+            Some(Ending::Dropped) | None => Some(Aborted::Client),
+        };
+        let why = late.journey.why.as_ref().map(ToString::to_string);
+        self.access.write(&AccessLine {
+            id: self.id,
+            at: (self.at.wall, self.at.wall_millis),
+            peer: match self.peer {
+                PeerAddress::Ip(address) => Some(address),
+                PeerAddress::Unix => None,
+            },
+            tls: self.tls,
+            http2: self.http2,
+            method: self.method.as_str(),
+            path: &self.path,
+            query: self.query.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            access_point: late.access_point.as_ref().map(AccessPointName::as_str),
+            operation: self.operation.get(),
+            client: late.client.as_ref(),
+            status: late.status,
+            code: late.code.as_deref(),
+            cause: late.cause.as_deref(),
+            region: late.region.as_ref(),
+            attempts: u32::try_from(late.journey.notes.len()).unwrap_or(u32::MAX),
+            why: why.as_deref(),
+            tries: &late.journey.notes,
+            bytes_in: late.bytes_in,
+            bytes_out,
+            total,
+            first_byte: late.first_byte,
+            upstream: late.journey.ttfb,
+            aborted,
+        });
+        let operation = self.operation.get().unwrap_or("none");
+        let meters = self.meters.request(operation, late.region.as_ref(), late.status);
+        meters.answered(total, late.first_byte.unwrap_or(total));
+        if let Some(aborted) = aborted {
+            metric::counter(Metric::RequestsAborted, &[aborted.label()]).increment(1);
+        }
+    }
+}
+
+/// A request whose client went away before there was an answer has a line too.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.write(None, 0);
+    }
+}

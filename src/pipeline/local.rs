@@ -1,0 +1,110 @@
+//! What nearpoint answers itself: health, and the bucket calls whose answer is the access
+//! point's and not a store's.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderName, Method, Response, StatusCode};
+
+use super::sender::Sender;
+use crate::body::Reply;
+use crate::head::Head;
+use crate::policy::{self, Grant, Named};
+use crate::refusal::{Blame, Refusal};
+use crate::route::AccessPoint;
+use crate::names::ClientName;
+use crate::s3::call::Target;
+use crate::s3::operation::{Kind, Level, Operation, Reach};
+use crate::s3::{Call, Code, xml};
+use crate::view::View;
+
+/// The path of the health answer on data listeners: no bucket name begins with a dot.
+const HEALTH: &str = "/.nearpoint/health";
+
+/// Whether this asks for the health of the process.
+pub(super) fn is_health(head: &Head) -> bool {
+    head.path() == HEALTH && (*head.method() == Method::GET || *head.method() == Method::HEAD)
+}
+
+/// It answers, so it is well.
+pub(super) fn health() -> Response<Reply> {
+    let mut response = Response::new(Reply::full(Bytes::from_static(b"ok\n")));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// The answer to a bucket call on a named access point, or to the listing of buckets; `None` for
+/// everything that a store answers.
+pub(super) fn answer(
+    view: &View,
+    sender: &Sender,
+    call: &Call,
+    access_point: Option<&Arc<AccessPoint>>,
+) -> Result<Option<Response<Reply>>, Refusal> {
+    let region = view.logical_region.answer(sender.region.as_deref());
+    if call.operation == Operation::ListBuckets && access_point.is_none() {
+        return Ok(Some(document(xml::buckets_document(owner(sender), &listed(view, &sender.grant)))));
+    }
+    let Some(access_point) = access_point.filter(|access_point| !access_point.is_wildcard()) else {
+        return Ok(None);
+    };
+    match call.operation {
+        Operation::HeadBucket => Ok(Some(head_bucket(region))),
+        Operation::GetBucketLocation => Ok(Some(document(xml::location_document(region)))),
+        Operation::CreateBucket => Err(Refusal::new(Code::BucketAlreadyOwnedByYou, Blame::Client)
+            .with("BucketName", access_point.name.as_str())),
+        _ if is_administration(call) => {
+            Err(Refusal::new(Code::MethodNotAllowed, Blame::Client)
+                .with("Method", call.facts().rule.method)
+                .with("ResourceType", "BUCKET"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A write to the bucket itself: its buckets are the operator's.
+fn is_administration(call: &Call) -> bool {
+    let facts = call.facts();
+    facts.rule.level == Level::Bucket
+        && facts.kind == Kind::Write
+        && (facts.reach != Reach::Any || call.operation == Operation::DeleteBucket)
+}
+
+fn head_bucket(region: &str) -> Response<Reply> {
+    let mut response = Response::new(Reply::empty());
+    if let Ok(region) = HeaderValue::from_str(region) {
+        response.headers_mut().insert(HeaderName::from_static("x-amz-bucket-region"), region);
+    }
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
+fn owner(sender: &Sender) -> &str {
+    sender.name().map_or("nearpoint", ClientName::as_str)
+}
+
+/// Buckets are as old as the configuration: a date that never changes sorts nobody's list anew.
+const CREATED: &str = "2020-01-01T00:00:00.000Z";
+
+/// The named access points that the sender may list, with their dates.
+pub(super) fn listed<'a>(view: &'a View, grant: &Grant) -> Vec<(&'a str, &'a str)> {
+    let named = view.access_points.iter().filter(|access_point| !access_point.is_wildcard());
+    named
+        .filter(|access_point| may_list(grant, access_point))
+        .map(|access_point| (access_point.name.as_str(), CREATED))
+        .collect()
+}
+
+fn may_list(grant: &Grant, access_point: &AccessPoint) -> bool {
+    let bucket = access_point.name.to_string();
+    let asked = Call::new(Operation::ListObjectsV2, Target::Bucket { bucket });
+    policy::decide(grant, &asked, Named { target: Some(&access_point.name), copy_source: None }).is_ok()
+}
+
+fn document(text: String) -> Response<Reply> {
+    let mut response = Response::new(Reply::full(Bytes::from(text)));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}

@@ -1,0 +1,200 @@
+//! The story: one request from its head to its answer. Read [`answer`] and [`carry`] from top to
+//! bottom, and you know the product.
+//!
+//! listen → classify → verify → authorise → plan → exchange → relay. Each step takes what the one
+//! before proved: there is no plan without a permit and no permit without a verified sender.
+
+mod blame;
+mod house;
+mod ids;
+mod intake;
+mod ledger;
+mod local;
+mod many;
+mod outgoing;
+mod relay;
+mod sender;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Response;
+use hyper::body::Incoming;
+
+pub use house::House;
+
+use self::ids::Ids;
+use self::ledger::Ledger;
+use self::outgoing::Outgoing;
+use self::sender::Sender;
+use crate::body::Reply;
+use crate::exchange::{Errand, Journey};
+use crate::head::{Head, strict};
+use crate::listen::Peer;
+use crate::policy::{self, Granted, Named};
+use crate::refusal::{Blame, Refusal};
+use crate::route::{self, AccessPoint, Permit, Scene};
+use crate::s3::operation::{BodyKind, Operation};
+use crate::s3::profile::Features;
+use crate::s3::{Call, Code, classify};
+use crate::view::View;
+
+/// Answers one request. Never fails: a refusal becomes S3's error document.
+pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Reply> {
+    if local::is_health(&head) {
+        return local::health();
+    }
+    let now = house.clock.now();
+    let view = house.view.load_full();
+    let ledger = Ledger::open(house, peer, &head, now);
+    let head_only = *head.method() == http::Method::HEAD;
+    let told = tell(house, &view, peer, head, body, &ledger).await;
+    let response = told.unwrap_or_else(|refusal| {
+        ledger.refused(&refusal);
+        refusal.respond(&ledger.resource(), ledger.id(), head_only)
+    });
+    ledger.close(response, peer.listener.debug_headers)
+}
+
+/// From a head to an answer, or to the refusal that the client deserves.
+async fn tell(
+    house: &House,
+    view: &Arc<View>,
+    peer: &Peer,
+    head: Head,
+    body: Incoming,
+    ledger: &Ledger,
+) -> Result<Response<Reply>, Refusal> {
+    let _room = house.enter(&view.limits)?;
+    strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
+    house.refuse_loop(&head)?;
+    let mut call = classify::classify(&head, &view.domains)?;
+    call.framing.chunked |= peer.http2 && call.framing.content_length.is_none();
+    ledger.classified(&call);
+
+    let sender = sender::verify(house, view, peer, &head, &call)?;
+    ledger.sent_by(&sender);
+    let access_point = resolve(view, &call)?;
+    let granted = authorise(view, &sender, &call, access_point.as_ref())?;
+    if let Some(reply) = local::answer(view, &sender, &call, access_point.as_ref())? {
+        return Ok(reply);
+    }
+    let access_point = access_point.ok_or_else(|| Refusal::new(Code::NoSuchBucket, Blame::Client))?;
+    ledger.on(&access_point.name);
+    let ids = Ids::open(view, &access_point, &call, head.query())?;
+    let visit = Visit { house, view, ledger, sender, head, call: Arc::new(call), access_point, ids };
+    match (visit.call.operation, granted) {
+        (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
+        (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
+        (_, Granted::PerKey) => Err(Refusal::new(Code::NotImplemented, Blame::House)
+            .caused_by("browser form uploads are not supported yet")),
+        (_, Granted::Whole) => carry(visit, body).await,
+    }
+}
+
+/// A request that may be carried out, with all that is known of it.
+struct Visit<'a> {
+    house: &'a House,
+    view: &'a Arc<View>,
+    ledger: &'a Ledger,
+    sender: Sender,
+    head: Head,
+    call: Arc<Call>,
+    access_point: Arc<AccessPoint>,
+    ids: Ids,
+}
+
+impl Visit<'_> {
+    /// Ids handed to clients are wrapped: there is more than one region they could be of.
+    fn wraps(&self) -> bool {
+        self.access_point.members.len() > 1
+    }
+
+    fn permit(&self) -> Permit {
+        let affinity = route::affinity::affinity(&self.access_point, &self.call, &self.ids.origins);
+        Permit::granted(Arc::clone(&self.access_point), self.sender.credential_id(), Arc::clone(&self.call), affinity)
+    }
+}
+
+/// Plans, takes the body in, sends it to a region and brings the answer.
+async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+    let permit = visit.permit();
+    let plan = plan(&visit, &permit, &[])?;
+    let source = intake::receive(&visit, body)?;
+    source.verify_if_short().await?;
+    let document = match visit.call.facts().body {
+        BodyKind::Document => Some(intake::document(&visit, &source).await?),
+        BodyKind::Empty | BodyKind::Stream => None,
+    };
+    let outgoing = Outgoing::new(&visit, &source, document.as_deref());
+    let errand = Errand {
+        permit: &permit,
+        source: &source,
+        prepare: &|step, region| outgoing.prepare(step, region),
+        replan: &|tried| replan(&visit, &permit, tried),
+        anonymous: visit.sender.anonymous_upstream,
+        own_credential: &|region| visit.sender.own_credential(region),
+        canary: &|step| blame::canary(&visit, step),
+    };
+    let journey = RefCell::new(Journey::default());
+    journey.borrow_mut().why = Some(plan.why.clone());
+    let reached = visit.house.exchange.run(&errand, plan, &journey).await;
+    visit.ledger.travelled(journey.into_inner(), source.wire_bytes());
+    relay::relay(&visit, reached?).await
+}
+
+/// The access point that the client means.
+fn resolve(view: &View, call: &Call) -> Result<Option<Arc<AccessPoint>>, Refusal> {
+    // The service itself is the wildcard's where there is one: its store lists its own buckets.
+    let Some(bucket) = call.bucket() else { return Ok(view.access_points.wildcard().cloned()) };
+    match view.access_points.resolve(bucket) {
+        Some(access_point) => Ok(Some(Arc::clone(access_point))),
+        None => Err(Refusal::new(Code::NoSuchBucket, Blame::Client).with("BucketName", bucket)),
+    }
+}
+
+/// Whether the sender may do what the call asks.
+fn authorise(
+    view: &View,
+    sender: &Sender,
+    call: &Call,
+    access_point: Option<&Arc<AccessPoint>>,
+) -> Result<Granted, Refusal> {
+    let source = call.copy_source.as_ref().and_then(|source| view.access_points.resolve(&source.bucket));
+    let named = Named { target: access_point.map(|point| &point.name), copy_source: source.map(|point| &point.name) };
+    Ok(policy::decide(&sender.grant, call, named)?)
+}
+
+fn plan(visit: &Visit<'_>, permit: &Permit, tried: &[crate::names::RegionId]) -> Result<route::Plan, Refusal> {
+    Ok(plan_on(visit, visit.view, permit, tried)?)
+}
+
+/// Plans again on the view in force: a failover decided later sees what is true then.
+fn replan(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    tried: &[crate::names::RegionId],
+) -> Result<route::Plan, route::NoRoute> {
+    let view = visit.house.view.load_full();
+    plan_on(visit, &view, permit, tried)
+}
+
+fn plan_on(
+    visit: &Visit<'_>,
+    view: &View,
+    permit: &Permit,
+    tried: &[crate::names::RegionId],
+) -> Result<route::Plan, route::NoRoute> {
+    let honours = |region: &crate::names::RegionId| {
+        view.region(region).map_or(Features::NONE, |settings| settings.profile.honours)
+    };
+    let scene = Scene {
+        table: &view.table,
+        honours: &honours,
+        tried,
+        attempts: view.limits.attempts as usize,
+        now: visit.house.clock.now().mono,
+    };
+    route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())
+}

@@ -1,0 +1,143 @@
+//! What a region gets: the head in its terms, and the body as its store understands it.
+
+use super::Visit;
+use super::ids::Replaced;
+use crate::body::Source;
+use crate::body::upload::Framing;
+use crate::exchange::Prepared;
+use crate::head::Head;
+use crate::names::BucketName;
+use crate::route::Step;
+use crate::s3::call::CopySource;
+use crate::s3::checksum::Algorithm;
+use crate::s3::outbound::{self, Physical};
+use crate::s3::profile::{Feature, Profile, Trailers};
+use crate::sigv4::{Payload, PayloadMark};
+use crate::view::RegionSettings;
+
+/// Longest `Via` that is carried on; a longer one is somebody's loop.
+const VIA_MAX: usize = 1024;
+
+/// What stays the same over all regions of one request.
+pub(super) struct Outgoing<'a> {
+    visit: &'a Visit<'a>,
+    source: &'a Source,
+    /// Of a document: its hash.
+    document: Option<[u8; 32]>,
+    trailer: Option<Algorithm>,
+    /// Headers that a changed document needs anew.
+    pub replaced_headers: Vec<(&'static str, String)>,
+    /// Prefixes of headers that a changed document contradicts.
+    pub dropped_headers: &'static [&'static str],
+    /// Query parameters beside those of the ids.
+    pub replaced_query: Replaced,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(visit: &'a Visit<'a>, source: &'a Source, document: Option<&[u8]>) -> Self {
+        let digest = |bytes: &[u8]| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+            digest.as_ref().try_into().unwrap_or_default()
+        };
+        Self {
+            visit,
+            source,
+            document: document.map(digest),
+            trailer: super::intake::trailer(visit),
+            replaced_headers: Vec::new(),
+            dropped_headers: &[],
+            replaced_query: Replaced::new(),
+        }
+    }
+
+    /// The request as the region of a step gets it.
+    pub(super) fn prepare(&self, step: &Step, region: &RegionSettings) -> Prepared {
+        let profile = &region.profile;
+        let mut query = self.visit.ids.query_in(&step.region);
+        query.extend(self.replaced_query.iter().cloned());
+        let authority = region.endpoint.authority();
+        let physical = Physical {
+            host: &authority,
+            bucket: step.bucket.as_ref(),
+            addressing: profile.addressing,
+            honours: profile.honours,
+            base_path: &region.endpoint.base_path,
+            query,
+            copy_source: self.visit.call.copy_source.as_ref().map(|source| self.copy_source(source, step)),
+        };
+        let mut head = outbound::outbound(&self.visit.head, &self.visit.call, &physical);
+        head.push("host", physical.authority(&self.visit.call).as_bytes());
+        self.mark(&mut head);
+        if !self.dropped_headers.is_empty() {
+            head.retain(|field| !self.dropped_headers.iter().any(|dropped| field.name.starts_with(dropped)));
+        }
+        for (name, value) in &self.replaced_headers {
+            head.set(name, value.as_bytes());
+        }
+        let (framing, payload) = self.body(&mut head, profile);
+        Prepared { head, framing, payload }
+    }
+
+    /// The source's bucket in the region that copies.
+    fn copy_source(&self, source: &CopySource, step: &Step) -> String {
+        let named = self.visit.view.access_points.resolve(&source.bucket);
+        let member = named.and_then(|access_point| access_point.member(&step.region));
+        let bucket = member.and_then(|member| member.bucket.clone());
+        let bucket = bucket.unwrap_or_else(|| BucketName::new(&source.bucket));
+        outbound::copy_source(&bucket, &source.key, self.visit.ids.source_version.as_deref())
+    }
+
+    /// Says in `Via` that the request went through this process.
+    fn mark(&self, head: &mut Head) {
+        let mut via = Vec::with_capacity(64);
+        for earlier in self.visit.head.all("via").filter(|via| via.len() < VIA_MAX) {
+            via.extend_from_slice(earlier);
+            via.extend_from_slice(b", ");
+        }
+        via.extend_from_slice(b"1.1 ");
+        via.extend_from_slice(self.visit.house.mark.as_bytes());
+        head.push("via", &via);
+    }
+
+    /// How the body goes: as the store understands it, and never less protected than it could be.
+    fn body(&self, head: &mut Head, profile: &Profile) -> (Framing, PayloadMark) {
+        if let Some(digest) = self.document {
+            return (Framing::Plain, PayloadMark::Sha256(digest));
+        }
+        if self.source.length() == 0 && self.trailer.is_none() {
+            return (Framing::Plain, PayloadMark::Empty);
+        }
+        match (self.visit.sender.payload, self.trailer) {
+            (Payload::Sha256(digest), _) => (Framing::Plain, PayloadMark::Sha256(digest)),
+            (Payload::UnsignedTrailer | Payload::SignedChunksTrailer, Some(algorithm)) => {
+                self.trailing(head, profile, algorithm)
+            }
+            (
+                Payload::Unsigned | Payload::SignedChunks | Payload::UnsignedTrailer | Payload::SignedChunksTrailer,
+                _,
+            ) => (Framing::Plain, PayloadMark::Unsigned),
+        }
+    }
+
+    fn trailing(&self, head: &mut Head, profile: &Profile, algorithm: Algorithm) -> (Framing, PayloadMark) {
+        let name = algorithm.header();
+        // A short body is verified already: its checksum goes ahead of it, where it is understood.
+        if let Some(value) = self.source.trailer(name) {
+            if profile.honours.has(Feature::Checksums) {
+                head.set(name, value.as_bytes());
+            }
+            return (Framing::Plain, PayloadMark::Unsigned);
+        }
+        if profile.trailers != Trailers::Pass || !profile.honours.has(Feature::Trailers) {
+            return (Framing::Plain, PayloadMark::Unsigned);
+        }
+        let encoding = match head.first_text("content-encoding") {
+            Some(encoding) => format!("{encoding},aws-chunked"),
+            None => "aws-chunked".to_owned(),
+        };
+        head.set("content-encoding", encoding.as_bytes());
+        head.set("x-amz-decoded-content-length", self.source.length().to_string().as_bytes());
+        head.set("x-amz-trailer", name.as_bytes());
+        (Framing::Trailer(algorithm), PayloadMark::UnsignedTrailer)
+    }
+}

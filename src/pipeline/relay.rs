@@ -1,0 +1,319 @@
+//! A region's answer in the client's words: names mapped back, ids wrapped, errors said as S3
+//! says them, nothing physical in it.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+
+use super::Visit;
+use super::ids::{Wrapper, parameter};
+use super::local;
+use crate::body::Reply;
+use crate::body::reply::{Broken, Edit};
+use crate::exchange::Reached;
+use crate::names::RegionId;
+use crate::refusal::{Blame, Refusal};
+use crate::route::AccessPoint;
+use crate::s3::operation::Operation;
+use crate::s3::reply::{Mapping, reply_headers};
+use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
+use crate::s3::{Call, Code, xml};
+use crate::token::Position;
+use crate::units::UnixSeconds;
+use crate::view::View;
+
+/// Most of a document that is read whole to be merged.
+const DOCUMENT: usize = 8 * 1024 * 1024;
+
+/// The answer for the client.
+pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Response<Reply>, Refusal> {
+    visit.ledger.answered_by(&reached.step.region);
+    let status = reached.head.status;
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        return Err(Refusal::unavailable(Blame::Region, "a store redirects: its endpoint or bucket is wrong"));
+    }
+    if status.is_client_error() || status.is_server_error() {
+        return Ok(error(visit, reached));
+    }
+    let words = Words::new(visit, &reached.step.region);
+    let mut headers = map_headers(visit, &words, status, &reached.head.headers);
+    let body = if words.concerns(&headers) {
+        headers.remove(CONTENT_LENGTH);
+        reached.body.edited(words.editor())
+    } else {
+        reached.body
+    };
+    let body = if visit.call.operation == Operation::ListBuckets { compose(visit, body).await } else { body };
+    Ok(response(status, headers, body))
+}
+
+/// A region's XML in the client's words, whole: to be merged with others'.
+pub(super) async fn rewritten(visit: &Visit<'_>, reached: Reached) -> Result<String, Refusal> {
+    let words = Words::new(visit, &reached.step.region);
+    let document = reached.body.edited(words.editor()).collect(DOCUMENT).await;
+    let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "an answer broke off"))?;
+    String::from_utf8(document.to_vec()).map_err(|_| Refusal::unavailable(Blame::Region, "an answer is not UTF-8"))
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Reply> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn map_headers(visit: &Visit<'_>, words: &Words, status: StatusCode, theirs: &HeaderMap) -> HeaderMap {
+    let region = visit.view.logical_region.answer(visit.sender.region.as_deref());
+    let version = |id: &str| words.version(id, visit.call.key());
+    let location = format!("/{}", logical_bucket(visit));
+    reply_headers(status, theirs, &Mapping { region, location: Some(&location), version: &version })
+}
+
+/// What the client calls the bucket.
+pub(super) fn logical_bucket<'a>(visit: &'a Visit<'_>) -> &'a str {
+    if visit.access_point.is_wildcard() {
+        visit.call.bucket().unwrap_or_default()
+    } else {
+        visit.access_point.name.as_str()
+    }
+}
+
+/// A store's error in S3's own words: its document may name its bucket, its host or our key.
+fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
+    let theirs = reached.error.unwrap_or_default();
+    let status = reached.head.status;
+    let words = Words::new(visit, &reached.step.region);
+    let mut headers = map_headers(visit, &words, status, &reached.head.headers);
+    headers.remove(CONTENT_LENGTH);
+    let head_only = visit.call.facts().rule.method == "HEAD";
+    if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
+        return response(status, headers, Reply::empty());
+    }
+    let mut refusal = said(&theirs.code, status);
+    if refusal.code == Code::MethodNotAllowed.as_str() {
+        refusal = refusal.with("Method", visit.call.facts().rule.method);
+    }
+    if let (Some(bucket), true) = (visit.call.bucket(), refusal.code == Code::NoSuchBucket.as_str()) {
+        refusal = refusal.with("BucketName", bucket);
+    }
+    visit.ledger.refused(&refusal);
+    let mut answer = refusal.respond(&visit.ledger.resource(), visit.ledger.id(), false);
+    for (name, value) in &headers {
+        if !answer.headers().contains_key(name) && name != CONTENT_TYPE {
+            answer.headers_mut().insert(name, value.clone());
+        }
+    }
+    answer
+}
+
+/// Their code as S3 would say it. What blames our own credential or endpoint says nothing to the
+/// client but that it may not.
+fn said(code: &str, status: StatusCode) -> Refusal {
+    let known = match Code::parse(code) {
+        Some(
+            Code::InvalidAccessKeyId
+            | Code::SignatureDoesNotMatch
+            | Code::ExpiredToken
+            | Code::InvalidToken
+            | Code::InvalidTokenId
+            | Code::RequestTimeTooSkewed
+            | Code::InvalidSecurity,
+        ) => return Refusal::new(Code::AccessDenied, Blame::Region).caused_by(format!("the store says {code}")),
+        Some(Code::AuthorizationHeaderMalformed | Code::PermanentRedirect | Code::TemporaryRedirect) => {
+            return Refusal::unavailable(Blame::Region, format!("the store says {code}"));
+        }
+        Some(known) => known,
+        None => by_status(code, status),
+    };
+    let mut refusal = Refusal::new(known, Blame::Client);
+    if status.is_server_error() && known.status().is_client_error() {
+        // A body that the store rejects with 500 is still the client's.
+        return refusal;
+    }
+    refusal.status = status;
+    if Code::parse(code).is_none() && !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        refusal.code = code.to_owned().into();
+    }
+    refusal
+}
+
+/// The code of a status, for stores that send none, or one that we do not know.
+fn by_status(_code: &str, status: StatusCode) -> Code {
+    match status.as_u16() {
+        401 | 403 => Code::AccessDenied,
+        404 => Code::NoSuchKey,
+        405 => Code::MethodNotAllowed,
+        409 => Code::OperationAborted,
+        411 => Code::MissingContentLength,
+        412 => Code::PreconditionFailed,
+        416 => Code::InvalidRange,
+        429 => Code::SlowDown,
+        501 => Code::NotImplemented,
+        503 => Code::ServiceUnavailable,
+        500..=599 => Code::InternalError,
+        _ => Code::InvalidRequest,
+    }
+}
+
+/// The store's buckets less the physical ones of named access points, and those that the sender
+/// may list instead.
+async fn compose(visit: &Visit<'_>, body: Reply) -> Reply {
+    let named = local::listed(visit.view, &visit.sender.grant);
+    if named.is_empty() {
+        return body;
+    }
+    let document = body.collect(DOCUMENT).await.unwrap_or_default();
+    let theirs = xml::list_buckets_result(&document).unwrap_or_default();
+    let kept = theirs.iter().filter(|(name, _)| !visit.view.access_points.is_physical(name));
+    let mut buckets: Vec<(&str, &str)> =
+        kept.map(|(name, created)| (name.as_str(), created.as_str())).chain(named).collect();
+    buckets.sort_unstable();
+    buckets.dedup_by(|one, two| one.0 == two.0);
+    let owner = visit.sender.name().map_or("nearpoint", |name| name.as_str());
+    Reply::full(xml::buckets_document(owner, &buckets).into())
+}
+
+/// What a reply's document says in the client's words.
+struct Words {
+    view: Arc<View>,
+    access_point: Arc<AccessPoint>,
+    call: Arc<Call>,
+    region: RegionId,
+    bucket: String,
+    logical_region: String,
+    request_id: String,
+    url_keys: bool,
+    delimiter: Option<String>,
+    prefix: usize,
+    without_prefix: Option<Vec<u8>>,
+    now: UnixSeconds,
+    /// The store's own bucket name differs from the client's, or ids are wrapped.
+    differs: bool,
+}
+
+impl Words {
+    fn new(visit: &Visit<'_>, region: &RegionId) -> Self {
+        let query = visit.head.query();
+        let member = visit.access_point.member(region);
+        let physical = member.and_then(|member| member.bucket.as_ref());
+        let bucket = logical_bucket(visit).to_owned();
+        Self {
+            view: Arc::clone(visit.view),
+            access_point: Arc::clone(&visit.access_point),
+            call: Arc::clone(&visit.call),
+            region: region.clone(),
+            differs: visit.wraps() || physical.is_some(),
+            bucket,
+            logical_region: visit.view.logical_region.answer(visit.sender.region.as_deref()).to_owned(),
+            request_id: visit.ledger.id().to_string(),
+            url_keys: parameter(query, "encoding-type").as_deref() == Some("url"),
+            delimiter: parameter(query, "delimiter").filter(|delimiter| !delimiter.is_empty()),
+            prefix: parameter(query, "prefix").map_or(0, |prefix| prefix.len()),
+            without_prefix: visit.ids.prefix_seen(region),
+            now: visit.house.clock.now().wall,
+        }
+    }
+
+    /// Whether the reply is a document that may name something physical. Objects are never looked
+    /// into, whatever their type says.
+    fn concerns(&self, headers: &HeaderMap) -> bool {
+        let names_something = matches!(
+            self.call.operation,
+            Operation::ListObjects
+                | Operation::ListObjectsV2
+                | Operation::ListObjectVersions
+                | Operation::ListParts
+                | Operation::ListMultipartUploads
+                | Operation::CreateMultipartUpload
+                | Operation::CompleteMultipartUpload
+                | Operation::CopyObject
+                | Operation::UploadPartCopy
+                | Operation::DeleteObjects
+                | Operation::GetBucketLocation
+        );
+        let is_xml = headers.get(CONTENT_TYPE).is_none_or(|value| {
+            value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml"))
+        });
+        self.differs && names_something && is_xml
+    }
+
+    fn wrapper(&self) -> Wrapper<'_> {
+        Wrapper::new(&self.view, &self.access_point, &self.call, &self.region)
+    }
+
+    fn version(&self, id: &str, key: &[u8]) -> String {
+        self.wrapper().version(id, key)
+    }
+
+    fn editor(self) -> Box<dyn Edit> {
+        let edits = Edits {
+            url_keys: self.url_keys,
+            without_prefix: self.without_prefix.clone(),
+            edit: move |slot: Slot, near: Near<'_>| self.said(slot, near),
+        };
+        Box::new(Editor(Rewriter::new(edits)))
+    }
+
+    fn said(&self, slot: Slot, near: Near<'_>) -> Option<String> {
+        let wrapper = self.wrapper();
+        let key = near.key.unwrap_or_else(|| self.call.key());
+        match slot {
+            Slot::Bucket => Some(self.bucket.clone()),
+            Slot::Region => {
+                Some(if self.logical_region == "us-east-1" { String::new() } else { self.logical_region.clone() })
+            }
+            Slot::Location | Slot::Resource => {
+                let key = String::from_utf8_lossy(self.call.key());
+                Some(format!("/{}/{key}", self.bucket))
+            }
+            Slot::Endpoint => Some(String::new()),
+            Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
+            Slot::Owner => Some("nearpoint".to_owned()),
+            Slot::UploadId => Some(self.upload(near.text, key)),
+            Slot::VersionId if near.text == "null" => None,
+            Slot::VersionId => Some(wrapper.version(near.text, key)),
+            Slot::NextVersionIdMarker if near.text.is_empty() => None,
+            Slot::NextVersionIdMarker => Some(wrapper.version_marker(near.text)),
+            Slot::NextContinuation if wrapper.wraps() => {
+                Some(wrapper.listing(near.text, self.position(near.key.unwrap_or_default())))
+            }
+            Slot::Continuation => self.call.continuation.clone(),
+            Slot::NextContinuation
+            | Slot::UploadIdMarker
+            | Slot::NextUploadIdMarker
+            | Slot::VersionIdMarker => None,
+        }
+    }
+
+    /// An upload's id: the client's own token again where it named one.
+    fn upload(&self, id: &str, key: &[u8]) -> String {
+        match &self.call.upload_id {
+            Some(token) => token.clone(),
+            None => self.wrapper().upload(id, key, self.now),
+        }
+    }
+
+    /// Whether a listing ended with a key or with a common prefix, which ends in the delimiter and
+    /// is longer than what was asked for.
+    fn position(&self, last: &[u8]) -> Position {
+        let rolled_up = self.delimiter.as_ref().is_some_and(|delimiter| last.ends_with(delimiter.as_bytes()));
+        if rolled_up && last.len() > self.prefix {
+            Position::Prefix(last.to_vec())
+        } else {
+            Position::Key(last.to_vec())
+        }
+    }
+}
+
+struct Editor<F>(Rewriter<F>);
+
+impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Edit for Editor<F> {
+    fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+        self.0.push(bytes, out).map_err(|_| Broken)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Broken> {
+        self.0.finish().map_err(|_| Broken)
+    }
+}

@@ -1,0 +1,508 @@
+//! One probe, one canary: a signed request over a connection of its own. A door.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
+
+use super::verdict::{CanaryVerdict, verdict};
+use super::{ProbeTarget, Tools};
+use crate::exchange::dial::{DialFault, DialTimeouts, Target, dial};
+use crate::exchange::tls::TlsClient;
+use crate::fleet::{Never, ProbeFault};
+use crate::head::Head;
+use crate::names::BucketName;
+use crate::s3::profile::Addressing;
+use crate::s3::query::encode_into;
+use crate::s3::xml::read_error;
+use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::view::{Endpoint, RegionSettings};
+
+/// Bytes read of an error document: S3's are below 1 KiB.
+const DOCUMENT_MAX: usize = 64 << 10;
+/// Bytes of a head that are buffered; the smallest that hyper takes.
+const BUFFER_MAX: usize = 8 << 10;
+
+/// Where a region is and how it wants to be asked.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its endpoint.
+    pub endpoint: Endpoint,
+    /// `None` for plain HTTP.
+    pub tls: Option<TlsClient>,
+    /// What requests are signed for.
+    pub signing_region: String,
+    /// How buckets are addressed.
+    pub addressing: Addressing,
+}
+
+impl Site {
+    /// The site of a region; `tls` is that of its `https` endpoint.
+    #[must_use]
+    pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
+        Self {
+            endpoint: region.endpoint.clone(),
+            tls,
+            signing_region: region.signing_region.clone(),
+            addressing: region.profile.addressing,
+        }
+    }
+
+    /// The bucket that goes into the host, as for traffic: never one with dots, since no
+    /// certificate covers it.
+    fn virtual_bucket<'a>(&self, bucket: Option<&'a BucketName>) -> Option<&'a BucketName> {
+        bucket.filter(|bucket| self.addressing == Addressing::Virtual && !bucket.as_str().contains('.'))
+    }
+
+    /// The host to dial for a bucket, and that with its port for `Host`.
+    fn names(&self, bucket: Option<&BucketName>) -> (String, String) {
+        let (host, authority) = (self.endpoint.host.clone(), self.endpoint.authority());
+        match self.virtual_bucket(bucket) {
+            Some(bucket) => (format!("{bucket}.{host}"), format!("{bucket}.{authority}")),
+            None => (host, authority),
+        }
+    }
+
+    /// An unsigned head that asks for `key` in `bucket`, or for the root.
+    fn head(&self, method: Method, bucket: Option<&BucketName>, key: &str) -> Head {
+        let mut path = format!("{}/", self.endpoint.base_path);
+        if let Some(bucket) = bucket {
+            if self.virtual_bucket(Some(bucket)).is_none() {
+                path.push_str(bucket.as_str());
+                path.push('/');
+            }
+            encode_into(key.as_bytes(), b"/", &mut path);
+        }
+        let mut head = Head::new(method, "/");
+        head.set_target(&path, None);
+        head.push("host", self.names(bucket).1.as_bytes());
+        head.push("user-agent", concat!("nearpoint/", env!("CARGO_PKG_VERSION")).as_bytes());
+        head
+    }
+}
+
+/// An answer, whatever it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// From the request sent to its first byte: no dial in it.
+    pub ttfb: Duration,
+    /// 100 to 999.
+    pub status: u16,
+}
+
+/// Why there was no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckFault {
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialFault),
+    /// The connection ended before the answer.
+    #[error("no answer: {0}")]
+    Broken(String),
+    /// Nothing came in time.
+    #[error("no {0} in time")]
+    Late(Waiting),
+}
+
+/// What a probe waited for when its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// A connection.
+    Connection,
+    /// An answer.
+    Answer,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "connection",
+            Self::Answer => "answer",
+        })
+    }
+}
+
+impl CheckFault {
+    /// In the words of the fleet.
+    #[must_use]
+    pub fn never(&self) -> Never {
+        match self {
+            Self::Dial(fault) => fault.stage.never(),
+            Self::Broken(_) => Never::Reset,
+            Self::Late(Waiting::Connection) => Never::ConnectTimeout,
+            Self::Late(Waiting::Answer) => Never::FirstByteTimeout,
+        }
+    }
+}
+
+/// A connection that probes keep between them, so that they cost one round trip.
+#[derive(Debug, Default)]
+pub struct Line(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    sender: SendRequest<Empty<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Line {
+    /// No connection yet.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self(None)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Asks whether the region answers: a signed HEAD of the probe's key, or a GET of the root where
+/// there is no bucket. Unsigned where there is no credential: a refusal is an answer too.
+///
+/// # Errors
+/// [`CheckFault`] where no answer came before `deadline`. A kept connection that turns out to be
+/// closed is replaced once, silently.
+pub async fn probe(
+    line: &mut Line,
+    target: &ProbeTarget,
+    credential: Option<&Credential>,
+    tools: &Tools,
+    deadline: Instant,
+) -> Result<Alive, CheckFault> {
+    let bucket = target.bucket.as_ref();
+    let method = if bucket.is_some() { Method::HEAD } else { Method::GET };
+    let mut head = target.site.head(method, bucket, &target.key);
+    sign(&mut head, credential, &target.site, tools);
+    if let Some(open) = line.0.take().filter(|open| !open.sender.is_closed()) {
+        match ask(line, open, &head, tools, deadline).await {
+            Err(CheckFault::Broken(_)) => {} // closed between two probes: stale, not dead
+            other => return other,
+        }
+    }
+    let open = connect(&target.site, bucket, tools, deadline).await?;
+    ask(line, open, &head, tools, deadline).await
+}
+
+/// Asks over one connection; keeps it where it can be used again.
+async fn ask(
+    line: &mut Line,
+    mut open: Open,
+    head: &Head,
+    tools: &Tools,
+    deadline: Instant,
+) -> Result<Alive, CheckFault> {
+    let began = tools.clock.now().mono;
+    let response = send(&mut open, head, deadline).await?;
+    let ttfb = tools.clock.now().mono.saturating_duration_since(began);
+    // the body of a GET is nobody's interest: its connection is not kept
+    if head.method() == Method::HEAD {
+        line.0 = Some(open);
+    }
+    Ok(Alive { ttfb, status: response.status().as_u16() })
+}
+
+/// Settles who is to blame for a refusal: asks for the first byte of `key` in `bucket` with
+/// `credential`, over a new connection.
+pub async fn canary(
+    site: &Site,
+    bucket: &BucketName,
+    key: &str,
+    credential: &Credential,
+    tools: &Tools,
+    deadline: Instant,
+) -> CanaryVerdict {
+    let mut head = site.head(Method::GET, Some(bucket), key);
+    head.push("range", b"bytes=0-0");
+    sign(&mut head, Some(credential), site, tools);
+    match answer(site, bucket, &head, tools, deadline).await {
+        Ok((status, code)) => verdict(status, code.as_deref()),
+        Err(fault) => CanaryVerdict::Unreachable(ProbeFault::Never(fault.never())),
+    }
+}
+
+/// Status, and the code of the error document.
+async fn answer(
+    site: &Site,
+    bucket: &BucketName,
+    head: &Head,
+    tools: &Tools,
+    deadline: Instant,
+) -> Result<(u16, Option<String>), CheckFault> {
+    let mut open = connect(site, Some(bucket), tools, deadline).await?;
+    let response = send(&mut open, head, deadline).await?;
+    let status = response.status().as_u16();
+    if status < 300 {
+        return Ok((status, None));
+    }
+    let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
+    // a document too long, cut or late has no code: the status must do
+    let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
+    Ok((status, document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code)))
+}
+
+async fn connect(
+    site: &Site,
+    bucket: Option<&BucketName>,
+    tools: &Tools,
+    deadline: Instant,
+) -> Result<Open, CheckFault> {
+    let (host, _) = site.names(bucket);
+    let to = Target { host: &host, port: site.endpoint.port, tls: site.tls.as_ref() };
+    let left = deadline.saturating_duration_since(tools.clock.now().mono);
+    let timeouts = DialTimeouts { connect: left, tls: left };
+    let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
+    let stream = timeout_at(deadline.into(), dialling)
+        .await
+        .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))??;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(BUFFER_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::trace!(%error, "a probe's connection ended");
+        }
+    });
+    Ok(Open { sender, driver })
+}
+
+async fn send(open: &mut Open, head: &Head, deadline: Instant) -> Result<Response<Incoming>, CheckFault> {
+    let request = request(head).map_err(|error| CheckFault::Broken(error.to_string()))?;
+    match timeout_at(deadline.into(), open.sender.send_request(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(broken(&error)),
+        Err(_elapsed) => Err(CheckFault::Late(Waiting::Answer)),
+    }
+}
+
+fn broken(error: &hyper::Error) -> CheckFault {
+    CheckFault::Broken(error.to_string())
+}
+
+fn sign(head: &mut Head, credential: Option<&Credential>, site: &Site, tools: &Tools) {
+    if let Some(credential) = credential {
+        let (now, mut keys) = (tools.clock.now().wall, KeyCache::holding(1));
+        sigv4::sign(head, credential, &site.signing_region, now, &PayloadMark::Empty, &mut keys);
+    }
+}
+
+/// Our own head in hyper's words; the target goes out as it was signed.
+fn request(head: &Head) -> http::Result<Request<Empty<Bytes>>> {
+    let mut request = Request::builder().method(head.method()).uri(head.target());
+    for field in head.fields() {
+        request = request.header(field.name, HeaderValue::from_bytes(field.value)?);
+    }
+    request.body(Empty::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::credentials::Store;
+    use crate::credentials::stand_in::{Reply, Request as Seen, Server};
+    use crate::dns::Resolver;
+    use crate::names::{AccessKeyId, ClientName, RegionId, Secret};
+    use crate::sigv4::{Key, KeyRing, Region, Rules, Verified, verify};
+
+    const PATIENT: Duration = Duration::from_secs(10);
+    const QUICK: Duration = Duration::from_millis(500);
+
+    fn tools() -> Tools {
+        let clock = Clock::system();
+        let credentials = Store::new(Vec::new(), clock);
+        Tools { resolver: Resolver::system(clock), credentials, clock }
+    }
+
+    fn target(port: u16, addressing: Addressing, bucket: Option<&str>) -> ProbeTarget {
+        let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
+        let site = Site { endpoint, tls: None, signing_region: "eu-test-1".to_owned(), addressing };
+        ProbeTarget {
+            region: RegionId::new("eu"),
+            site,
+            bucket: bucket.map(BucketName::new),
+            key: ".nearpoint/canary ü+".to_owned(),
+            interval: Duration::from_secs(1),
+        }
+    }
+
+    fn credential() -> Credential {
+        Credential {
+            access_key_id: AccessKeyId::new("AKIANP"),
+            secret: Secret::from("np-secret"),
+            session_token: Some(Secret::from("np-token")),
+        }
+    }
+
+    async fn probe_once(line: &mut Line, target: &ProbeTarget, time: Duration) -> Result<Alive, CheckFault> {
+        let tools = tools();
+        let deadline = tools.clock.now().mono + time;
+        probe(line, target, Some(&credential()), &tools, deadline).await
+    }
+
+    fn statuses(statuses: &'static [u16]) -> impl Fn(&Seen) -> Reply + Send + Sync {
+        let turn = AtomicUsize::new(0);
+        move |_| Reply::status(statuses[turn.fetch_add(1, Ordering::SeqCst) % statuses.len()])
+    }
+
+    /// Whether the request, as it was seen on the wire, carries a true signature for the region.
+    fn is_truly_signed(seen: &Seen) -> bool {
+        let mut head = Head::new(seen.method.parse().unwrap(), &seen.target);
+        for (name, value) in &seen.headers {
+            head.push(name, value.as_bytes());
+        }
+        let Credential { access_key_id, secret, session_token } = credential();
+        let client = ClientName::new("us");
+        let keys = KeyRing::new(vec![Key { access_key_id, secret, session_token, client }]);
+        let rules = Rules::new(Region::Exactly("eu-test-1".to_owned()));
+        let now = Clock::system().now().wall;
+        matches!(verify(&head, &keys, &rules, now, &mut KeyCache::new()), Ok(Verified::Signed(_)))
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_a_signed_head_over_one_kept_connection() {
+        let server = Server::start(statuses(&[200, 403, 404])).await;
+        let target = target(server.address().port(), Addressing::Path, Some("photos"));
+        let mut line = Line::closed();
+        for status in [200, 403, 404] {
+            assert_eq!(probe_once(&mut line, &target, PATIENT).await.unwrap().status, status);
+        }
+        let seen = server.seen();
+        for request in &seen {
+            assert_eq!(request.method, "HEAD");
+            assert_eq!(request.target, "/photos/.nearpoint/canary%20%C3%BC%2B");
+            assert_eq!(request.connection, 0);
+            assert!(is_truly_signed(request), "{request:?}");
+        }
+        assert_eq!(seen.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn buckets_are_addressed_as_the_region_wants() {
+        let server = Server::start(statuses(&[200])).await;
+        let port = server.address().port();
+        let mut target = target(port, Addressing::Virtual, Some("photos"));
+        probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
+        target.site.endpoint.base_path = "/s3".to_owned();
+        target.site.addressing = Addressing::Path;
+        probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
+        target.site.addressing = Addressing::Virtual;
+        target.bucket = Some(BucketName::new("with.dots"));
+        probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
+        target.bucket = None;
+        probe_once(&mut Line::closed(), &target, PATIENT).await.unwrap();
+        let seen: Vec<_> = server
+            .seen()
+            .iter()
+            .map(|request| {
+                assert!(is_truly_signed(request), "{request:?}");
+                let host = request.header("host").unwrap().replace(&port.to_string(), "PORT");
+                format!("{} {host} {}", request.method, request.target)
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                "HEAD photos.localhost:PORT /.nearpoint/canary%20%C3%BC%2B",
+                "HEAD localhost:PORT /s3/photos/.nearpoint/canary%20%C3%BC%2B",
+                "HEAD localhost:PORT /s3/with.dots/.nearpoint/canary%20%C3%BC%2B",
+                "GET localhost:PORT /s3/",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn without_a_credential_a_refusal_is_still_an_answer() {
+        let server = Server::start(statuses(&[403])).await;
+        let target = target(server.address().port(), Addressing::Path, Some("photos"));
+        let tools = tools();
+        let deadline = tools.clock.now().mono + PATIENT;
+        let alive = probe(&mut Line::closed(), &target, None, &tools, deadline).await.unwrap();
+        assert_eq!(alive.status, 403);
+        assert_eq!(server.seen()[0].header("authorization"), None);
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_was_closed_is_replaced() {
+        let server = Server::start(|_: &Seen| Reply::status(200).and_close()).await;
+        let target = target(server.address().port(), Addressing::Path, Some("photos"));
+        let mut line = Line::closed();
+        for _ in 0..5 {
+            probe_once(&mut line, &target, PATIENT).await.unwrap();
+        }
+        let connections: Vec<_> = server.seen().iter().map(|request| request.connection).collect();
+        assert_eq!(connections, [0, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn each_silence_has_its_name() {
+        let silent = Server::start(|_: &Seen| Reply::silence()).await;
+        let hangs_up = Server::start(|_: &Seen| Reply::silence().and_close()).await;
+        let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+        nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refused = nobody.local_addr().unwrap().port();
+        for (port, time, never) in [
+            (silent.address().port(), QUICK, Never::FirstByteTimeout),
+            (hangs_up.address().port(), PATIENT, Never::Reset),
+            (refused, PATIENT, Never::Refused),
+        ] {
+            let target = target(port, Addressing::Path, Some("photos"));
+            let fault = probe_once(&mut Line::closed(), &target, time).await.unwrap_err();
+            assert_eq!(fault.never(), never, "{fault}");
+        }
+    }
+
+    async fn canary_against(reply: Reply) -> (CanaryVerdict, Seen) {
+        let server = Server::start(move |_: &Seen| reply.clone()).await;
+        let target = target(server.address().port(), Addressing::Path, None);
+        let (tools, bucket) = (tools(), BucketName::new("photos"));
+        let deadline = tools.clock.now().mono + PATIENT;
+        let verdict = canary(&target.site, &bucket, "k", &credential(), &tools, deadline).await;
+        (verdict, server.seen().remove(0))
+    }
+
+    fn document(status: u16, code: &str) -> Reply {
+        Reply::xml(format!(
+            "<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>no</Message></Error>"
+        ))
+        .and_status(status)
+    }
+
+    #[tokio::test]
+    async fn a_canary_asks_for_one_byte_and_reads_the_code() {
+        let (verdict, seen) = canary_against(document(403, "InvalidAccessKeyId")).await;
+        assert_eq!(verdict, CanaryVerdict::CredentialFault("InvalidAccessKeyId".to_owned()));
+        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/photos/k"));
+        assert_eq!(seen.header("range"), Some("bytes=0-0"));
+        assert!(is_truly_signed(&seen), "{seen:?}");
+        let (verdict, _) = canary_against(document(404, "NoSuchBucket")).await;
+        assert_eq!(verdict, CanaryVerdict::ConfigurationFault("NoSuchBucket".to_owned()));
+        let (verdict, _) = canary_against(Reply::text("x").and_status(206)).await;
+        assert_eq!(verdict, CanaryVerdict::Clear);
+    }
+
+    #[tokio::test]
+    async fn a_document_without_end_is_not_read_to_its_end() {
+        let long = "x".repeat(DOCUMENT_MAX + 1);
+        let (verdict, _) = canary_against(document(403, &long)).await;
+        assert_eq!(verdict, CanaryVerdict::AccessDenied, "the status must do");
+        let (verdict, _) = canary_against(Reply::text("{\"code\": 7}").and_status(403)).await;
+        assert_eq!(verdict, CanaryVerdict::AccessDenied);
+        let silence = Reply::silence().and_close();
+        let (verdict, _) = canary_against(silence).await;
+        assert_eq!(verdict, CanaryVerdict::Unreachable(ProbeFault::Never(Never::Reset)));
+    }
+}

@@ -1,0 +1,328 @@
+//! The table of verdicts, cell by cell.
+
+use super::*;
+use crate::route::verdict::HEAD_REPEAT;
+use crate::s3::operation::{Facts, Reach, Replay};
+
+/// What kind of request was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// GET, HEAD, listings.
+    Read,
+    /// `CreateMultipartUpload`.
+    Harmless,
+    /// `PutObject` whose body is kept.
+    Put,
+    /// `PutObject` whose body is gone.
+    PutSpent,
+    /// `PutObject` without a body.
+    PutEmpty,
+    /// `PutObject` with a condition.
+    PutIf,
+    /// `UploadPart` whose body is kept.
+    Part,
+    /// DELETE.
+    Delete,
+    /// DELETE with a condition.
+    DeleteIf,
+    /// `CompleteMultipartUpload` and the like.
+    Once,
+}
+
+const SHAPES: [Shape; 10] = [
+    Shape::Read,
+    Shape::Harmless,
+    Shape::Put,
+    Shape::PutSpent,
+    Shape::PutEmpty,
+    Shape::PutIf,
+    Shape::Part,
+    Shape::Delete,
+    Shape::DeleteIf,
+    Shape::Once,
+];
+
+impl Shape {
+    fn facts(self) -> Facts {
+        let (kind, replay, reach) = match self {
+            Self::Read => (Kind::Read, Replay::Always, Reach::Any),
+            Self::Harmless => (Kind::Write, Replay::Harmless, Reach::Any),
+            Self::Put | Self::PutSpent | Self::PutEmpty | Self::PutIf => {
+                (Kind::Write, Replay::BodyUnsent, Reach::Any)
+            }
+            Self::Part => (Kind::Write, Replay::BodyUnsent, Reach::Upload),
+            Self::Delete | Self::DeleteIf => (Kind::Write, Replay::HeadUnsent, Reach::Any),
+            Self::Once => (Kind::Write, Replay::Unsent, Reach::Upload),
+        };
+        Facts { kind, replay, reach, ..*Operation::GetObject.facts() }
+    }
+
+    fn body(self) -> BodyState {
+        match self {
+            Self::Read | Self::Harmless | Self::PutEmpty | Self::Delete | Self::DeleteIf => {
+                BodyState { empty: true, untouched: true, replayable: true }
+            }
+            Self::Put | Self::PutIf | Self::Part | Self::Once => {
+                BodyState { empty: false, untouched: false, replayable: true }
+            }
+            Self::PutSpent => BodyState { empty: false, untouched: false, replayable: false },
+        }
+    }
+
+    fn conditional(self) -> bool {
+        matches!(self, Self::PutIf | Self::DeleteIf)
+    }
+}
+
+/// A verdict without its pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    Relay,
+    Next,
+    Same,
+    Canary,
+    No(GiveUp),
+}
+
+const SPENT: Cell = Cell::No(GiveUp::BodySpent);
+const AMBIGUOUS: Cell = Cell::No(GiveUp::Ambiguous);
+
+fn ask(shape: Shape, outcome: Outcome, adjust: impl FnOnce(&mut Question<'_>)) -> Cell {
+    let now = Instant::now();
+    let mut budget = Budget::new(0.2, 10.0, now);
+    let facts = shape.facts();
+    let mut question = question(shape, &facts, outcome);
+    adjust(&mut question);
+    cell(verdict(&question, &mut budget, &mut Coin::seeded(1), now))
+}
+
+/// A first try, with failover, another region, time and tokens.
+fn question(shape: Shape, facts: &Facts, outcome: Outcome) -> Question<'_> {
+    Question {
+        facts,
+        conditional: shape.conditional(),
+        wildcard: false,
+        outcome,
+        body: shape.body(),
+        failover: true,
+        next_exists: true,
+        attempts_made: 1,
+        attempts_max: 3,
+        broken_elsewhere: 0,
+        since_first_try: Duration::from_millis(100),
+        deadline_left: Duration::from_secs(10),
+    }
+}
+
+fn cell(verdict: Verdict) -> Cell {
+    match verdict {
+        Verdict::Relay => Cell::Relay,
+        Verdict::Next => Cell::Next,
+        Verdict::SameAgain { .. } => Cell::Same,
+        Verdict::AskCanary => Cell::Canary,
+        Verdict::GiveUp(reason) => Cell::No(reason),
+    }
+}
+
+fn answered(meaning: Meaning) -> Outcome {
+    Outcome::Answered { status: 500, meaning }
+}
+
+const REFUSED: Outcome = Outcome::NotSent(Unsent::Unreachable(Never::Refused));
+
+/// With failover and another region: nothing sent, head sent, body partly sent, all sent.
+const UNANSWERED: [(Shape, [Cell; 4]); 10] = [
+    (Shape::Read, [Cell::Next, Cell::Next, Cell::Next, Cell::Next]),
+    (Shape::Harmless, [Cell::Next, Cell::Next, Cell::Next, Cell::Next]),
+    (Shape::Put, [Cell::Next, Cell::Next, Cell::Next, Cell::Next]),
+    (Shape::PutSpent, [SPENT; 4]),
+    (Shape::PutEmpty, [Cell::Next, Cell::Same, Cell::Same, Cell::Same]),
+    (Shape::PutIf, [Cell::Next, Cell::Same, Cell::Same, AMBIGUOUS]),
+    (Shape::Part, [Cell::Next, Cell::Same, Cell::Same, Cell::Same]),
+    (Shape::Delete, [Cell::Next, Cell::Same, Cell::Same, Cell::Same]),
+    (Shape::DeleteIf, [Cell::Next, AMBIGUOUS, AMBIGUOUS, AMBIGUOUS]),
+    (Shape::Once, [Cell::Next, AMBIGUOUS, AMBIGUOUS, AMBIGUOUS]),
+];
+
+const SENT: [Sent; 4] = [Sent::Nothing, Sent::Head, Sent::Body(100), Sent::All];
+
+#[test]
+fn every_shape_has_its_row() {
+    for shape in SHAPES {
+        assert_eq!(UNANSWERED.iter().filter(|(row, _)| *row == shape).count(), 1, "{shape:?}");
+        assert_eq!(FAULTS.iter().filter(|(row, ..)| *row == shape).count(), 1, "{shape:?}");
+    }
+}
+
+#[test]
+fn unanswered_tries_with_failover() {
+    for (shape, row) in UNANSWERED {
+        for (sent, expected) in SENT.into_iter().zip(row) {
+            let stage = Stage::FirstByte;
+            for outcome in [Outcome::Broken { sent }, Outcome::Silent { sent, stage }] {
+                assert_eq!(ask(shape, outcome, |_| ()), expected, "{shape:?} {outcome:?}");
+            }
+        }
+        let or_spent = |cell| if shape == Shape::PutSpent { SPENT } else { cell };
+        assert_eq!(ask(shape, REFUSED, |_| ()), or_spent(Cell::Next), "{shape:?}");
+        let changed = Outcome::NotSent(Unsent::StandingChanged);
+        assert_eq!(ask(shape, changed, |_| ()), or_spent(Cell::Next), "{shape:?}");
+        let stale = Outcome::NotSent(Unsent::Stale);
+        assert_eq!(ask(shape, stale, |_| ()), or_spent(Cell::Same), "{shape:?}");
+    }
+}
+
+#[test]
+fn unanswered_tries_without_failover() {
+    for (shape, row) in UNANSWERED {
+        for (sent, with_failover) in SENT.into_iter().zip(row) {
+            let expected = match (shape, sent) {
+                // whether it could be sent again does not matter: it must not be
+                (Shape::Put | Shape::PutSpent, Sent::All) => AMBIGUOUS,
+                _ => with_failover,
+            };
+            let outcome = Outcome::Broken { sent };
+            assert_eq!(ask(shape, outcome, |q| q.failover = false), expected, "{shape:?} {sent:?}");
+        }
+    }
+}
+
+#[test]
+fn unanswered_tries_without_another_region() {
+    for (shape, row) in UNANSWERED {
+        for (sent, with_next) in SENT.into_iter().zip(row) {
+            let expected = match (shape, sent, with_next) {
+                (Shape::Put, Sent::All, _) => Cell::No(GiveUp::NoRegion),
+                (_, _, Cell::Next) => Cell::Same,
+                (_, _, other) => other,
+            };
+            let outcome = Outcome::Broken { sent };
+            assert_eq!(ask(shape, outcome, |q| q.next_exists = false), expected, "{shape:?} {sent:?}");
+        }
+    }
+}
+
+/// Server fault with failover, server fault without, throttled.
+const FAULTS: [(Shape, Cell, Cell, Cell); 10] = [
+    (Shape::Read, Cell::Next, Cell::Next, Cell::Same),
+    (Shape::Harmless, Cell::Next, Cell::Next, Cell::Same),
+    (Shape::Put, Cell::Next, Cell::Same, Cell::Same),
+    (Shape::PutSpent, Cell::Relay, Cell::Relay, Cell::Relay),
+    (Shape::PutEmpty, Cell::Same, Cell::Same, Cell::Same),
+    (Shape::PutIf, Cell::Relay, Cell::Relay, Cell::Same),
+    (Shape::Part, Cell::Same, Cell::Same, Cell::Same),
+    (Shape::Delete, Cell::Same, Cell::Same, Cell::Same),
+    (Shape::DeleteIf, Cell::Relay, Cell::Relay, Cell::Same),
+    (Shape::Once, Cell::Relay, Cell::Relay, Cell::Same),
+];
+
+#[test]
+fn answers_that_are_faults() {
+    for (shape, with_failover, without, throttled) in FAULTS {
+        let fault = answered(Meaning::ServerFault);
+        assert_eq!(ask(shape, fault, |_| ()), with_failover, "{shape:?}");
+        assert_eq!(ask(shape, fault, |q| q.failover = false), without, "{shape:?}");
+        assert_eq!(ask(shape, answered(Meaning::Throttled), |_| ()), throttled, "{shape:?}");
+    }
+}
+
+#[test]
+fn answers_that_are_the_clients() {
+    for shape in SHAPES {
+        for meaning in [Meaning::Final, Meaning::BodyRefused] {
+            assert_eq!(ask(shape, answered(meaning), |_| ()), Cell::Relay, "{shape:?} {meaning:?}");
+        }
+    }
+}
+
+#[test]
+fn answers_that_a_canary_must_settle() {
+    for shape in SHAPES {
+        let (forbidden, misplaced) = (answered(Meaning::Forbidden), answered(Meaning::Misplaced));
+        assert_eq!(ask(shape, forbidden, |_| ()), Cell::Canary, "{shape:?}");
+        assert_eq!(ask(shape, misplaced, |_| ()), Cell::Canary, "{shape:?}");
+        assert_eq!(ask(shape, misplaced, |q| q.wildcard = true), Cell::Relay, "{shape:?}");
+        assert_eq!(ask(shape, forbidden, |q| q.wildcard = true), Cell::Canary, "{shape:?}");
+    }
+}
+
+#[test]
+fn a_canarys_word_decides() {
+    let now = Instant::now();
+    for shape in SHAPES {
+        let facts = shape.facts();
+        let question = question(shape, &facts, answered(Meaning::Forbidden));
+        let after = |sound: bool, question: &Question<'_>| {
+            let mut budget = Budget::new(0.2, 10.0, now);
+            cell(after_canary(question, sound, &mut budget, &mut Coin::seeded(1), now))
+        };
+        assert_eq!(after(true, &question), Cell::Relay);
+        let refused = if shape == Shape::PutSpent { Cell::Relay } else { Cell::Next };
+        assert_eq!(after(false, &question), refused, "{shape:?}: it was refused, not carried out");
+        let alone = Question { next_exists: false, ..question };
+        assert_eq!(after(false, &alone), Cell::Relay, "{shape:?}");
+    }
+}
+
+#[test]
+fn what_commits_by_its_head_is_not_repeated_after_two_seconds() {
+    for shape in [Shape::Delete, Shape::PutEmpty] {
+        let late = |q: &mut Question<'_>| q.since_first_try = HEAD_REPEAT;
+        let broken = Outcome::Broken { sent: Sent::Head };
+        assert_eq!(ask(shape, broken, late), Cell::No(GiveUp::TooLate));
+        assert_eq!(ask(shape, answered(Meaning::ServerFault), late), Cell::Relay);
+        assert_eq!(ask(shape, REFUSED, late), Cell::Next, "nothing was sent");
+    }
+}
+
+#[test]
+fn a_request_that_ends_two_regions_connections_goes_no_further() {
+    for shape in SHAPES {
+        let again = |q: &mut Question<'_>| q.broken_elsewhere = 1;
+        let broken = Outcome::Broken { sent: Sent::All };
+        assert_eq!(ask(shape, broken, again), Cell::No(GiveUp::Poisonous), "{shape:?}");
+        if shape != Shape::PutSpent {
+            assert_eq!(ask(shape, REFUSED, again), Cell::Next, "{shape:?}");
+        }
+    }
+    let silent = Outcome::Silent { sent: Sent::All, stage: Stage::FirstByte };
+    assert_eq!(ask(Shape::Read, silent, |q| q.broken_elsewhere = 1), Cell::Next);
+}
+
+#[test]
+fn attempts_and_deadlines_end_it() {
+    let broken = Outcome::Broken { sent: Sent::All };
+    for outcome in [REFUSED, broken] {
+        let spent = |q: &mut Question<'_>| q.attempts_made = 3;
+        assert_eq!(ask(Shape::Read, outcome, spent), Cell::No(GiveUp::Attempts));
+        let late = |q: &mut Question<'_>| q.deadline_left = Duration::ZERO;
+        assert_eq!(ask(Shape::Read, outcome, late), Cell::No(GiveUp::Deadline));
+    }
+    let fault = answered(Meaning::ServerFault);
+    assert_eq!(ask(Shape::Read, fault, |q| q.attempts_made = 3), Cell::Relay);
+    assert_eq!(ask(Shape::Read, fault, |q| q.deadline_left = Duration::ZERO), Cell::Relay);
+}
+
+#[test]
+fn repeats_cost_tokens_unless_nothing_was_sent() {
+    let now = Instant::now();
+    let mut budget = Budget::new(0.0, 0.0, now);
+    let mut coin = Coin::seeded(1);
+    let facts = Shape::Read.facts();
+    let mut of =
+        |outcome| cell(verdict(&question(Shape::Read, &facts, outcome), &mut budget, &mut coin, now));
+    assert_eq!(of(REFUSED), Cell::Next);
+    assert_eq!(of(Outcome::NotSent(Unsent::Stale)), Cell::Same);
+    assert_eq!(of(Outcome::Broken { sent: Sent::Head }), Cell::No(GiveUp::Budget));
+    assert_eq!(of(answered(Meaning::ServerFault)), Cell::Relay);
+    assert_eq!(of(answered(Meaning::Throttled)), Cell::Relay);
+}
+
+#[test]
+fn a_stale_connection_is_replaced_at_once() {
+    let now = Instant::now();
+    let facts = Shape::Delete.facts();
+    let question = question(Shape::Delete, &facts, Outcome::NotSent(Unsent::Stale));
+    let verdict = verdict(&question, &mut Budget::new(0.0, 0.0, now), &mut Coin::seeded(1), now);
+    assert_eq!(verdict, Verdict::SameAgain { after: Duration::ZERO });
+}

@@ -1,0 +1,169 @@
+//! One answer out of several regions': uploads under way, and deletions. Pure.
+
+use std::borrow::Cow;
+
+use crate::s3::query::decode;
+use crate::s3::xml::{Upload, UploadsPage};
+
+/// Key order is that of bytes, whatever the encoding of the page.
+fn key_bytes<'a>(key: &'a str, page_is_encoded: bool) -> Cow<'a, [u8]> {
+    if page_is_encoded { decode(key).unwrap_or(Cow::Borrowed(key.as_bytes())) } else { Cow::Borrowed(key.as_bytes()) }
+}
+
+impl UploadsPage {
+    /// Whether its keys are percent-encoded (`encoding-type=url`).
+    #[must_use]
+    pub fn is_encoded(&self) -> bool {
+        self.echoed.iter().any(|(name, value)| *name == "EncodingType" && value == "url")
+    }
+
+    /// The key of one of its uploads, decoded.
+    #[must_use]
+    pub fn key_of<'a>(&self, upload: &'a Upload) -> Cow<'a, [u8]> {
+        key_bytes(&upload.key, self.is_encoded())
+    }
+
+    /// The last key that this page is complete up to; `None` where it is complete.
+    fn bound(&self) -> Option<Vec<u8>> {
+        let bound = || key_bytes(&self.next_key_marker, self.is_encoded()).into_owned();
+        self.truncated.then(bound)
+    }
+
+    /// This page and another region's, by key. Complete only as far as both are.
+    #[must_use]
+    pub fn merged(mut self, other: Self) -> Self {
+        let encoded = self.is_encoded();
+        let bounds = [self.bound(), other.bound()];
+        let nearer = match &bounds {
+            [Some(ours), Some(theirs)] if theirs < ours => Some(&other),
+            [None, Some(_)] => Some(&other),
+            [Some(_) | None, None] | [Some(_), Some(_)] => None,
+        };
+        if let Some(nearer) = nearer {
+            self.next_key_marker.clone_from(&nearer.next_key_marker);
+            self.next_upload_id_marker.clone_from(&nearer.next_upload_id_marker);
+        }
+        self.truncated |= other.truncated;
+        self.uploads.extend(other.uploads);
+        self.prefixes.extend(other.prefixes);
+        let bound = bounds.into_iter().flatten().min();
+        let within = |key: &str| bound.as_ref().is_none_or(|bound| *key_bytes(key, encoded) <= **bound);
+        self.uploads.retain(|upload| within(&upload.key));
+        self.prefixes.retain(|prefix| within(prefix));
+        // Stable: within a key the uploads of one region stay in its order.
+        self.uploads.sort_by(|one, two| key_bytes(&one.key, encoded).cmp(&key_bytes(&two.key, encoded)));
+        self.prefixes.sort_by(|one, two| key_bytes(one, encoded).cmp(&key_bytes(two, encoded)));
+        self.prefixes.dedup();
+        self
+    }
+
+    /// Ends the page after `most` uploads and prefixes, but never within a key: another region's
+    /// uploads of that key could not be asked for again.
+    pub fn cut(&mut self, most: usize) {
+        let encoded = self.is_encoded();
+        if self.uploads.len() + self.prefixes.len() <= most || most == 0 {
+            return;
+        }
+        let mut order: Vec<Vec<u8>> = self
+            .uploads
+            .iter()
+            .map(|upload| &upload.key)
+            .chain(&self.prefixes)
+            .map(|key| key_bytes(key, encoded).into_owned())
+            .collect();
+        order.sort();
+        let Some(last) = order.get(most - 1).cloned() else { return };
+        let before = self.uploads.len() + self.prefixes.len();
+        self.uploads.retain(|upload| *key_bytes(&upload.key, encoded) <= *last);
+        self.prefixes.retain(|prefix| *key_bytes(prefix, encoded) <= *last);
+        if self.uploads.len() + self.prefixes.len() == before {
+            return;
+        }
+        self.truncated = true;
+        let upload = self.uploads.iter().rev().find(|upload| *key_bytes(&upload.key, encoded) == *last);
+        let prefix = self.prefixes.iter().find(|prefix| *key_bytes(prefix, encoded) == *last);
+        self.next_upload_id_marker = upload.map(|upload| upload.upload_id.clone()).unwrap_or_default();
+        self.next_key_marker =
+            upload.map(|upload| upload.key.clone()).or_else(|| prefix.cloned()).unwrap_or_default();
+    }
+}
+
+/// Several DeleteObjects results as one: the children of each `DeleteResult`, one after the other.
+/// `None` where one of them is no `DeleteResult`.
+#[must_use]
+pub fn delete_results(documents: &[String]) -> Option<String> {
+    let mut merged = String::new();
+    for document in documents {
+        let (opening, rest) = document.split_once("<DeleteResult")?;
+        let (tag, inner) = rest.split_once('>')?;
+        if merged.is_empty() {
+            merged.push_str(opening);
+            merged.push_str("<DeleteResult");
+            merged.push_str(tag.trim_end_matches('/'));
+            merged.push('>');
+        }
+        // `<DeleteResult/>` has no children.
+        if !tag.ends_with('/') {
+            merged.push_str(inner.rsplit_once("</DeleteResult>")?.0);
+        }
+    }
+    merged.push_str("</DeleteResult>");
+    Some(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(keys: &[(&str, &str)], next: Option<&str>) -> UploadsPage {
+        let uploads = keys.iter().map(|(key, id)| Upload {
+            key: (*key).to_owned(),
+            upload_id: (*id).to_owned(),
+            ..Upload::default()
+        });
+        UploadsPage {
+            uploads: uploads.collect(),
+            truncated: next.is_some(),
+            next_key_marker: next.unwrap_or_default().to_owned(),
+            ..UploadsPage::default()
+        }
+    }
+
+    fn ids(page: &UploadsPage) -> Vec<&str> {
+        page.uploads.iter().map(|upload| upload.upload_id.as_str()).collect()
+    }
+
+    #[test]
+    fn pages_merge_by_key_and_end_where_the_first_of_them_ends() {
+        let merged = page(&[("a", "1"), ("c", "2")], None).merged(page(&[("a", "3"), ("b", "4")], Some("b")));
+        assert_eq!(ids(&merged), ["1", "3", "4"], "c may come after keys that the second region did not list");
+        assert!(merged.truncated);
+        assert_eq!(merged.next_key_marker, "b");
+        let whole = page(&[("b", "1")], None).merged(page(&[("a", "2")], None));
+        assert_eq!(ids(&whole), ["2", "1"]);
+        assert!(!whole.truncated);
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_key() {
+        let mut merged = page(&[("a", "1"), ("b", "2"), ("b", "3"), ("c", "4")], None);
+        merged.cut(2);
+        assert_eq!(ids(&merged), ["1", "2", "3"]);
+        assert_eq!((merged.next_key_marker.as_str(), merged.next_upload_id_marker.as_str()), ("b", "3"));
+        let mut short = page(&[("a", "1")], None);
+        short.cut(1);
+        assert!(!short.truncated);
+    }
+
+    #[test]
+    fn results_of_deletions_become_one_document() {
+        let one = "<?xml version=\"1.0\"?><DeleteResult xmlns=\"x\"><Deleted><Key>a</Key></Deleted></DeleteResult>";
+        let two = "<DeleteResult/>";
+        let three = "<DeleteResult><Error><Key>b</Key></Error></DeleteResult>";
+        let merged = delete_results(&[one.to_owned(), two.to_owned(), three.to_owned()]);
+        let expected = "<?xml version=\"1.0\"?><DeleteResult xmlns=\"x\"><Deleted><Key>a</Key></Deleted>\
+                        <Error><Key>b</Key></Error></DeleteResult>";
+        assert_eq!(merged.as_deref(), Some(expected));
+        assert_eq!(delete_results(&["<Error/>".to_owned()]), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! Holds the house's walls: who may know whom, what a pure room may name, what nothing may be
+//! called. Reads `src/` as text and fails with the offending line.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room with the rooms it may use. A room that is not listed here does not exist.
+const MAY_USE: &[(&str, &[&str])] = &[
+    // soil
+    ("names", &[]),
+    ("units", &[]),
+    ("head", &[]),
+    ("clock", &["units"]),
+    ("chance", &[]),
+    ("publish", &[]),
+    ("telemetry", &["names", "units", "clock", "publish"]),
+    // grammar: s3 and sigv4 do not know each other
+    ("s3", &["names", "units", "head"]),
+    ("sigv4", &["names", "units", "head"]),
+    // judgement
+    ("policy", &["names", "units", "s3", "sigv4"]),
+    ("fleet", &["names", "units", "chance", "s3"]),
+    ("token", &["names", "units"]),
+    ("route", &["names", "units", "chance", "s3", "policy", "fleet"]),
+    ("view", &["names", "units", "s3", "sigv4", "policy", "fleet", "route", "token"]),
+    // doors
+    ("body", SOIL_TO_JUDGEMENT),
+    ("dns", SOIL_TO_JUDGEMENT),
+    ("credentials", SOIL_TO_JUDGEMENT),
+    ("steward", SOIL_TO_JUDGEMENT),
+    ("listen", SOIL_TO_JUDGEMENT),
+    ("exchange", &["SOIL_TO_JUDGEMENT", "body", "dns", "credentials", "steward"]),
+    ("probe", &["SOIL_TO_JUDGEMENT", "dns", "credentials", "steward", "exchange"]),
+    // story
+    ("refusal", &["SOIL_TO_JUDGEMENT", "body", "exchange"]),
+    ("pipeline", &["SOIL_TO_JUDGEMENT", "listen", "probe", "body", "credentials", "exchange", "refusal", "steward"]),
+    // side rooms: none sees the story
+    ("admin", &["SOIL_TO_JUDGEMENT", "steward"]),
+    ("demo", &["SOIL_TO_JUDGEMENT", "steward"]),
+    // roof
+    ("config", EVERYTHING),
+    ("gateway", EVERYTHING),
+    ("cli", EVERYTHING),
+    ("main", EVERYTHING),
+];
+
+const SOIL_TO_JUDGEMENT: &[&str] = &["SOIL_TO_JUDGEMENT"];
+const EVERYTHING: &[&str] = &["EVERYTHING"];
+const BELOW_THE_DOORS: &[&str] = &[
+    "names",
+    "units",
+    "head",
+    "clock",
+    "chance",
+    "publish",
+    "telemetry",
+    "s3",
+    "sigv4",
+    "policy",
+    "fleet",
+    "token",
+    "route",
+    "view",
+];
+
+/// Rooms (or files) that decide: no socket, file, environment, clock or task.
+const PURE: &[&str] = &[
+    "names",
+    "units",
+    "head",
+    "chance",
+    "s3",
+    "sigv4",
+    "policy",
+    "fleet",
+    "route",
+    "token",
+    "view",
+    "refusal",
+    "body/progress",
+    "dns/cache",
+    "probe/schedule",
+    "listen/scanner",
+    "listen/settings",
+    "config/compile",
+];
+const NOT_PURE: &[&str] = &[
+    "tokio",
+    "hyper::",
+    "hyper_util",
+    "hickory",
+    "reqwest",
+    "std::fs",
+    "std::env",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "socket2",
+    "Instant::now",
+    "SystemTime",
+    "tracing",
+    "metrics::",
+    "std::thread",
+    "crate::clock",
+];
+
+/// Names that say nothing about what is inside.
+const NO_STEMS: &[&str] = &[
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "common",
+    "misc",
+    "types",
+    "manager",
+    "handler",
+    "processor",
+    "data",
+    "info",
+    "base",
+];
+
+struct Line {
+    file: String,
+    room: String,
+    number: usize,
+    text: String,
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every line of code outside test modules and comments.
+fn lines() -> Vec<Line> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    assert!(files.len() > 20, "src/ was not read");
+    let mut lines = Vec::new();
+    for path in files {
+        let file = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        if file.ends_with("tests.rs") || file.contains("/tests/") {
+            continue;
+        }
+        let room = file.split(['/', '.']).next().unwrap().to_owned();
+        let source = fs::read_to_string(&path).unwrap();
+        let mut in_test_code = false;
+        for (at, text) in source.lines().enumerate() {
+            // A test module closes its file, by the order that the house keeps.
+            in_test_code |= text == "#[cfg(test)]";
+            let code = text.trim_start();
+            if !in_test_code && !code.starts_with("//") {
+                lines.push(Line {
+                    file: file.clone(),
+                    room: room.clone(),
+                    number: at + 1,
+                    text: code.to_owned(),
+                });
+            }
+        }
+    }
+    lines
+}
+
+fn allowed(room: &str) -> Option<Vec<&'static str>> {
+    let (_, listed) = MAY_USE.iter().find(|(name, _)| *name == room)?;
+    let mut rooms = Vec::new();
+    for entry in *listed {
+        match *entry {
+            "SOIL_TO_JUDGEMENT" => rooms.extend_from_slice(BELOW_THE_DOORS),
+            "EVERYTHING" => rooms.extend(MAY_USE.iter().map(|(name, _)| *name)),
+            room => rooms.push(room),
+        }
+    }
+    Some(rooms)
+}
+
+/// The rooms named by `crate::…` on a line, also in a braced list.
+fn rooms_used(text: &str) -> Vec<String> {
+    let mut rooms = Vec::new();
+    for (_, rest) in text.match_indices("crate::").map(|(at, found)| text.split_at(at + found.len())) {
+        let list = rest.strip_prefix('{').map_or(rest, |inside| inside.split('}').next().unwrap());
+        let parts: Vec<&str> = if rest.starts_with('{') { list.split(',').collect() } else { vec![list] };
+        for part in parts {
+            let name: String = part
+                .trim()
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '_')
+                .collect();
+            if !name.is_empty() {
+                rooms.push(name);
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn a_room_uses_only_what_lies_below_it() {
+    let mut offences = Vec::new();
+    for line in lines() {
+        if line.file == "lib.rs" {
+            continue;
+        }
+        let Some(allowed) = allowed(&line.room) else {
+            offences.push(format!("src/{}: the room `{}` is not in the table", line.file, line.room));
+            continue;
+        };
+        for used in rooms_used(&line.text) {
+            if used != line.room && !allowed.contains(&used.as_str()) {
+                offences.push(format!(
+                    "src/{}:{}: `{}` may not know `{used}`",
+                    line.file, line.number, line.room
+                ));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn what_decides_touches_nothing() {
+    let mut offences = Vec::new();
+    for line in lines() {
+        let stem = line.file.trim_end_matches(".rs");
+        let pure = PURE.iter().any(|room| stem == *room || stem.starts_with(&format!("{room}/")));
+        for banned in NOT_PURE.iter().filter(|_| pure) {
+            if line.text.contains(banned) {
+                offences.push(format!("src/{}:{}: a pure room names `{banned}`", line.file, line.number));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn only_the_pipeline_grants_a_permit() {
+    let offences: Vec<String> = lines()
+        .iter()
+        .filter(|line| line.text.contains("Permit::granted(") && line.room != "pipeline")
+        .map(|line| format!("src/{}:{}", line.file, line.number))
+        .collect();
+    assert!(offences.is_empty(), "a permit is granted outside the pipeline: {offences:?}");
+}
+
+#[test]
+fn the_yaml_crate_stays_behind_one_file() {
+    let mut files: Vec<String> =
+        lines().into_iter().filter(|line| line.text.contains("serde_yaml")).map(|line| line.file).collect();
+    files.dedup();
+    assert!(files.len() <= 1, "serde_yaml is named in {files:?}");
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    let mut offences = Vec::new();
+    for line in lines() {
+        for part in line.file.trim_end_matches(".rs").split('/') {
+            if NO_STEMS.contains(&part) {
+                offences.push(format!("src/{}: a file named `{part}`", line.file));
+            }
+        }
+        if let Some(rest) = line.text.split("fn get_").nth(1) {
+            offences.push(format!("src/{}:{}: fn get_{rest}", line.file, line.number));
+        }
+    }
+    offences.dedup();
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn every_room_of_the_table_exists() {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for line in lines() {
+        *seen.entry(line.room).or_default() += 1;
+    }
+    for (room, _) in MAY_USE {
+        assert!(seen.contains_key(*room), "the table lists `{room}`, which is not in src/");
+    }
+}

@@ -1,0 +1,173 @@
+"""`tests/run`: stores, gateways, the client matrix, the failover run; tables, then one closing line."""
+
+import argparse
+import hashlib
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import certificates
+import failover
+import matrix
+import memory
+import provision
+import stores
+from clients import Target
+from nearpoint import DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
+from places import CACHE, say
+from processes import NotReady
+from replicator import InThread
+from report import FAIL, NOT_RUN, Report, Result
+from stores import Store
+
+TIERS = {"ci": ["moto", "ceph"], "full": ["moto", "ceph", "garage"]}
+FAILOVER_STORES = ("ceph", "garage")  # a killed moto comes back empty
+MATRIX = "matrix"
+LAG = 0.3
+SHIFT_REPEATS = {"ci": 1, "full": 5}
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="tests/run")
+    parser.add_argument("--tier", choices=TIERS, required=True)
+    parser.add_argument("--only", choices=["matrix", "failover", "memory"])
+    parser.add_argument("--store", choices=["ceph", "moto", "garage"])
+    parser.add_argument("--client", help="clients whose name contains this")
+    parser.add_argument("--mode", choices=[mode.name for mode in failover.MODES])
+    parser.add_argument(
+        "--direct", action="store_true", help="clients talk to the first region itself, without nearpoint"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep logs and configuration of a good run too")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs what was asked for; the exit code."""
+    chosen = arguments()
+    report = Report()
+    scratch = Path(tempfile.mkdtemp(prefix="nearpoint-rig-"))
+    begin = time.monotonic()
+    groups: list[str] = []
+    try:
+        provision.debian(provision.TOOLS)
+        pems = certificates.make(scratch / "tls", [DOMAIN, f"*.{DOMAIN}"])
+        for kind in [chosen.store] if chosen.store else TIERS[chosen.tier]:
+            groups += with_store(kind, chosen, report, scratch, pems)
+        if not chosen.direct and chosen.only in (None, "memory") and not chosen.store:
+            memory.execute(report, scratch, pems, chosen.tier)
+    except KeyboardInterrupt:
+        report.add(Result("suite", "-", "finished", FAIL, "interrupted"))
+    print(report.matrix(list(dict.fromkeys(groups))))
+    print(report.failures())
+    report.write(CACHE / "last-run.json")
+    if report.count(FAIL) or chosen.keep:
+        say(f"logs and configuration: {scratch}")
+    else:
+        shutil.rmtree(scratch, ignore_errors=True)
+    say(f"{time.monotonic() - begin:.0f} s in all")
+    print(report.summary())
+    return 1 if report.count(FAIL) or not report.results else 0
+
+
+def with_store(kind: str, chosen: argparse.Namespace, report: Report, scratch: Path, pems) -> list[str]:
+    """Everything against one kind of store; the client names it ran."""
+    wanted = [part for part in ("matrix", "failover") if chosen.only in (None, part)]
+    if kind not in FAILOVER_STORES:
+        wanted = [part for part in wanted if part != "failover"]
+    if not wanted:
+        return []
+    purposes = [MATRIX, *(failover.purposes() if "failover" in wanted else [])]
+    store = stores.make(kind, scratch, purposes)
+    try:
+        store.install()
+        store.start()
+    except provision.Unavailable as cause:
+        report.add(Result("store", kind, "installed", NOT_RUN, str(cause)))
+        return []
+    except NotReady as cause:
+        report.add(Result("store", kind, "started", FAIL, str(cause)))
+        store.stop()
+        return []
+    gateways: list[Gateway] = []
+    names: list[str] = []
+    try:
+        if not chosen.direct:
+            gateways = start_gateways(store, scratch / f"gateways-{kind}", pems, "failover" in wanted)
+        if "matrix" in wanted:
+            names = run_matrix(store, gateways, chosen, report, scratch / f"clients-{kind}", pems)
+        if "failover" in wanted:
+            modes = [mode for mode in failover.MODES if chosen.mode in (None, mode.name)]
+            failover.execute(report, store, gateways, chosen.direct, modes, SHIFT_REPEATS[chosen.tier])
+    except (NotReady, OSError) as cause:
+        report.add(Result("nearpoint", kind, "serves", FAIL, str(cause)[-600:]))
+    finally:
+        for gateway in gateways:
+            report.check(
+                "nearpoint",
+                kind,
+                f"{gateway.name} drains and ends with 0",
+                gateway.stop() == 0,
+                gateway.service.tail(300),
+            )
+        store.stop()
+    return names
+
+
+def start_gateways(store: Store, scratch: Path, pems, with_failover: bool) -> list[Gateway]:
+    """Two gateways with the same token keys over the same regions."""
+    names = [region.name for region in store.regions]
+    points = [AccessPoint(MATRIX, MATRIX, names, names[0])]
+    if with_failover:
+        points += [point for mode in failover.MODES for point in failover.points(mode, names)]
+    client, token_key = Client(), secrets.token_hex(32)
+    return [
+        Gateway(
+            f"gateway-{number}", scratch, store.regions, store.kind, points, client, pems, token_key
+        ).start()
+        for number in (1, 2)
+    ]
+
+
+def run_matrix(
+    store: Store, gateways: list[Gateway], chosen, report: Report, scratch: Path, pems
+) -> list[str]:
+    """The client matrix through the first gateway, or at the first region itself."""
+    home = store.regions[0]
+    if chosen.direct:
+        keys = home.access_key, home.secret_key
+        target = Target(home.endpoint, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
+        return matrix.run(report, store.kind, target, None, scratch, chosen.client)
+    gateway = gateways[0]
+    keys = gateway.client.access_key, gateway.client.secret_key
+    ends = gateway.endpoint("http"), gateway.endpoint("https")
+    target = Target(*ends, pems.ca, DOMAIN, MATRIX, LOGICAL_REGION, *keys)
+    replicator = failover.replicator_for(store, MATRIX, LAG)
+    replicator.prefix = ""
+    with InThread(replicator) as replicating:
+        names = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen.client)
+        agreed = replicating.converge(60)
+        report.check(
+            "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
+        )
+    return names
+
+
+def hash_at(region):
+    """A function from key to SHA-256 of what this region holds under it, read from the store itself."""
+    client = region.client()
+
+    def ask(key: str) -> str:
+        digest = hashlib.sha256()
+        for piece in client.get_object(Bucket=region.bucket(MATRIX), Key=key)["Body"].iter_chunks(1 << 20):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    return ask
+
+
+if __name__ == "__main__":
+    sys.exit(main())

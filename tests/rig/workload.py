@@ -1,0 +1,314 @@
+"""A mixed S3 workload in open loop that knows what it may find: it reads back, overwrites and deletes what it wrote.
+
+One access point, one bucket of keys. A key has at most one mutation under way, and the replicator's copies of it wait
+for that (`claim`). Reads ask only for keys whose newest version the replicator has seen arrive everywhere, so a
+missing or older answer is the proxy's fault and not replication lag.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from replicator import Replicator
+from wire import Failed, Wire
+
+MIX = {"GET": 70, "HEAD": 2, "LIST": 5, "PUT": 20, "DELETE": 3}
+READS = ("GET", "HEAD", "LIST")
+KIB = 1024
+SIZES = [(4 * KIB, 80), (64 * KIB, 15), (1536 * KIB, 5)]  # the last is above the proxy's replay limit
+SEEDED = 150
+KEYS_MAX = 500
+PAGE = 100
+PAGES_MAX = 3
+PREFIX = "mixed/"
+TIMEOUT = 40.0
+
+
+@dataclass
+class Write:
+    """One mutation: the MD5 it stored (None: a delete), when, and whether it was acknowledged."""
+
+    md5: str | None
+    start: float
+    end: float = 0.0
+    acked: bool = False
+
+
+@dataclass
+class Key:
+    """A key and its whole history."""
+
+    name: str
+    writes: list[Write] = field(default_factory=list)
+    busy: bool = False
+
+    def last_acked(self) -> Write | None:
+        """The newest acknowledged mutation."""
+        return next((write for write in reversed(self.writes) if write.acked), None)
+
+    def current(self) -> str | None:
+        """What an up-to-date reader finds: an MD5, empty for deleted, None where nobody can say."""
+        last = self.writes[-1] if self.writes else None
+        return (last.md5 or "") if last and last.acked else None
+
+    def possible(self, since: float) -> set[str | None]:
+        """Every state a read that began then may find: the newest acknowledged before it, and all that overlapped it."""
+        found = {write.md5 for write in self.writes if not write.acked or write.end >= since}
+        before = [write for write in self.writes if write.acked and write.end < since]
+        return found | {before[-1].md5} if before else found
+
+
+@dataclass
+class Record:
+    """One request as it went, times in Unix seconds."""
+
+    kind: str
+    intended: float
+    start: float
+    end: float
+    outcome: str  # ok · 503 · cut · failed · wrong
+    detail: str = ""
+
+
+class Workload:
+    """The requests of one access point, alternating between gateways."""
+
+    def __init__(self, name: str, wires: list[Wire], bucket: str, replicator: Replicator, seed: int):
+        self.name = name
+        self.wires = wires
+        self.bucket = bucket
+        self.replicator = replicator
+        self.coin = random.Random(seed)
+        self.keys: dict[str, Key] = {}
+        self.names: list[str] = []
+        self.records: list[Record] = []
+        self.under_way: Counter = Counter()
+        self._turn = 0
+        replicator.claim = self._claim
+        replicator.release = self._release
+
+    def _claim(self, name: str) -> bool:
+        key = self.keys.get(name)
+        if key is None:
+            return True
+        if key.busy:
+            return False
+        key.busy = True
+        return True
+
+    def _release(self, name: str) -> None:
+        if name in self.keys:
+            self.keys[name].busy = False
+
+    async def seed(self) -> None:
+        """Stores the first keys through the proxy and waits until they are everywhere."""
+        for _ in range(SEEDED):
+            record = await self._timed("PUT", time.time(), self._put(self._new_key()))
+            if record.outcome != "ok":
+                raise Failed("answer", f"seeding {self.name}: {record.outcome} {record.detail}")
+        if not await self.replicator.converge(60):
+            raise Failed("timeout", f"seeding {self.name}: {self.replicator.faults[-3:]}")
+
+    async def one(self, intended: float) -> None:
+        """One request of the mix."""
+        kind = self.coin.choices(list(MIX), list(MIX.values()))[0]
+        self.under_way[kind] += 1
+        try:
+            self.records.append(await self._timed(kind, intended, self._request(kind)))
+        finally:
+            self.under_way[kind] -= 1
+
+    async def _timed(self, kind: str, intended: float, request) -> Record:
+        start = time.time()
+        try:
+            outcome, detail = await request
+        except Failed as cause:
+            outcome, detail = ("cut" if cause.stage == "cut" else "failed"), str(cause)
+        return Record(kind, intended, start, time.time(), outcome, detail)
+
+    async def _request(self, kind: str) -> tuple[str, str]:
+        if kind == "LIST":
+            return await self._list()
+        if kind in ("GET", "HEAD"):
+            key = self._pick(self._settled)
+            return await self._read(kind, key)
+        if kind == "DELETE":
+            key = self._pick(lambda each: bool(each.current()) and not each.busy)
+            return await self._delete(key)
+        if len(self.names) < KEYS_MAX and self.coin.random() < 0.5:
+            return await self._put(self._new_key())
+        return await self._put(self._pick(lambda each: not each.busy))
+
+    def _settled(self, key: Key) -> bool:
+        state = key.current()
+        return state is not None and self.replicator.settled(key.name) == state
+
+    def _pick(self, fits) -> Key:
+        for _ in range(200):
+            key = self.keys[self.coin.choice(self.names)]
+            if fits(key):
+                return key
+        for name in self.names:
+            if fits(self.keys[name]):
+                return self.keys[name]
+        return self._new_key()
+
+    def _new_key(self) -> Key:
+        name = f"{PREFIX}{len(self.names):05} {self.coin.randrange(1 << 20):05x}"
+        self.keys[name] = Key(name)
+        self.names.append(name)
+        return self.keys[name]
+
+    def _wire(self) -> Wire:
+        self._turn += 1
+        return self.wires[self._turn % len(self.wires)]
+
+    async def _ask(self, method: str, key: str = "", query=None, headers=None, body: bytes = b""):
+        return await self._wire().request(method, self.bucket, key, query, headers, body, TIMEOUT)
+
+    async def _put(self, key: Key) -> tuple[str, str]:
+        key.busy = True
+        size = self.coin.choices([size for size, _ in SIZES], [weight for _, weight in SIZES])[0]
+        body = self.coin.randbytes(size)
+        write = Write(hashlib.md5(body).hexdigest(), time.time())
+        key.writes.append(write)
+        try:
+            reply = await self._ask("PUT", key.name, headers={"x-amz-meta-write": write.md5}, body=body)
+            return self._acknowledged(write, reply, 200)
+        finally:
+            write.end = time.time()
+            key.busy = False
+
+    async def _delete(self, key: Key) -> tuple[str, str]:
+        key.busy = True
+        write = Write(None, time.time())
+        key.writes.append(write)
+        try:
+            return self._acknowledged(write, await self._ask("DELETE", key.name), 204)
+        finally:
+            write.end = time.time()
+            key.busy = False
+
+    @staticmethod
+    def _acknowledged(write: Write, reply, status: int) -> tuple[str, str]:
+        if reply.status != status:
+            return outcome_of(reply)
+        if write.md5 and reply.etag != write.md5:
+            return "wrong", f"ETag {reply.etag} for {write.md5}"
+        write.acked = True
+        return "ok", ""
+
+    async def _read(self, method: str, key: Key) -> tuple[str, str]:
+        start = time.time()
+        reply = await self._ask(method, key.name)
+        if reply.status not in (200, 404):
+            return outcome_of(reply)
+        if reply.status == 404:
+            found = None
+        elif method == "GET":
+            found = hashlib.md5(reply.body).hexdigest()
+        else:
+            found = reply.etag
+        if found in key.possible(start):
+            return "ok", ""
+        return "wrong", f"{method} {key.name} found {found}, region {reply.headers.get('x-nearpoint-region')}"
+
+    async def _list(self) -> tuple[str, str]:
+        start = time.time()
+        sure = {key.name: key.current() for key in self.keys.values() if not key.busy and self._settled(key)}
+        found: list[str] = []
+        token = None
+        first = self.coin.choice(self.names)
+        for _ in range(self.coin.randint(1, PAGES_MAX)):
+            query = {"list-type": "2", "prefix": PREFIX, "max-keys": str(PAGE)}
+            query |= {"continuation-token": token} if token else {"start-after": first}
+            reply = await self._ask("GET", query=query)
+            if reply.status != 200:
+                return outcome_of(reply)
+            names, token = _names(reply.body)
+            found += names
+            if not token:
+                break
+        return self._judge(found, first, sure, start, whole=token is None)
+
+    def _judge(self, found: list[str], first: str, sure: dict, start: float, whole: bool) -> tuple[str, str]:
+        if any(before >= after for before, after in zip(found, found[1:])):
+            return "wrong", "LIST is out of order or repeats"
+        last = "\U0010ffff" if whole else (found[-1] if found else "")
+        listed = set(found)
+        for name, state in sure.items():
+            if not first < name <= last or any(
+                write.end == 0 or write.end >= start for write in self.keys[name].writes
+            ):
+                continue
+            if bool(state) != (name in listed):
+                return "wrong", f"LIST {'lacks' if state else 'shows deleted'} {name}"
+        return "ok", ""
+
+
+def outcome_of(reply) -> tuple[str, str]:
+    """How a reply that is no success counts."""
+    return ("503" if reply.status == 503 else "failed"), f"{reply.status} {reply.code()}"
+
+
+def _names(body: bytes) -> tuple[list[str], str | None]:
+    names = [part.partition(b"</Key>")[0].decode() for part in body.split(b"<Key>")[1:]]
+    _, mark, rest = body.partition(b"<NextContinuationToken>")
+    return names, rest.partition(b"</NextContinuationToken>")[0].decode() if mark else None
+
+
+async def drive(workloads: list[Workload], rate: float, seconds: float) -> None:
+    """Open loop: each request starts at its time, however the ones before it fare."""
+    begin = time.time()
+    tasks = set()
+    for number in range(int(rate * seconds)):
+        intended = begin + number / rate
+        pause = intended - time.time()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        task = asyncio.create_task(workloads[number % len(workloads)].one(intended))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+@dataclass
+class Verdict:
+    """What the stores hold at the end, against what was acknowledged."""
+
+    keys: int = 0
+    lost: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+
+
+async def verify(workload: Workload, hung: tuple[float, float] | None) -> Verdict:
+    """Reads each key from every store directly.
+
+    A key is *lost* where it holds something older than its last acknowledged mutation, *late* where that older thing was
+    under way when its region hung: sent in full, it was committed after the region went on.
+    """
+    verdict = Verdict()
+    for key in workload.keys.values():
+        verdict.keys += 1
+        for side in workload.replicator.sides:
+            reply = await side.wire.request("GET", side.bucket, key.name)
+            state = hashlib.md5(reply.body).hexdigest() if reply.status == 200 else None
+            fault = _older(key, state, hung)
+            if fault:
+                getattr(verdict, fault).append(f"{key.name} at {side.name}")
+    return verdict
+
+
+def _older(key: Key, state: str | None, hung: tuple[float, float] | None) -> str | None:
+    last = key.last_acked()
+    after = key.writes[key.writes.index(last) :] if last else [*key.writes, Write(None, 0)]
+    if state in {write.md5 for write in after}:
+        return None
+    culprit = next((write for write in key.writes if write.md5 == state), None)
+    if culprit and hung and culprit.end >= hung[0] and culprit.start <= hung[1]:
+        return "late"
+    return "lost"
