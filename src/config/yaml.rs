@@ -250,7 +250,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..9 {
             let repeat = vec![format!("*a{}", n - 1); 10].join(", ");
-            bomb.push_str(&format!("a{n}: &a{n} [{repeat}]\n"));
+            bomb.extend(["a", &n.to_string(), ": &a", &n.to_string(), " [", &repeat, "]\n"]);
         }
         assert!(read(&bomb).ends_with("the document is too large"), "{}", read(&bomb));
     }
@@ -269,7 +269,8 @@ mod tests {
         ] {
             assert!(read(text).starts_with(expected) && read(text).contains('!'), "{text:?}: {}", read(text));
         }
-        assert!(read(&"[".repeat(40)).ends_with("lists and maps are nested too deep"));
+        let deep = read(&format!("{}{}", "[".repeat(40), "]".repeat(40)));
+        assert!(deep.ends_with("! lists and maps are nested too deep"), "{deep}");
     }
 
     proptest! {
