@@ -54,9 +54,12 @@ pub struct Bound {
     pub(super) socket: BoundSocket,
 }
 
+/// A listening socket that does not block, for a runtime to take.
 #[derive(Debug)]
-pub(super) enum BoundSocket {
+pub enum BoundSocket {
+    /// TCP.
     Tcp(std::net::TcpListener),
+    /// A unix socket.
     Unix(UnixListener),
 }
 
@@ -125,11 +128,7 @@ pub fn bind(settings: &[ListenerSettings], workers: usize) -> Result<Binding, Bi
                 Some(Arc::new(terminator))
             }
         };
-        let (sockets, address) = match &listener.address {
-            Address::Tcp(address) => tcp(*address, workers.max(1)),
-            Address::Unix(path) => unix(path, workers.max(1)),
-        }
-        .map_err(|cause| fault(&listener.address, cause))?;
+        let (sockets, address) = listen_on(&listener.address, workers.max(1))?;
         let door = Arc::new(Door { settings: ArcSwap::from_pointee(listener.clone()), address, tls });
         for (worker, socket) in binding.workers.iter_mut().zip(sockets) {
             worker.push(Bound { door: Arc::clone(&door), socket });
@@ -137,6 +136,24 @@ pub fn bind(settings: &[ListenerSettings], workers: usize) -> Result<Binding, Bi
         binding.doors.push(door);
     }
     Ok(binding)
+}
+
+/// Binds one socket for one user: the admin listener. Also says where, with port 0 resolved.
+///
+/// # Errors
+/// [`BindFault`].
+pub fn bind_alone(address: &Address) -> Result<(BoundSocket, Address), BindFault> {
+    let (mut sockets, bound) = listen_on(address, 1)?;
+    let socket = sockets.pop().ok_or_else(|| fault(address, io::ErrorKind::NotFound.into()))?;
+    Ok((socket, bound))
+}
+
+fn listen_on(address: &Address, workers: usize) -> Result<(Vec<BoundSocket>, Address), BindFault> {
+    match address {
+        Address::Tcp(address) => tcp(*address, workers),
+        Address::Unix(path) => unix(path, workers),
+    }
+    .map_err(|cause| fault(address, cause))
 }
 
 fn fault(address: &Address, cause: io::Error) -> BindFault {

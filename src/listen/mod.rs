@@ -17,7 +17,7 @@ mod wire;
 mod worker;
 
 pub use admission::{Admission, Ticket};
-pub use bind::{BindFault, Binding, Bound, Door, bind};
+pub use bind::{BindFault, Binding, Bound, BoundSocket, Door, bind, bind_alone};
 pub use connection::{ConnectionRules, Fault};
 pub use gate::{HeadLimits, Violation};
 pub use peer::{Peer, PeerAddress};
