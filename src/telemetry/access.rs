@@ -216,7 +216,8 @@ impl Line<'_> {
             self.out.push_str("{\"region\":\"");
             escape(one.region.as_str(), self.out);
             // Writing to a String cannot fail.
-            let _infallible = write!(self.out, "\",\"at_us\":{},\"outcome\":\"{}\"}}", one.at_us, one.outcome);
+            let _infallible =
+                write!(self.out, "\",\"at_us\":{},\"outcome\":\"{}\"}}", one.at_us, one.outcome);
             mark = ',';
         }
         self.out.push_str(if mark == '[' { "[]" } else { "]" });
@@ -324,6 +325,26 @@ struct Batch {
     lines: u64,
 }
 
+/// What a worker's thread makes its end of: unlike that end, it may cross threads.
+#[derive(Clone, Debug)]
+pub struct LogHandle {
+    batches: Option<SyncSender<Batch>>,
+    dropped: Counter,
+}
+
+impl LogHandle {
+    /// A worker's end.
+    #[must_use]
+    pub fn worker(&self) -> AccessLog {
+        AccessLog(Rc::new(Buffered {
+            batches: self.batches.clone(),
+            dropped: self.dropped.clone(),
+            batch: RefCell::new(Batch { text: String::new(), lines: 0 }),
+            begun: Notify::new(),
+        }))
+    }
+}
+
 impl AccessWriter {
     /// Opens the log and starts its thread; `Off` starts none.
     ///
@@ -354,15 +375,10 @@ impl AccessWriter {
         Ok(Self { batches: Some(batches), ended: Some(ended), dropped })
     }
 
-    /// A worker's end.
+    /// For a worker's thread.
     #[must_use]
-    pub fn worker(&self) -> AccessLog {
-        AccessLog(Rc::new(Buffered {
-            batches: self.batches.clone(),
-            dropped: self.dropped.clone(),
-            batch: RefCell::new(Batch { text: String::new(), lines: 0 }),
-            begun: Notify::new(),
-        }))
+    pub fn handle(&self) -> LogHandle {
+        LogHandle { batches: self.batches.clone(), dropped: self.dropped.clone() }
     }
 
     /// Waits until all that was handed over is written, no longer than `limit`: a sink that
@@ -497,6 +513,10 @@ mod tests {
     fn a_line_reads_as_it_should() {
         let client = ClientName::new("thumbnailer");
         let region = RegionId::new("fra");
+        let tries = [
+            TryNote { region: RegionId::new("us"), at_us: 7, outcome: "refused" },
+            TryNote { region: region.clone(), at_us: 90, outcome: "answered" },
+        ];
         let line = AccessLine {
             query: Some("versionId=abc&uploads"),
             user_agent: Some(b"curl/8"),
@@ -505,6 +525,7 @@ mod tests {
             region: Some(&region),
             code: Some("NoSuchKey"),
             why: Some("nearest"),
+            tries: &tries,
             aborted: Some(Aborted::Client),
             ..line()
         };
@@ -514,7 +535,9 @@ mod tests {
                 r#"{"time":"2026-01-02T03:04:05.678Z","id":"0000000000000ABC","peer":"192.0.2.1:5","#,
                 r#""protocol":"http/1.1","tls":true,"method":"GET","path":"/b/k","query":"versionId=…&uploads","#,
                 r#""access_point":"photos","operation":"GetObject","client":"thumbnailer","status":200,"#,
-                r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","bytes_in":0,"bytes_out":4096,"#,
+                r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","#,
+                r#""tries":[{"region":"us","at_us":7,"outcome":"refused"},{"region":"fra","at_us":90,"outcome":"answered"}],"#,
+                r#""bytes_in":0,"bytes_out":4096,"#,
                 r#""total_ms":1234.567,"first_byte_ms":0.004,"aborted":"client","user_agent":"curl/8"}"#,
                 "\n"
             )
@@ -579,7 +602,7 @@ mod tests {
     async fn lines_of_all_workers_are_written_whole_by_the_end() {
         let sink = Sink::default();
         let writer = AccessWriter::to(sink.clone()).unwrap();
-        let (first, second) = (writer.worker(), writer.worker());
+        let (first, second) = (writer.handle().worker(), writer.handle().worker());
         for _ in 0..500 {
             first.write(&line());
             second.write(&line());
@@ -597,7 +620,7 @@ mod tests {
     async fn a_lonely_line_does_not_wait_for_company() {
         let sink = Sink::default();
         let writer = AccessWriter::to(sink.clone()).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         let late = tokio::time::timeout(BATCH_WAIT * 2, worker.keep_fresh()).await;
         assert!(late.is_err(), "it never ends");
@@ -608,7 +631,7 @@ mod tests {
     }
 
     /// A sink that blocks until it is told to go on.
-    struct Stuck(mpsc::Receiver<()>);
+    struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -630,7 +653,7 @@ mod tests {
         let (release, stuck) = mpsc::channel();
         let mut writer = AccessWriter::to(Stuck(stuck)).unwrap();
         writer.dropped = dropped;
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         for _ in 0..BATCHES_MAX + 10 {
             worker.write(&line());
             worker.flush();
@@ -651,7 +674,7 @@ mod tests {
     async fn a_sink_that_takes_nothing_does_not_hold_up_the_end() {
         let (_release, stuck) = mpsc::channel();
         let writer = AccessWriter::to(Stuck(stuck)).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         worker.flush();
         drop(worker);
@@ -661,7 +684,7 @@ mod tests {
     #[tokio::test]
     async fn a_sink_that_fails_ends_nothing() {
         let writer = AccessWriter::to(Sink { fails: true, ..Sink::default() }).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         worker.flush();
         worker.write(&line());
@@ -673,7 +696,7 @@ mod tests {
     #[tokio::test]
     async fn off_writes_nothing() {
         let writer = AccessWriter::open(&AccessLogTo::Off).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         assert_eq!(worker.0.batch.borrow().lines, 0);
         drop(worker);
