@@ -104,8 +104,8 @@ pub struct Limits {
     /// The same, all requests together. Default 64 MiB, first come. Beyond it bodies are passed
     /// on and do not fail over.
     pub replay_total: ByteCount,
-    /// Bytes of an XML document in a request. Default 2 MiB: DeleteObjects of 1,000 keys of
-    /// 1,024 bytes, escaped, and CompleteMultipartUpload of 10,000 parts fit. Beyond it
+    /// Bytes of an XML document in a request. Default 2 MiB: `DeleteObjects` of 1,000 keys of
+    /// 1,024 bytes, escaped, and `CompleteMultipartUpload` of 10,000 parts fit. Beyond it
     /// `400 MaxMessageLengthExceeded`.
     pub xml_body: ByteCount,
     /// Attempts for one request, the first included. Default 3, one for each of three regions.
@@ -152,7 +152,7 @@ pub struct Timeouts {
     /// For the answer after the last byte of an upload. Default 30 s; S3's own tail is about 5 s.
     /// Then the outcome is settled, else `503 ServiceUnavailable`.
     pub put_answer: Duration,
-    /// For the answer to CompleteMultipartUpload and copies, white space counting as progress.
+    /// For the answer to `CompleteMultipartUpload` and copies, white space counting as progress.
     /// Default 10 min: S3 documents minutes. Then `503 ServiceUnavailable`.
     pub complete: Duration,
     /// How long a body may move less than 1 KiB/s while we wait on its sender. Default 20 s. Then

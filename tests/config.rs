@@ -1,6 +1,8 @@
 //! Golden files: good configurations compile with exactly these warnings, bad ones are refused
 //! with exactly these faults. `UPDATE_GOLDEN=1` writes the lists anew, to be read before commit.
 
+#![expect(clippy::unwrap_used, reason = "a case that cannot be read is a failed test")]
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +46,10 @@ fn compile_case(path: &Path) -> Result<Loaded, Refused> {
 /// Compares with the list beside the case, or writes it.
 fn compare(case: &Path, lines: &[String]) {
     let list = case.with_extension("txt");
-    let seen: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    let seen = seen.replace("tests/cases/config/", "");
+    let mut seen = lines.join("\n").replace("tests/cases/config/", "");
+    if !seen.is_empty() {
+        seen.push('\n');
+    }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(list, seen).unwrap();
         return;
@@ -86,4 +90,70 @@ fn bad_ones_are_refused_with_exactly_these_faults() {
         }
         compare(&case, &lines);
     }
+}
+
+/// The environment and the files that the shipped configurations refer to.
+fn shipped(name: &str) -> Result<Loaded, Refused> {
+    let env = |name: &str| {
+        let value = match name {
+            "DEMO_LISTEN" | "DEMO_ADMIN" => "127.0.0.1:0",
+            "DEMO_FRANKFURT" => "http://127.0.0.1:9101",
+            "DEMO_VIRGINIA" => "http://127.0.0.1:9102",
+            "DEMO_SYDNEY" => "http://127.0.0.1:9103",
+            name if name.starts_with("DEMO_") || name.starts_with("CELLAR_") => "NPKEY",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let read_file = |path: &Path| match path.strip_prefix("/run/secrets/nearpoint") {
+        Ok(name) => Ok(format!("what {} holds\n", name.display())),
+        Err(_) => fs::read_to_string(path),
+    };
+    let path = Path::new("config").join(name);
+    compile(&fs::read_to_string(&path).unwrap(), &path, Outside { env: &env, read_file: &read_file })
+}
+
+#[test]
+fn every_shipped_configuration_compiles_without_a_warning() {
+    let mut shipped_files = 0;
+    for entry in fs::read_dir("config").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            shipped_files += 1;
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let loaded = shipped(name).unwrap_or_else(|refused| panic!("{refused}"));
+            assert_eq!(loaded.warnings, [], "{name}");
+        }
+    }
+    assert_eq!(shipped_files, 3);
+}
+
+/// Uncomments the lines that show defaults (`#   key: value`, `# limits:`) of a section.
+fn uncommented(text: &str, section: &str) -> String {
+    let head = format!("# {section}:");
+    let lines = text.lines().skip_while(|line| *line != head).take_while(|line| line.starts_with('#'));
+    let lines: Vec<_> = lines.filter_map(|line| line.strip_prefix("# ")).collect();
+    assert!(lines.len() > 10, "{section} is not shown");
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_defaults_that_the_gateway_shows_are_the_defaults() {
+    let text = fs::read_to_string("config/gateway.yaml").unwrap();
+    let shown = format!(
+        "{}{}listeners: {{s3: [{{address: unix:/s, verify: off}}]}}\n\
+         regions: {{eu: {{endpoint: 'https://s3.amazonaws.com', credentials: {{chain: default}}}}}}\n\
+         access_points: {{photos: {{buckets: {{eu: photos}}}}}}\n",
+        uncommented(&text, "limits"),
+        uncommented(&text, "timeouts"),
+    );
+    let outside = Outside { env: &env, read_file: &read_file };
+    let shown =
+        compile(&shown, Path::new("shown.yaml"), outside).unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(shown.warnings, []);
+    let least = compile_case(Path::new("tests/cases/config/good/least.yaml")).unwrap();
+    assert_eq!(shown.settings.limits, least.settings.limits);
+    assert_eq!(shown.settings.timeouts, least.settings.timeouts);
+    let gateway = shipped("gateway.yaml").unwrap();
+    assert_eq!(gateway.settings.telemetry, least.settings.telemetry);
 }

@@ -166,6 +166,8 @@ struct Simulation {
     table: Arc<RegionTable>,
     access_points: Vec<Arc<AccessPoint>>,
     budget: Budget,
+    /// When requests came and when repeats were granted, over the last seconds.
+    granted: [VecDeque<Instant>; 2],
     requests: BTreeMap<u64, Request>,
     changes: BTreeMap<(RegionId, bool), VecDeque<Instant>>,
     /// When a kind of request last had fewer than two regions serving.
@@ -216,6 +218,7 @@ impl Simulation {
             next_id: 0,
             access_points: access_points(&ids),
             budget: Budget::new(0.2, 10.0, start),
+            granted: Default::default(),
             requests: BTreeMap::new(),
             changes: BTreeMap::new(),
             lonely: [start; 2],
@@ -261,10 +264,10 @@ impl Simulation {
             let happening = self.happenings.remove(&id).expect("whatever is on the agenda happens");
             let looks = matches!(happening, Happening::Publish | Happening::Tick);
             self.happen(happening);
-            assert!(self.budget.left(self.now) >= 0.0);
             if looks {
                 self.check_recovery();
                 self.check_changes();
+                self.check_budget();
             }
         }
         self.tally.trace = self.trace.finish();
@@ -391,6 +394,7 @@ impl Simulation {
 
     fn arrive(&mut self) {
         self.budget.request(self.now);
+        self.granted[0].push_back(self.now);
         let access_point = {
             let at = self.coin.bits() % self.access_points.len() as u64;
             Arc::clone(&self.access_points[usize::try_from(at).expect("few")])
@@ -608,6 +612,8 @@ impl Simulation {
         };
         let first = verdict(&question, &mut self.budget, &mut self.coin, self.now);
         if first != Verdict::AskCanary {
+            let free = matches!(outcome, Outcome::NotSent(_));
+            self.count_repeat(first, free);
             return first;
         }
         let region = &self.regions[request.region];
@@ -615,7 +621,15 @@ impl Simulation {
         let event =
             Event::CredentialJudged { region: region.id.clone(), credential: CredentialId::Region, sound };
         self.apply(event);
-        after_canary(&question, sound, &mut self.budget, &mut self.coin, self.now)
+        let second = after_canary(&question, sound, &mut self.budget, &mut self.coin, self.now);
+        self.count_repeat(second, false);
+        second
+    }
+
+    fn count_repeat(&mut self, verdict: Verdict, free: bool) {
+        if !free && matches!(verdict, Verdict::Next | Verdict::SameAgain { .. }) {
+            self.granted[1].push_back(self.now);
+        }
     }
 
     fn relayed(&mut self, request: &Request, outcome: Outcome) {
@@ -677,7 +691,7 @@ impl Simulation {
             let since = alone.then(|| self.alone_since[place].unwrap_or(now));
             self.alone_since[place] = since;
             let eligible = standings[place].is_eligible();
-            let well_for = |bound: Duration| region.is_well_since(now - bound);
+            let well_for = |bound: Duration| region.since + bound <= now && region.is_well_since(now);
             assert!(eligible || !well_for(HEALED), "{} is well and still out", region.id);
             let alone_for = since.is_some_and(|since| now - since >= HEALED_ALONE);
             let needed = alone_for && well_for(HEALED_ALONE + region.ttfb());
@@ -689,6 +703,19 @@ impl Simulation {
                 self.regions
             );
         }
+    }
+
+    /// No more repeats than a fifth of the requests and ten a second. The budget counts by whole
+    /// seconds, so its window is between nine and ten of them.
+    fn check_budget(&mut self) {
+        let now = self.now;
+        for (times, reach) in self.granted.iter_mut().zip([10, 9]) {
+            while times.front().is_some_and(|at| now - *at > Duration::from_secs(reach)) {
+                times.pop_front();
+            }
+        }
+        let [requests, repeats] = &self.granted;
+        assert!(repeats.len() * 5 <= requests.len() + 500, "{} of {}", repeats.len(), requests.len());
     }
 
     fn check_changes(&mut self) {
@@ -748,11 +775,10 @@ fn allowed(call: &Call, access_point: &AccessPoint, affinity: &Affinity) -> Vec<
     }
     let all = || access_point.members.iter().map(|member| member.region.clone()).collect();
     match (call.facts().kind, access_point.name.as_str()) {
-        (Kind::Read, _) => all(),
         (Kind::Write, _) if call.conditional_write => vec![RegionId::new("home")],
         (Kind::Write, "plain") => vec![RegionId::new("home")],
         (Kind::Write, "listed") => vec![RegionId::new("far"), RegionId::new("home")],
-        (Kind::Write, _) => all(),
+        (Kind::Read | Kind::Write, _) => all(),
     }
 }
 

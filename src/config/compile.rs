@@ -101,13 +101,13 @@ fn entries<'a>(top: &Section<'a>, key: &str, expected: &str) -> Vec<&'a Entry> {
 
 fn logical_region(top: &Section<'_>) -> LogicalRegion {
     const EXPECTED: &str = "the region that clients sign for, such as eu-central-1, or \"*\" for any";
-    let read = |text: &str| match text {
-        "*" => Some(LogicalRegion::Any),
-        _ => {
-            let fits = (1..=64).contains(&text.len())
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            fits.then(|| LogicalRegion::Exactly(text.to_owned()))
+    let read = |text: &str| {
+        if text == "*" {
+            return Some(LogicalRegion::Any);
         }
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        fits.then(|| LogicalRegion::Exactly(text.to_owned()))
     };
     top.parsed("logical_region", EXPECTED, read).map(|placed| placed.value).unwrap_or_default()
 }

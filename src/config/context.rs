@@ -29,11 +29,12 @@ pub(super) enum Source {
 pub(super) struct Context<'a> {
     source: Source,
     outside: Outside<'a>,
-    notes: RefCell<Notes>,
+    faults: RefCell<Vec<(Position, Fault)>>,
+    warnings: RefCell<Vec<(Position, Fault)>>,
+    depends_on: RefCell<BTreeSet<PathBuf>>,
 }
 
-/// What was written down.
-#[derive(Debug, Default)]
+/// What was written down, in the order of the file, or of the flags.
 pub(super) struct Notes {
     pub(super) faults: Vec<Fault>,
     pub(super) warnings: Vec<Fault>,
@@ -42,20 +43,27 @@ pub(super) struct Notes {
 
 impl<'a> Context<'a> {
     pub(super) fn new(source: Source, outside: Outside<'a>) -> Self {
-        Self { source, outside, notes: RefCell::default() }
+        Self {
+            source,
+            outside,
+            faults: RefCell::default(),
+            warnings: RefCell::default(),
+            depends_on: RefCell::default(),
+        }
     }
 
     /// Whether no fault was written down.
     pub(super) fn is_sound(&self) -> bool {
-        self.notes.borrow().faults.is_empty()
+        self.faults.borrow().is_empty()
     }
 
-    /// What was written down, in the order of the file.
+    /// What was written down.
     pub(super) fn into_notes(self) -> Notes {
-        let mut notes = self.notes.into_inner();
-        notes.faults.sort_by_key(|fault| fault.position);
-        notes.warnings.sort_by_key(|warning| warning.position);
-        notes
+        Notes {
+            faults: in_order(self.faults),
+            warnings: in_order(self.warnings),
+            depends_on: self.depends_on.into_inner(),
+        }
     }
 
     pub(super) fn env(&self, name: &str) -> Option<String> {
@@ -72,7 +80,7 @@ impl<'a> Context<'a> {
 
     /// The text of a file that the configuration depends on.
     pub(super) fn read(&self, path: &Path) -> io::Result<String> {
-        self.notes.borrow_mut().depends_on.insert(path.to_owned());
+        self.depends_on.borrow_mut().insert(path.to_owned());
         (self.outside.read_file)(path)
     }
 
@@ -102,12 +110,12 @@ impl<'a> Context<'a> {
     /// Writes down a warning: what works, but hardly as meant.
     pub(super) fn warn(&self, at: Position, what: impl Into<String>) {
         let warning = self.complaint(at, what.into(), None, None);
-        self.notes.borrow_mut().warnings.push(warning);
+        self.warnings.borrow_mut().push((at, warning));
     }
 
     fn record(&self, at: Position, what: String, expected: Option<String>, suggestion: Option<String>) {
         let fault = self.complaint(at, what, expected, suggestion);
-        self.notes.borrow_mut().faults.push(fault);
+        self.faults.borrow_mut().push((at, fault));
     }
 
     fn complaint(
@@ -126,4 +134,10 @@ impl<'a> Context<'a> {
         };
         Fault { file, position, what, expected, suggestion }
     }
+}
+
+fn in_order(notes: RefCell<Vec<(Position, Fault)>>) -> Vec<Fault> {
+    let mut notes = notes.into_inner();
+    notes.sort_by_key(|(at, _)| *at);
+    notes.into_iter().map(|(_, fault)| fault).collect()
 }

@@ -25,17 +25,13 @@ pub(super) fn parse(text: &str) -> Option<Endpoint> {
 }
 
 fn host_and_port(authority: &str, tls: bool) -> Option<(String, u16)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']')?;
-            let address: Ipv6Addr = address.parse().ok()?;
-            (address.to_string(), rest)
-        }
-        None => {
-            let at = authority.find(':').unwrap_or(authority.len());
-            let (host, rest) = authority.split_at(at);
-            is_host(host).then(|| (host.to_ascii_lowercase(), rest))?
-        }
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, rest) = rest.split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        (address.to_string(), rest)
+    } else {
+        let (host, rest) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        is_host(host).then(|| (host.to_ascii_lowercase(), rest))?
     };
     let port = match port.strip_prefix(':') {
         Some(digits) => digits.parse().ok().filter(|port| *port != 0)?,

@@ -6,9 +6,8 @@ use super::fault::Position;
 use super::yaml::{Entry, Node, Value};
 use super::{Loaded, Refused, judge};
 
-/// The form of `--region`, for faults and for the command's help.
-pub(crate) const REGION_FORM: &str =
-    "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
+/// The form of `--region`, for faults.
+const REGION_FORM: &str = "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
 
 /// Compiles the flags: one listener at 127.0.0.1:9000 with `verify: off`, AWS's credential chain,
 /// the first region is home; signing region and profile are read from Amazon's hosts.
@@ -30,7 +29,7 @@ fn tree(context: &Context<'_>, access_point: &str, regions: &[String]) -> Node {
     let parsed = regions.iter().enumerate().filter_map(|(n, text)| region(context, flag(n + 1), text));
     let parsed: Vec<_> = parsed.collect();
     let mut point = Vec::new();
-    let buckets = parsed.iter().map(|region| entry(&region.name, scalar(region.at, region.bucket)));
+    let buckets = parsed.iter().map(|region| entry(region.name, scalar(region.at, region.bucket)));
     point.push(entry("buckets", map(point_at, buckets.collect())));
     if let Some(home) = parsed.first() {
         let home = entry("home", scalar(home.at, home.name));
@@ -82,12 +81,11 @@ fn region<'a>(context: &Context<'_>, at: Position, text: &'a str) -> Option<Flag
         vec![entry_at(at, "endpoint", scalar(at, endpoint)), entry_at(at, "credentials", map(at, chain))];
     for part in parts {
         let (option, value) = part.split_once('=').unwrap_or((part, ""));
-        match OPTIONS.iter().find(|(known, _)| *known == option) {
-            Some((_, key)) => settings.push(entry_at(at, key, scalar(at, value))),
-            None => {
-                let options = OPTIONS.iter().map(|(known, _)| *known);
-                context.fault_near(at, format!("unknown option `{option}`"), REGION_FORM, option, options);
-            }
+        if let Some((_, key)) = OPTIONS.iter().find(|(known, _)| *known == option) {
+            settings.push(entry_at(at, key, scalar(at, value)));
+        } else {
+            let options = OPTIONS.iter().map(|(known, _)| *known);
+            context.fault_near(at, format!("unknown option `{option}`"), REGION_FORM, option, options);
         }
     }
     Some(Flag { at, name, bucket, settings })

@@ -21,7 +21,7 @@ pub(super) struct PlacedListener {
 /// Where a data listener listens unless the operator says otherwise.
 pub(super) const DATA: &str = "127.0.0.1:9000";
 /// Where the admin listener listens unless the operator says otherwise.
-pub(super) const ADMIN: &str = "127.0.0.1:9901";
+pub const ADMIN: &str = "127.0.0.1:9901";
 
 const ADDRESS: &str = "an address and port such as 127.0.0.1:9000 or [::1]:9000, or unix:/path/to/socket";
 

@@ -35,6 +35,7 @@ pub use context::Outside;
 pub use diff::{Change, How, diff};
 pub use fault::{Fault, Position};
 pub use flags::from_flags;
+pub use listeners::ADMIN as DEFAULT_ADMIN;
 pub use load::{load, load_flags};
 pub use settings::Settings;
 

@@ -250,7 +250,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..9 {
             let repeat = vec![format!("*a{}", n - 1); 10].join(", ");
-            bomb.push_str(&format!("a{n}: &a{n} [{repeat}]\n"));
+            bomb.extend(["a", &n.to_string(), ": &a", &n.to_string(), " [", &repeat, "]\n"]);
         }
         assert!(read(&bomb).ends_with("the document is too large"), "{}", read(&bomb));
     }
@@ -265,11 +265,12 @@ mod tests {
             ("a: !secret x\n", "1:12! YAML tags are not supported"),
             ("a: 1\n---\nb: 2\n", "2:1! a second document begins"),
             ("? [a]\n: 1\n", "1:3! a key must be a text"),
-            ("\ta: 1\n", "1:"),
+            ("a:\n\tb: 1\n", "2:"),
         ] {
             assert!(read(text).starts_with(expected) && read(text).contains('!'), "{text:?}: {}", read(text));
         }
-        assert!(read(&"[".repeat(40)).ends_with("lists and maps are nested too deep"));
+        let deep = read(&format!("{}{}", "[".repeat(40), "]".repeat(40)));
+        assert!(deep.ends_with("! lists and maps are nested too deep"), "{deep}");
     }
 
     proptest! {

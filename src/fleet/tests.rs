@@ -227,9 +227,9 @@ fn a_quarter_failing_ejects_by_share() {
     let mut rig = Rig::healthy(&[EU, US]);
     for n in 0..20 {
         if n % 4 == 0 {
-            rig.error(EU, n)
+            rig.error(EU, n);
         } else {
-            rig.fine(EU)
+            rig.fine(EU);
         }
         rig.wait(100);
     }
@@ -244,9 +244,9 @@ fn a_tenth_failing_does_not() {
     let mut rig = Rig::healthy(&[EU, US]);
     for n in 0..1_000 {
         if n % 10 == 0 {
-            rig.error(EU, n)
+            rig.error(EU, n);
         } else {
-            rig.fine(EU)
+            rig.fine(EU);
         }
         rig.wait(10);
     }
@@ -430,6 +430,23 @@ fn the_only_region_is_back_with_its_first_answer() {
 }
 
 #[test]
+fn even_the_only_region_changes_no_more_than_once_a_second() {
+    let mut rig = Rig::healthy(&[EU]);
+    for _ in 0..600 {
+        rig.refused(EU);
+        rig.refused(EU);
+        rig.refused(EU);
+        rig.probe(EU, Err(Never::Refused));
+        rig.wait(5);
+        rig.probe(EU, Ok(10));
+        rig.fine(EU);
+        rig.wait(95);
+    }
+    let ejections = rig.seen.iter().filter(|change| change.to == Standing::Out).count();
+    assert!((2..=2 * 61).contains(&ejections), "{ejections} in a minute, of reads and writes");
+}
+
+#[test]
 fn without_another_region_one_probe_suffices_to_be_tried() {
     let mut rig = Rig::healthy(&[EU]);
     for _ in 0..3 {
@@ -505,7 +522,7 @@ fn a_refused_credential_is_that_credentials_alone() {
     rig.apply(Event::CredentialJudged { region: EU.into(), credential: tenant.clone(), sound: false });
     let table = rig.fleet.table(rig.now);
     let row = table.row(&EU.into()).unwrap();
-    assert_eq!(row.refused_credentials, [tenant.clone()]);
+    assert_eq!(row.refused_credentials, std::slice::from_ref(&tenant));
     assert_eq!(row.reads.standing, Standing::Healthy);
     assert_eq!(rig.seen.len(), 1);
     rig.apply(Event::CredentialJudged { region: EU.into(), credential: tenant, sound: true });

@@ -184,7 +184,7 @@ mod tests {
         window.bad(start + Duration::from_secs(5), None);
         assert_eq!(window.sums(start + Duration::from_millis(9_999)), Sums { good: 1, bad: 2, spread: true });
         assert_eq!(window.sums(start + Duration::from_secs(10)), Sums { good: 0, bad: 1, spread: true });
-        assert_eq!(window.sums(start + Duration::from_secs(60)), Sums { good: 0, bad: 0, spread: false });
+        assert_eq!(window.sums(start + Duration::from_mins(1)), Sums { good: 0, bad: 0, spread: false });
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum Grant {
     NamedObjects,
     /// Whatever the stores allow this identity: `region_credentials: same`, `anonymous: forward`.
     StoreJudges,
-    /// GetObject, HeadObject and object listings on named access points: `anonymous: sign`.
+    /// `GetObject`, `HeadObject` and object listings on named access points: `anonymous: sign`.
     AnonymousReads,
     /// Everything on named access points: `verify: off`.
     Everything,

@@ -56,7 +56,7 @@ impl Policy {
     ///
     /// # Errors
     /// Every fault of the document: no JSON, an element that is missing, twice there, of the wrong
-    /// form or not supported (Principal, Condition, NotAction, NotResource, policy variables).
+    /// form or not supported (Principal, Condition, `NotAction`, `NotResource`, policy variables).
     pub fn parse(json: &str) -> Result<Self, Vec<PolicyFault>> {
         let tree: Tree = serde_json::from_str(json).map_err(|error| vec![not_json(&error)])?;
         let mut faults = Vec::new();

@@ -1,7 +1,7 @@
 //! AWS Signature Version 4 as S3 speaks it: what bytes are signed, by whom, and whether it is true.
 //! Pure.
 //!
-//! Decides who sent a request head ([`verify`]), signs one for a store ([`sign()`]), and takes
+//! Decides who sent a request head ([`verify()`]), signs one for a store ([`sign()`]), and takes
 //! `aws-chunked` bodies apart and together ([`chunks`]). It refuses to decide what a client may do
 //! (`policy`), what a request means (`s3`) and how a refusal is written (`refusal`).
 //!

@@ -89,7 +89,6 @@ pub struct Mismatch {
 
 /// Why a head was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Rejected {
     /// An `Authorization` without content.
     #[error("Authorization header is invalid -- one and only one ' ' (space) required")]

@@ -119,7 +119,8 @@ const ONCE: [&str; 7] = [
 /// Says who sent this head.
 ///
 /// `head` is as the client sent it (HTTP/2: `host` set from `:authority`), before anything was
-/// added, removed or rewritten.
+/// added, removed or rewritten. A CORS preflight is not for here: it repeats the query of the
+/// presigned URL it asks for, under another method, and is never authenticated.
 ///
 /// # Errors
 /// [`Rejected`], whose variants say it all. A head with a credential is never anonymous,

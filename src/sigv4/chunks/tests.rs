@@ -275,6 +275,16 @@ fn sizes_that_are_none_are_refused() {
     refused(&format!("{}\r\n", "5;".repeat(600)), "InvalidRequest", 400, true);
 }
 
+/// Whatever the head declares: 5 GiB is S3's largest upload.
+#[test]
+fn a_chunk_may_have_5_gib_and_no_byte_more() {
+    let first_line =
+        |size: &str| whole(Framing::UnsignedTrailer, u64::MAX, &[], format!("{size}\r\n").as_bytes());
+    let incomplete = Fault::IncompleteBody { declared: u64::MAX, seen: 0 };
+    assert_eq!(first_line("140000000").end, Err(incomplete));
+    assert!(matches!(first_line("140000001").end, Err(Fault::InvalidChunk(_))));
+}
+
 #[test]
 fn lengths_that_differ_are_refused() {
     let good = "x-amz-checksum-crc32:abc\r\n\r\n";

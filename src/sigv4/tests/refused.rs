@@ -523,6 +523,16 @@ fn a_path_is_good_in_either_spelling() {
     }
 }
 
+#[test]
+fn a_plus_is_a_space_in_a_query_and_a_plus_in_a_path() {
+    let signed = Oracle::default().sign(&head("GET", "/b?prefix=a%20b", &[("host", "h")]));
+    assert!(verified(&at(&signed, "/b?prefix=a+b")).is_ok());
+    assert!(verified(&at(&signed, "/b?prefix=a%2Bb")).is_err());
+    let signed = Oracle::default().sign(&head("GET", "/b/a%2Bb", &[("host", "h")]));
+    assert!(verified(&at(&signed, "/b/a+b")).is_ok());
+    assert!(verified(&at(&signed, "/b/a%20b")).is_err());
+}
+
 /// What a refusal says goes to strangers and into logs.
 #[test]
 fn a_mismatch_tells_the_signer_what_was_signed_and_no_secret() {

@@ -7,14 +7,14 @@ use super::model::{ARN, Policy, Ruling};
 use crate::names::AccessPointName;
 use crate::s3::Call;
 use crate::s3::call::Target;
-use crate::s3::operation::Facts;
+use crate::s3::operation::Operation;
 use crate::s3::profile::Feature;
 
 /// The access points that a request's bucket names stand for, aliases resolved. `*` where only
 /// the wildcard takes the name: then policies see the name that the client used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
-    /// Of the target; `None` for ListBuckets only: anything else is denied without one, so that
+    /// Of the target; `None` for `ListBuckets` only: anything else is denied without one, so that
     /// no bucket name reaches a policy before its alias is resolved.
     pub target: Option<&'a AccessPointName>,
     /// Of `x-amz-copy-source`; a copy without one is denied.
@@ -28,7 +28,7 @@ pub enum Granted {
     /// The request.
     Whole,
     /// Nothing yet: the request names its keys in its body, and [`decide_key`] judges each of
-    /// them (DeleteObjects, the browser's form upload).
+    /// them (`DeleteObjects`, the browser's form upload).
     PerKey,
 }
 
@@ -42,8 +42,8 @@ pub struct Denied {
     pub resource: String,
 }
 
-/// Whether the grant covers the call: its own action, the reading of its copy source, and what
-/// its headers set besides (ACL, tags, lock).
+/// Whether the grant covers the call: its own action, what its headers set besides (ACL, tags,
+/// lock), and the reading of its copy source.
 ///
 /// # Errors
 /// [`Denied`] names the first action and resource that is not granted.
@@ -53,7 +53,7 @@ pub fn decide(grant: &Grant, call: &Call, named: Named<'_>) -> Result<Granted, D
         // A browser's preflight carries no credential and changes nothing: never judged.
         return Ok(Granted::Whole);
     }
-    if PER_KEY.contains(&facts.name) {
+    if matches!(call.operation, Operation::DeleteObjects | Operation::PostObject) {
         let resource = Resource { bucket: bucket(named.target, call.bucket()), key: None };
         return if out_of_reach(grant, named.target) {
             Err(resource.denied(facts.action))
@@ -62,7 +62,7 @@ pub fn decide(grant: &Grant, call: &Call, named: Named<'_>) -> Result<Granted, D
         };
     }
     for need in needs(call, named) {
-        if !covers(grant, facts, &need) {
+        if !covers(grant, call.operation, &need) {
             return Err(need.resource.denied(need.action));
         }
     }
@@ -82,12 +82,14 @@ pub fn decide_key(
     access_point: &AccessPointName,
     key: &[u8],
 ) -> Result<(), Denied> {
-    let need = Need {
-        action,
-        access_point: Some(access_point),
-        resource: Resource { bucket: bucket(Some(access_point), call.bucket()), key: Some(key) },
-    };
-    if covers(grant, call.facts(), &need) { Ok(()) } else { Err(need.resource.denied(action)) }
+    let resource = Resource { bucket: bucket(Some(access_point), call.bucket()), key: Some(key) };
+    for action in std::iter::once(action).chain(besides(call)) {
+        let need = Need { action, access_point: Some(access_point), resource };
+        if !covers(grant, call.operation, &need) {
+            return Err(resource.denied(action));
+        }
+    }
+    Ok(())
 }
 
 /// One thing that must be granted.
@@ -146,7 +148,7 @@ fn needs<'a>(call: &'a Call, named: Named<'a>) -> SmallVec<[Need<'a>; 4]> {
     let versioned = call.version_id.is_some();
     let action = facts.version_action.filter(|_| versioned).unwrap_or(facts.action);
     let mut needs = smallvec![need(action)];
-    needs.extend(implied(action, call).map(need));
+    needs.extend(besides(call).map(need));
     if let Some(source) = &call.copy_source {
         let action = if source.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
         let resource =
@@ -156,34 +158,15 @@ fn needs<'a>(call: &'a Call, named: Named<'a>) -> SmallVec<[Need<'a>; 4]> {
     needs
 }
 
-/// What an action entails, and what the headers of a write set besides (Service Authorization
-/// Reference, "Actions, resources, and condition keys for Amazon S3"). Which of the two lock
-/// headers is there the call does not say, so both actions are needed: rather one too many.
-fn implied(action: &str, call: &Call) -> impl Iterator<Item = &'static str> + use<> {
-    const ALWAYS: &[(&str, &str)] = &[
-        ("s3:GetObjectAttributes", "s3:GetObject"),
-        ("s3:GetObjectVersionAttributes", "s3:GetObjectVersion"),
-    ];
-    const BY_HEADER: &[(&str, Feature, &str)] = &[
-        ("s3:PutObject", Feature::Acl, "s3:PutObjectAcl"),
-        ("s3:PutObject", Feature::Tagging, "s3:PutObjectTagging"),
-        ("s3:PutObject", Feature::ObjectLock, "s3:PutObjectRetention"),
-        ("s3:PutObject", Feature::ObjectLock, "s3:PutObjectLegalHold"),
-        ("s3:DeleteObject", Feature::ObjectLock, "s3:BypassGovernanceRetention"),
-        ("s3:DeleteObjectVersion", Feature::ObjectLock, "s3:BypassGovernanceRetention"),
-        ("s3:CreateBucket", Feature::Acl, "s3:PutBucketAcl"),
-        ("s3:CreateBucket", Feature::ObjectLock, "s3:PutBucketObjectLockConfiguration"),
-    ];
-    let mut implied: SmallVec<[&'static str; 4]> = SmallVec::new();
-    implied.extend(ALWAYS.iter().filter(|(of, _)| *of == action).map(|(_, then)| *then));
-    let depends_on = call.depends_on;
-    implied.extend(
-        BY_HEADER
-            .iter()
-            .filter(|(of, feature, _)| *of == action && depends_on.has(*feature))
-            .map(|(_, _, then)| *then),
-    );
-    implied.into_iter()
+/// What an operation's headers ask for besides ([`Call::also`], and for a new bucket what its
+/// headers set; Service Authorization Reference, "Actions, resources, and condition keys for
+/// Amazon S3").
+fn besides(call: &Call) -> impl Iterator<Item = &'static str> {
+    const OF_A_BUCKET: [(Feature, &str); 2] =
+        [(Feature::Acl, "s3:PutBucketAcl"), (Feature::ObjectLock, "s3:PutBucketObjectLockConfiguration")];
+    let creates = call.operation == Operation::CreateBucket;
+    let of_a_bucket = OF_A_BUCKET.iter().filter(move |(feature, _)| creates && call.depends_on.has(*feature));
+    call.also.iter().copied().chain(of_a_bucket.map(|(_, action)| *action))
 }
 
 /// Whether no grant of this kind reaches a name: no access point takes it, or only the wildcard.
@@ -196,7 +179,7 @@ fn out_of_reach(grant: &Grant, access_point: Option<&AccessPointName>) -> bool {
     }
 }
 
-fn covers(grant: &Grant, facts: &Facts, need: &Need<'_>) -> bool {
+fn covers(grant: &Grant, operation: Operation, need: &Need<'_>) -> bool {
     if need.action == LIST_BUCKETS && need.access_point.is_none() {
         return match grant {
             Grant::Policy(policy) => allows(policy, need),
@@ -215,7 +198,7 @@ fn covers(grant: &Grant, facts: &Facts, need: &Need<'_>) -> bool {
             granted.contains(&need.action)
         }
         Grant::AnonymousReads => {
-            ANONYMOUS_OPERATIONS.contains(&facts.name) && ANONYMOUS_ACTIONS.contains(&need.action)
+            ANONYMOUS_OPERATIONS.contains(&operation) && ANONYMOUS_ACTIONS.contains(&need.action)
         }
     }
 }
@@ -225,9 +208,6 @@ fn allows(policy: &Policy, need: &Need<'_>) -> bool {
 }
 
 const LIST_BUCKETS: &str = "s3:ListAllMyBuckets";
-
-/// Operations whose keys are in the body.
-const PER_KEY: &[&str] = &["DeleteObjects", "PostObject"];
 
 /// [`Grant::NamedObjects`] on keys. Withheld: `s3:BypassGovernanceRetention`, whose whole purpose
 /// is to be withheld, and operations newer than this list.
@@ -266,7 +246,7 @@ const OBJECT_ACTIONS: &[&str] = &[
 ];
 
 /// [`Grant::NamedObjects`] on buckets: listings, and what clients ask before they list or write.
-/// (CreateBucket on a named access point creates nothing: it is answered `BucketAlreadyOwnedByYou`,
+/// (`CreateBucket` on a named access point creates nothing: it is answered `BucketAlreadyOwnedByYou`,
 /// which tools that make sure of their bucket take for an answer, and a `403` not.)
 const BUCKET_ACTIONS: &[&str] = &[
     "s3:ListBucket",
@@ -277,7 +257,11 @@ const BUCKET_ACTIONS: &[&str] = &[
 ];
 
 /// [`Grant::AnonymousReads`], by operation, since other operations share these actions …
-const ANONYMOUS_OPERATIONS: &[&str] = &["GetObject", "HeadObject", "ListObjects", "ListObjectsV2"];
+const ANONYMOUS_OPERATIONS: &[Operation] =
+    &[Operation::GetObject, Operation::HeadObject, Operation::ListObjects, Operation::ListObjectsV2];
 
 /// … and by action, which leaves out old versions.
 const ANONYMOUS_ACTIONS: &[&str] = &["s3:GetObject", "s3:ListBucket"];
+
+#[cfg(test)]
+mod tests;

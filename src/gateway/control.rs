@@ -1,0 +1,228 @@
+//! The control thread: steward, probes, credentials, admin listener, reloads.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::reload::Reloader;
+use super::worker::Crew;
+use super::{Origin, compile, count_configuration, fresh_coin, status};
+use crate::admin::{self, AdminSocket, Plane, Readiness};
+use crate::body::ReplayRoom;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::credentials::{self, Store};
+use crate::dns::Resolver;
+use crate::exchange::meters::Meters;
+use crate::exchange::tls::{MachineRoots, TlsClient};
+use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
+use crate::listen::{Admission, Door};
+use crate::names::RegionId;
+use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
+use crate::publish::Published;
+use crate::steward::{self, Steward};
+use crate::telemetry::metric::{self, Metric, PrometheusHandle};
+use crate::view::View;
+
+/// How long the first round of probes may hold readiness back.
+const FIRST_ROUND: Duration = Duration::from_secs(3);
+/// How often gauges that nobody pushes are read.
+const GAUGES: Duration = Duration::from_secs(5);
+
+/// What the control thread starts with.
+pub(super) struct Control {
+    pub settings: Settings,
+    pub origin: Origin,
+    pub depends_on: BTreeSet<PathBuf>,
+    pub doors: Vec<Arc<Door>>,
+    pub admin_socket: AdminSocket,
+    pub metrics: PrometheusHandle,
+    pub clock: Clock,
+    pub ready: Arc<Readiness>,
+    pub stop: CancellationToken,
+    pub asked: mpsc::Receiver<()>,
+}
+
+/// Runs until the gateway stops. `tell` gets what the workers share.
+pub(super) fn run(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            drop(tell.send(Err(error.into())));
+            return;
+        }
+    };
+    runtime.block_on(conduct(control, tell));
+}
+
+async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) {
+    let stop = control.stop.clone();
+    match compile::view(&control.settings) {
+        Ok(view) => {
+            let grace = control.settings.timeouts.drain_min + control.settings.timeouts.drain;
+            let crew = assemble(control, view);
+            drop(tell.send(Ok(crew)));
+            stop.cancelled().await;
+            // Probes and steward go on as long as requests may be under way.
+            tokio::time::sleep(grace.min(Duration::from_millis(100))).await;
+        }
+        Err(fault) => drop(tell.send(Err(fault))),
+    }
+}
+
+fn assemble(control: Control, view: View) -> Crew {
+    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, stop, asked } =
+        control;
+    let now = clock.now().mono;
+    let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
+    let fleet = Fleet::new(FleetSettings::default(), &ids, now);
+    let clients = Arc::clone(&view.clients);
+    let (steward, handle, reader) = Steward::new(fleet, view, clock, fresh_coin(), status::announce);
+    tokio::spawn(steward.run());
+
+    let resolver = Resolver::system(clock);
+    let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
+    keep_credentials_fresh(store.clone());
+    let roots = MachineRoots::load();
+    let tools = Tools { resolver: resolver.clone(), credentials: store.clone(), clock };
+    let meters = Arc::new(Meters::new(now));
+    let crew = Crew {
+        clock,
+        view: reader.clone(),
+        steward: handle.clone(),
+        resolver,
+        credentials: store.clone(),
+        canaries: Canaries::start(tools.clone()),
+        meters: Arc::clone(&meters),
+        roots: roots.clone(),
+        replays: ReplayRoom::default(),
+        in_flight: Arc::new(AtomicU32::new(0)),
+        admission: Admission::new(),
+        mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
+        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let (probes, settings_of_probes) = watch::channel(settings.regions.clone());
+    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
+    tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
+    tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
+    tokio::spawn(gauges(crew.clone()));
+    let plane = Plane {
+        ready,
+        metrics: Arc::new(move || metrics.render()),
+        status: {
+            let (view, clock) = (reader, clock);
+            Arc::new(move || status::document(&view.load(), clock.now().mono))
+        },
+        clock,
+    };
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(admin_socket, plane, stop).await {
+            error!(%error, "the admin listener ended");
+        }
+    });
+    let reloader = Reloader { origin, depends_on, settings, doors, steward: handle, store, probes, clock };
+    tokio::spawn(reloader.run(asked));
+    count_configuration(true, clock);
+    metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);
+    crew
+}
+
+#[cfg(feature = "aws-chain")]
+fn keep_credentials_fresh(store: Store) {
+    // The chain reads what AWS's tools read; it is the one place besides config that may.
+    let chain = credentials::chain::AwsChain::new(std::env::vars());
+    tokio::spawn(credentials::keep_fresh(store, chain, fresh_coin()));
+}
+
+#[cfg(not(feature = "aws-chain"))]
+fn keep_credentials_fresh(_store: Store) {}
+
+/// Probes the regions of the configuration in force.
+async fn keep_probing(
+    mut regions: watch::Receiver<Vec<crate::view::RegionSettings>>,
+    tools: Tools,
+    roots: MachineRoots,
+    outlook: Watch,
+) {
+    loop {
+        let targets =
+            regions.borrow_and_update().iter().filter_map(|region| target(region, &roots)).collect();
+        tokio::select! {
+            () = probe::run(targets, tools.clone(), outlook.clone(), fresh_coin()) => return,
+            changed = regions.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn target(region: &crate::view::RegionSettings, roots: &MachineRoots) -> Option<ProbeTarget> {
+    let tls = match region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose() {
+        Ok(tls) => tls,
+        Err(fault) => {
+            error!(region = %region.id, %fault, "a region cannot be probed");
+            return None;
+        }
+    };
+    Some(ProbeTarget::new(region, tls))
+}
+
+/// The fleet as probes see it.
+#[derive(Clone)]
+struct Watch {
+    view: Published<View>,
+    steward: steward::Handle,
+    meters: Arc<Meters>,
+    clock: Clock,
+}
+
+impl Outlook for Watch {
+    fn pace(&self, region: &RegionId) -> Pace {
+        self.view.load().table.row(region).map_or(Pace::Normal, |row| row.pace)
+    }
+
+    fn last_answer(&self, region: &RegionId) -> Option<Instant> {
+        self.view.load().table.row(region).and_then(|row| row.last_answer)
+    }
+
+    async fn changed(&mut self) {
+        self.view.changed().await;
+    }
+
+    fn probed(&self, region: &RegionId, alive: Result<Duration, ProbeFault>) {
+        let result = if alive.is_ok() { "passed" } else { "failed" };
+        metric::counter(Metric::Probes, &[region.as_str(), result]).increment(1);
+        if let Ok(ttfb) = alive {
+            metric::histogram(Metric::ProbeSeconds, &[region.as_str()]).record(ttfb);
+            self.meters.of(region).answered(self.clock.now().mono);
+        }
+        self.steward.report(Event::Probed { region: region.clone(), alive });
+    }
+}
+
+/// Ready once every region was heard of, or after three seconds: never dependent on regions.
+async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
+    let heard = async {
+        loop {
+            let known = |row: &crate::fleet::RegionRow| row.reads.standing != crate::fleet::Standing::Unknown;
+            if view.load().table.rows().iter().all(known) {
+                return;
+            }
+            view.changed().await;
+        }
+    };
+    let all = tokio::time::timeout(FIRST_ROUND, heard).await.is_ok();
+    info!(all, "first round of probes");
+    ready.probed();
+}
+
+async fn gauges(crew: Crew) {
+    loop {
+        status::gauges(&crew);
+        tokio::time::sleep(GAUGES).await;
+    }
+}

@@ -1,0 +1,333 @@
+//! The gateway under test: the compiled binary with a configuration of the test's.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::{Client, Request};
+use super::region::{PATIENCE, Region};
+
+/// The logical region that clients of the default set-up sign for.
+pub const LOGICAL_REGION: &str = "anywhere-1";
+
+/// Whose requests go through.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub name: String,
+    pub access_key_id: String,
+    pub secret: String,
+    /// Where set, required.
+    pub session_token: Option<String>,
+    /// The policy's document; `None` leaves it out.
+    pub policy: Option<String>,
+}
+
+impl Tenant {
+    /// A client that may do everything with objects and listings of these access points.
+    pub fn of(name: &str, access_points: &[&str]) -> Self {
+        let resources: Vec<String> = access_points
+            .iter()
+            .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
+            .collect();
+        let policy = format!(
+            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": "s3:*", "Resource": [{}]}}]}}"#,
+            resources.join(", ")
+        );
+        Self {
+            name: name.to_owned(),
+            access_key_id: format!("NP{}", name.to_ascii_uppercase()),
+            secret: format!("client-secret-of-{name}"),
+            session_token: None,
+            policy: Some(policy),
+        }
+    }
+}
+
+/// A configuration in the making. Every text is YAML, pasted as it is.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Each region's id, its lines under `regions:` (indented by four), in order.
+    pub regions: Vec<(String, String)>,
+    /// Each access point's name and its lines (indented by four).
+    pub access_points: Vec<(String, String)>,
+    pub tenants: Vec<Tenant>,
+    /// Further lines of the data listener, each indented by six.
+    pub listener: String,
+    /// `logical_region`.
+    pub logical_region: String,
+    /// Further top-level sections (`limits: {…}`).
+    pub rest: String,
+}
+
+impl Setup {
+    /// One access point `photos` over the first bucket of each region; the first region is home.
+    /// One tenant, `app`.
+    pub fn over(regions: &[&Region]) -> Self {
+        let mut setup = Self {
+            regions: Vec::new(),
+            access_points: Vec::new(),
+            tenants: vec![Tenant::of("app", &["photos"])],
+            listener: String::new(),
+            logical_region: LOGICAL_REGION.to_owned(),
+            rest: String::new(),
+        };
+        for region in regions {
+            setup = setup.region(region, "profile: minio");
+        }
+        setup.access_point("photos", regions, 0, "allow", "refuse")
+    }
+
+    /// Adds a region; `lines` are pasted below its own (indented by four already after the first).
+    #[must_use]
+    pub fn region(mut self, region: &Region, lines: &str) -> Self {
+        let settings = region.settings();
+        let text = format!(
+            "    endpoint: {}\n    signing_region: {}\n    addressing: path\n    credentials: {{access_key_id: {}, secret_access_key: {}}}\n    {lines}\n",
+            region.endpoint(),
+            settings.signing_region,
+            settings.access_key_id,
+            settings.secret
+        );
+        self.regions.push((settings.name, text));
+        self
+    }
+
+    /// Adds an access point over the `bucket`-th bucket of each region; the first region is home.
+    #[must_use]
+    pub fn access_point(
+        mut self,
+        name: &str,
+        regions: &[&Region],
+        bucket: usize,
+        read_failover: &str,
+        write_failover: &str,
+    ) -> Self {
+        let members: Vec<String> = regions
+            .iter()
+            .map(|region| {
+                let settings = region.settings();
+                format!("{}: {}", settings.name, settings.buckets[bucket])
+            })
+            .collect();
+        let home = regions[0].settings().name;
+        let text = format!(
+            "    buckets: {{{}}}\n    reads: {{order: nearest, failover: {read_failover}}}\n    writes: {{order: home, home: {home}, failover: {write_failover}}}\n    replication: two_way\n",
+            members.join(", ")
+        );
+        self.access_points.retain(|(have, _)| have != name);
+        self.access_points.push((name.to_owned(), text));
+        self
+    }
+
+    /// The configuration's text; `folder` takes the policies.
+    fn yaml(&self, folder: &std::path::Path) -> String {
+        let mut text = format!("logical_region: {}\n", self.logical_region);
+        text.push_str("tokens: {keys: [\"a-token-key-for-tests-0123456789\"]}\n");
+        text.push_str(&format!("state_dir: {}\n", folder.display()));
+        text.push_str("listeners:\n  s3:\n    - address: 127.0.0.1:0\n");
+        text.push_str(&self.listener);
+        text.push_str("  admin: {address: \"127.0.0.1:0\"}\nregions:\n");
+        for (id, lines) in &self.regions {
+            text.push_str(&format!("  {id}:\n{lines}"));
+        }
+        text.push_str("access_points:\n");
+        for (name, lines) in &self.access_points {
+            text.push_str(&format!("  {name}:\n{lines}"));
+        }
+        if !self.tenants.is_empty() {
+            text.push_str("clients:\n");
+        }
+        for tenant in &self.tenants {
+            text.push_str(&format!(
+                "  - name: {}\n    access_key_id: {}\n    secret_access_key: {}\n",
+                tenant.name, tenant.access_key_id, tenant.secret
+            ));
+            if let Some(token) = &tenant.session_token {
+                text.push_str(&format!("    session_token: {token}\n"));
+            }
+            if let Some(policy) = &tenant.policy {
+                let file = folder.join(format!("{}.json", tenant.name));
+                std::fs::write(&file, policy).unwrap();
+                text.push_str(&format!("    policy: {}\n", file.display()));
+            }
+        }
+        text.push_str(&self.rest);
+        text
+    }
+
+    /// Starts the gateway.
+    pub fn start(&self) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nearpoint.yaml");
+        std::fs::write(&file, self.yaml(folder.path())).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
+        command.arg("serve").arg("--config").arg(&file);
+        Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
+    }
+}
+
+/// Lines that a process wrote, as they come.
+#[derive(Debug, Default)]
+struct Lines {
+    all: Mutex<VecDeque<String>>,
+    news: Condvar,
+}
+
+impl Lines {
+    fn follow(self: &Arc<Self>, from: impl Read + Send + 'static) {
+        let lines = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                lines.all.lock().unwrap().push_back(line);
+                lines.news.notify_all();
+            }
+        });
+    }
+
+    /// The first line for which `wanted` gives something, waited for.
+    fn wait_for<R>(&self, wanted: impl Fn(&str) -> Option<R>, alive: impl Fn() -> bool) -> Option<R> {
+        let mut lines = self.all.lock().unwrap();
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(found) = lines.iter().find_map(|line| wanted(line)) {
+                return Some(found);
+            }
+            if waited >= PATIENCE || !alive() {
+                return None;
+            }
+            let pause = Duration::from_millis(20);
+            lines = self.news.wait_timeout(lines, pause).unwrap().0;
+            waited += pause;
+        }
+    }
+}
+
+/// A running gateway; killed when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Mutex<Child>,
+    lines: Arc<Lines>,
+    /// The data listener.
+    pub address: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    tenants: Vec<Tenant>,
+    logical_region: String,
+    folder: tempfile::TempDir,
+}
+
+impl Gateway {
+    fn launch(mut command: Command, folder: tempfile::TempDir, tenants: Vec<Tenant>, region: &str) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = Arc::new(Lines::default());
+        lines.follow(child.stdout.take().unwrap());
+        lines.follow(child.stderr.take().unwrap());
+        let child = Mutex::new(child);
+        let alive = || child.lock().unwrap().try_wait().unwrap().is_none();
+        let bound = |message: &'static str| {
+            lines.wait_for(|line| logged(line, message)?.get("address")?.as_str()?.parse().ok(), alive)
+        };
+        let (Some(address), Some(admin)) = (bound("listening"), bound("admin listening")) else {
+            let told = lines.all.lock().unwrap().iter().cloned().collect::<Vec<_>>().join("\n");
+            let config = std::fs::read_to_string(folder.path().join("nearpoint.yaml")).unwrap_or_default();
+            child.lock().unwrap().kill().unwrap();
+            panic!("the gateway did not start:\n{told}\nwith\n{config}");
+        };
+        let logical_region = region.to_owned();
+        Self { child, lines, address, admin, tenants, logical_region, folder }
+    }
+
+    /// A client with the first tenant's keys.
+    pub fn client(&self) -> Client {
+        self.client_of(0)
+    }
+
+    /// A client with the keys of one tenant.
+    pub fn client_of(&self, tenant: usize) -> Client {
+        let tenant = &self.tenants[tenant];
+        let client = Client::new(self.address, &self.logical_region, &tenant.access_key_id, &tenant.secret);
+        match &tenant.session_token {
+            Some(token) => client.with_token(token),
+            None => client,
+        }
+    }
+
+    /// `GET` on the admin listener, as JSON.
+    pub async fn admin_json(&self, path: &str) -> Value {
+        let client = Client { address: self.admin, host: self.admin.to_string(), ..self.client() };
+        let reply = client.send_signed(&client.unsigned(&Request::get(path))).await.expect(200);
+        serde_json::from_slice(&reply.body).unwrap()
+    }
+
+    /// Each region's standing for reads and writes.
+    pub async fn standing(&self) -> Vec<(String, String, String)> {
+        let status = self.admin_json("/api/v1/status").await;
+        let regions = status["regions"].as_array().expect("`regions` is a list");
+        let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
+        regions
+            .iter()
+            .map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes")))
+            .collect()
+    }
+
+    /// Waits until every region stands as said for reads.
+    pub async fn wait_for_reads(&self, wanted: &[(&str, &str)]) {
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
+        loop {
+            let standing = self.standing().await;
+            let stands = |id: &str, reads: &str| standing.iter().any(|row| row.0 == id && row.1 == reads);
+            if wanted.iter().all(|(id, reads)| stands(id, reads)) {
+                return;
+            }
+            tokio::select! {
+                () = &mut patience => panic!("regions stand {standing:?}"),
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+        }
+    }
+
+    /// Everything it wrote so far, on either stream.
+    pub fn written(&self) -> Vec<String> {
+        self.lines.all.lock().unwrap().iter().cloned().collect()
+    }
+
+    /// The configuration file, to be changed for a reload.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("nearpoint.yaml")
+    }
+
+    /// Its process id, for signals.
+    pub fn process(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// Fails if it is gone.
+    pub fn assert_alive(&self) {
+        let ended = self.child.lock().unwrap().try_wait().unwrap();
+        assert!(ended.is_none(), "the gateway ended: {ended:?}\n{}", self.written().join("\n"));
+    }
+}
+
+/// A JSON log line's fields, if its message is this one. Fields may stand beside the message or in
+/// `fields`.
+fn logged(line: &str, message: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let fields = value.get("fields").unwrap_or(&value);
+    (fields.get("message")?.as_str()? == message).then(|| fields.clone())
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap();
+        // gone already where the test ended it
+        child.kill().unwrap_or_default();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,215 @@
+//! Lists of buckets, objects, versions, uploads and parts.
+
+use std::fmt::Write;
+
+use super::Refusal;
+use super::answer::Ask;
+use super::store::{Bucket, Store, Upload};
+use super::wire::Reply;
+use crate::house::{moment, text};
+
+/// `ListBuckets`.
+pub fn buckets(store: &Store) -> Reply {
+    let mut inner = "<Owner><ID>region</ID></Owner><Buckets>".to_owned();
+    for name in store.names() {
+        let created = "<CreationDate>2026-01-01T00:00:00.000Z</CreationDate>";
+        write!(inner, "<Bucket><Name>{}</Name>{created}</Bucket>", text::escaped(name)).unwrap();
+    }
+    inner.push_str("</Buckets>");
+    Reply::new(200).xml("ListAllMyBucketsResult", &inner)
+}
+
+/// One entry of a page: a key or a common prefix.
+enum Entry {
+    Key(String, String),
+    Prefix(String),
+}
+
+impl Entry {
+    fn name(&self) -> &str {
+        match self {
+            Self::Key(name, _) | Self::Prefix(name) => name,
+        }
+    }
+}
+
+/// `ListObjects` and `ListObjectsV2`. Continuation tokens of other regions are refused.
+pub fn objects(bucket: &Bucket, ask: &Ask, region: &str) -> Result<Reply, Refusal> {
+    let v2 = ask.operation == "ListObjectsV2";
+    let max: usize = match ask.parameter("max-keys").map(str::parse) {
+        None => 1000,
+        Some(Ok(max)) => std::cmp::min(max, 1000),
+        Some(Err(_)) => return Err(Refusal::new(400, "InvalidArgument", "max-keys")),
+    };
+    let after = match (v2, ask.parameter("continuation-token")) {
+        (true, Some(token)) => Some(opened(token, region)?),
+        (true, None) => ask.parameter("start-after").map(str::to_owned),
+        (false, _) => ask.parameter("marker").map(str::to_owned),
+    };
+    let prefix = ask.parameter("prefix").unwrap_or_default();
+    let delimiter = ask.parameter("delimiter").filter(|text| !text.is_empty());
+    let mut entries = entries(bucket, prefix, delimiter, after.as_deref().unwrap_or_default());
+    let truncated = entries.len() > max && max > 0;
+    entries.truncate(max);
+    let name = |text: &str| match ask.parameter("encoding-type") {
+        Some("url") => text::encoded(text, "/"),
+        _ => text::escaped(text),
+    };
+    let mut inner = format!(
+        "<Name>{}</Name><Prefix>{}</Prefix><MaxKeys>{max}</MaxKeys><IsTruncated>{truncated}</IsTruncated>",
+        text::escaped(&ask.bucket),
+        name(prefix)
+    );
+    if let Some(delimiter) = delimiter {
+        write!(inner, "<Delimiter>{}</Delimiter>", name(delimiter)).unwrap();
+    }
+    let last = entries.last().filter(|_| truncated).map(|entry| entry.name().to_owned());
+    if v2 {
+        write!(inner, "<KeyCount>{}</KeyCount>", entries.len()).unwrap();
+        if let Some(token) = ask.parameter("continuation-token") {
+            write!(inner, "<ContinuationToken>{}</ContinuationToken>", text::escaped(token)).unwrap();
+        }
+        if let Some(last) = last {
+            let token = format!("{region}.{}", hex::encode(last));
+            write!(inner, "<NextContinuationToken>{token}</NextContinuationToken>").unwrap();
+        }
+    } else {
+        write!(inner, "<Marker>{}</Marker>", name(ask.parameter("marker").unwrap_or_default())).unwrap();
+        if let (Some(last), true) = (last, delimiter.is_some()) {
+            write!(inner, "<NextMarker>{}</NextMarker>", name(&last)).unwrap();
+        }
+    }
+    for entry in &entries {
+        match entry {
+            Entry::Key(key, rest) => write!(inner, "<Contents><Key>{}</Key>{rest}</Contents>", name(key)),
+            Entry::Prefix(prefix) => {
+                write!(inner, "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", name(prefix))
+            }
+        }
+        .unwrap();
+    }
+    Ok(Reply::new(200).xml("ListBucketResult", &inner))
+}
+
+fn opened(token: &str, region: &str) -> Result<String, Refusal> {
+    let invalid = || Refusal::new(400, "InvalidArgument", "The continuation token provided is incorrect");
+    let (home, key) = token.rsplit_once('.').ok_or_else(invalid)?;
+    if home != region {
+        return Err(invalid());
+    }
+    String::from_utf8(hex::decode(key).map_err(|_| invalid())?).map_err(|_| invalid())
+}
+
+fn entries(bucket: &Bucket, prefix: &str, delimiter: Option<&str>, after: &str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (key, object) in bucket.listed().filter(|(key, _)| key.starts_with(prefix)) {
+        let cut = delimiter.and_then(|delimiter| {
+            key[prefix.len()..].find(delimiter).map(|at| prefix.len() + at + delimiter.len())
+        });
+        let entry = match cut {
+            Some(end) => Entry::Prefix(key[..end].to_owned()),
+            None => Entry::Key(
+                key.to_owned(),
+                format!(
+                    "<LastModified>{}</LastModified><ETag>{}</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass>",
+                    moment::iso(object.modified),
+                    text::escaped(&object.etag),
+                    object.body.len()
+                ),
+            ),
+        };
+        let repeated = entries.last().is_some_and(|last| last.name() == entry.name());
+        if !repeated && entry.name() > after {
+            entries.push(entry);
+        }
+    }
+    entries
+}
+
+/// `ListObjectVersions`, one page.
+pub fn versions(bucket: &Bucket, ask: &Ask) -> Reply {
+    let prefix = ask.parameter("prefix").unwrap_or_default();
+    let mut inner = format!("<Name>{}</Name><IsTruncated>false</IsTruncated>", text::escaped(&ask.bucket));
+    let mut previous = String::new();
+    for (key, version) in bucket.versions().filter(|(key, _)| key.starts_with(prefix)) {
+        let shape = if version.object.is_some() { "Version" } else { "DeleteMarker" };
+        write!(
+            inner,
+            "<{shape}><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{}</IsLatest><LastModified>{}</LastModified></{shape}>",
+            text::escaped(key),
+            text::escaped(&version.id),
+            previous != key,
+            moment::iso(version.modified)
+        )
+        .unwrap();
+        key.clone_into(&mut previous);
+    }
+    Reply::new(200).xml("ListVersionsResult", &inner)
+}
+
+/// `ListMultipartUploads`, with markers and pages.
+pub fn uploads(bucket: &Bucket, ask: &Ask) -> Reply {
+    let prefix = ask.parameter("prefix").unwrap_or_default();
+    let max = ask.parameter("max-uploads").and_then(|text| text.parse().ok()).unwrap_or(1000);
+    let after = (
+        ask.parameter("key-marker").unwrap_or_default().to_owned(),
+        ask.parameter("upload-id-marker").unwrap_or_default().to_owned(),
+    );
+    let mut all: Vec<(String, String, String)> = bucket
+        .uploads
+        .iter()
+        .filter(|(_, upload)| upload.key.starts_with(prefix))
+        .map(|(id, upload)| (upload.key.clone(), id.clone(), moment::iso(upload.initiated)))
+        .collect();
+    all.sort();
+    all.retain(
+        |(key, id, _)| {
+            if after.1.is_empty() { *key > after.0 } else { (key, id) > (&after.0, &after.1) }
+        },
+    );
+    let truncated = all.len() > max;
+    all.truncate(max);
+    let mut inner = format!(
+        "<Bucket>{}</Bucket><MaxUploads>{max}</MaxUploads><IsTruncated>{truncated}</IsTruncated>",
+        text::escaped(&ask.bucket)
+    );
+    if let (Some((key, id, _)), true) = (all.last(), truncated) {
+        write!(
+            inner,
+            "<NextKeyMarker>{}</NextKeyMarker><NextUploadIdMarker>{}</NextUploadIdMarker>",
+            text::escaped(key),
+            text::escaped(id)
+        )
+        .unwrap();
+    }
+    for (key, id, initiated) in &all {
+        write!(
+            inner,
+            "<Upload><Key>{}</Key><UploadId>{}</UploadId><Initiated>{initiated}</Initiated></Upload>",
+            text::escaped(key),
+            text::escaped(id)
+        )
+        .unwrap();
+    }
+    Reply::new(200).xml("ListMultipartUploadsResult", &inner)
+}
+
+/// `ListParts`, one page.
+pub fn parts(upload: &Upload, ask: &Ask) -> Reply {
+    let mut inner = format!(
+        "<Bucket>{}</Bucket><Key>{}</Key><UploadId>{}</UploadId><IsTruncated>false</IsTruncated>",
+        text::escaped(&ask.bucket),
+        text::escaped(&ask.key),
+        text::escaped(ask.parameter("uploadId").unwrap_or_default())
+    );
+    for (number, part) in &upload.parts {
+        write!(
+            inner,
+            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag><Size>{}</Size></Part>",
+            text::escaped(&part.etag),
+            part.body.len()
+        )
+        .unwrap();
+    }
+    Reply::new(200).xml("ListPartsResult", &inner)
+}

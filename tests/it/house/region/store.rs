@@ -1,0 +1,220 @@
+//! The objects of a region, in memory; and the journal that a replicator reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::house::{digest, moment};
+
+/// An object as it was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub body: Bytes,
+    /// With its quotes.
+    pub etag: String,
+    /// Headers that are given back: content type, metadata, checksums and the like.
+    pub headers: Vec<(String, String)>,
+    /// When it was last put, at whichever region.
+    pub modified: SystemTime,
+}
+
+impl Object {
+    /// An object with the `ETag` of a single PUT.
+    pub fn new(body: Bytes, headers: Vec<(String, String)>) -> Self {
+        let etag = format!("\"{}\"", hex::encode(digest::md5(&body)));
+        Self { body, etag, headers, modified: moment::now() }
+    }
+
+    /// One header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        crate::house::text::header(&self.headers, name)
+    }
+}
+
+/// One version of a key.
+#[derive(Clone, Debug)]
+pub struct Version {
+    pub id: String,
+    /// `None`: a delete marker.
+    pub object: Option<Arc<Object>>,
+    pub modified: SystemTime,
+}
+
+/// An upload under way.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    pub key: String,
+    pub headers: Vec<(String, String)>,
+    pub parts: BTreeMap<u32, Arc<Object>>,
+    pub initiated: SystemTime,
+}
+
+/// Who wins: the later, then the region with the greater name.
+pub type Stamp = (SystemTime, String);
+
+/// A mutation made by a client of this region (never by a replicator).
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub bucket: usize,
+    pub key: String,
+    /// `None`: deleted.
+    pub object: Option<Arc<Object>>,
+    pub stamp: Stamp,
+}
+
+/// A bucket.
+#[derive(Clone, Debug, Default)]
+pub struct Bucket {
+    /// Newest last; never empty. Without versioning one entry.
+    objects: BTreeMap<String, Vec<Version>>,
+    pub uploads: BTreeMap<String, Upload>,
+    stamps: BTreeMap<String, Stamp>,
+}
+
+impl Bucket {
+    /// The current object of a key.
+    pub fn current(&self, key: &str) -> Option<&Version> {
+        self.objects.get(key)?.last()
+    }
+
+    /// A version of a key, or the current one.
+    pub fn version(&self, key: &str, id: Option<&str>) -> Option<&Version> {
+        match id {
+            None => self.current(key),
+            Some(id) => self.objects.get(key)?.iter().find(|version| version.id == id),
+        }
+    }
+
+    /// Keys whose current version is an object, in order.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &Object)> {
+        self.objects
+            .iter()
+            .filter_map(|(key, versions)| Some((key.as_str(), versions.last()?.object.as_deref()?)))
+    }
+
+    /// All versions, newest first within a key.
+    pub fn versions(&self) -> impl Iterator<Item = (&str, &Version)> {
+        self.objects
+            .iter()
+            .flat_map(|(key, all)| all.iter().rev().map(move |version| (key.as_str(), version)))
+    }
+}
+
+/// All buckets of a region.
+#[derive(Debug)]
+pub struct Store {
+    region: String,
+    versioned: bool,
+    names: Vec<String>,
+    buckets: Vec<Bucket>,
+    counter: u64,
+    journal: Vec<Change>,
+}
+
+impl Store {
+    pub fn new(region: &str, versioned: bool, buckets: &[&str]) -> Self {
+        Self {
+            region: region.to_owned(),
+            versioned,
+            names: buckets.iter().map(|&name| name.to_owned()).collect(),
+            buckets: vec![Bucket::default(); buckets.len()],
+            counter: 0,
+            journal: Vec::new(),
+        }
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub fn index(&self, bucket: &str) -> Option<usize> {
+        self.names.iter().position(|name| name == bucket)
+    }
+
+    pub fn bucket(&self, index: usize) -> &Bucket {
+        &self.buckets[index]
+    }
+
+    pub fn bucket_mut(&mut self, index: usize) -> &mut Bucket {
+        &mut self.buckets[index]
+    }
+
+    pub fn create(&mut self, bucket: &str) {
+        self.names.push(bucket.to_owned());
+        self.buckets.push(Bucket::default());
+    }
+
+    pub fn remove(&mut self, index: usize) {
+        self.names.remove(index);
+        self.buckets.remove(index);
+    }
+
+    /// An id that no other region gives out.
+    pub fn new_id(&mut self, what: &str) -> String {
+        self.counter += 1;
+        format!("{what}-{}-{}", self.region, self.counter)
+    }
+
+    /// Stores an object; its version id where the bucket keeps versions.
+    pub fn put(&mut self, index: usize, key: &str, object: Object) -> Option<String> {
+        let stamp = (object.modified, self.region.clone());
+        self.change(index, key, Some(Arc::new(object)), stamp, true)
+    }
+
+    /// Deletes a key; the marker's id where the bucket keeps versions.
+    pub fn delete(&mut self, index: usize, key: &str) -> Option<String> {
+        let stamp = (moment::now(), self.region.clone());
+        self.change(index, key, None, stamp, true)
+    }
+
+    /// Deletes one version.
+    pub fn delete_version(&mut self, index: usize, key: &str, id: &str) {
+        let objects = &mut self.buckets[index].objects;
+        if let Some(versions) = objects.get_mut(key) {
+            versions.retain(|version| version.id != id);
+            if versions.is_empty() {
+                objects.remove(key);
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        index: usize,
+        key: &str,
+        object: Option<Arc<Object>>,
+        stamp: Stamp,
+        journalled: bool,
+    ) -> Option<String> {
+        let id = if self.versioned { self.new_id("version") } else { "null".to_owned() };
+        let bucket = &mut self.buckets[index];
+        let version = Version { id: id.clone(), object: object.clone(), modified: stamp.0 };
+        bucket.stamps.insert(key.to_owned(), stamp.clone());
+        match (self.versioned, &object) {
+            (true, _) => bucket.objects.entry(key.to_owned()).or_default().push(version),
+            (false, Some(_)) => drop(bucket.objects.insert(key.to_owned(), vec![version])),
+            (false, None) => drop(bucket.objects.remove(key)),
+        }
+        if journalled {
+            self.journal.push(Change { bucket: index, key: key.to_owned(), object, stamp });
+        }
+        self.versioned.then_some(id)
+    }
+
+    /// The changes from `cursor` on, and the cursor behind them.
+    pub fn journal(&self, cursor: usize) -> (Vec<Change>, usize) {
+        (self.journal[cursor..].to_vec(), self.journal.len())
+    }
+
+    /// Takes over a change of another region, if it is newer than what is here.
+    pub fn replicate(&mut self, change: &Change) -> bool {
+        let Some(bucket) = self.buckets.get(change.bucket) else { return false };
+        if bucket.stamps.get(&change.key).is_some_and(|stamp| *stamp >= change.stamp) {
+            return false;
+        }
+        self.change(change.bucket, &change.key, change.object.clone(), change.stamp.clone(), false);
+        true
+    }
+}

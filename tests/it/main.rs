@@ -1,0 +1,18 @@
+//! The integration tests: one binary, no server of others, no fixed port, no sleep as a wait.
+//!
+//! [`house`] holds what the tests stand in: scripted regions that verify every request with an
+//! implementation that is not ours, a signing client, the gateway under test.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::format_push_string,
+    reason = "a test fails by panicking; its documents are small"
+)]
+#![expect(unreachable_pub, reason = "one binary: everything is for its own tests")]
+
+mod bad_input;
+mod house;
+mod house_itself;
