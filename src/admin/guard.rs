@@ -3,6 +3,7 @@
 //! The listener trusts the machine it is on, which a browser on that machine must not be able
 //! to borrow: a page of a stranger's carries an `Origin`, and a rebound name a foreign `Host`.
 
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use subtle::ConstantTimeEq;
 
@@ -37,7 +38,7 @@ impl Guard {
 fn names_this_machine(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Ok(authority) = axum::http::uri::Authority::try_from(host.as_bytes()) else { return false };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

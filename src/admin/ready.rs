@@ -18,41 +18,23 @@ pub struct Readiness {
     draining: AtomicBool,
 }
 
-/// The answer at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// A configuration is in force.
-    pub configured: bool,
-    /// Every listener listens.
-    pub bound: bool,
-    /// Every region was probed once, or [`PROBES_MAX`] is over.
-    pub probed: bool,
-    /// The process is not ending.
-    pub staying: bool,
-}
+/// The answer at one moment: each condition by name, and whether it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict([(&'static str, bool); 4]);
 
 impl Verdict {
     /// All of it.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.conditions().iter().all(|(_, holds)| *holds)
-    }
-
-    fn conditions(&self) -> [(&'static str, bool); 4] {
-        [
-            ("configuration", self.configured),
-            ("listeners", self.bound),
-            ("probes", self.probed),
-            ("staying", self.staying),
-        ]
+        self.0.iter().all(|(_, holds)| *holds)
     }
 
     /// One line a condition, then the sum.
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = String::new();
-        for (name, holds) in self.conditions() {
-            let mark = if holds { "[+] " } else { "[-] " };
+        for (name, holds) in &self.0 {
+            let mark = if *holds { "[+] " } else { "[-] " };
             report.push_str(mark);
             report.push_str(name);
             report.push('\n');
@@ -106,12 +88,13 @@ impl Readiness {
     #[must_use]
     pub fn verdict(&self, now: Instant) -> Verdict {
         let waited = now.saturating_duration_since(self.started) >= PROBES_MAX;
-        Verdict {
-            configured: self.configured.load(Ordering::Acquire),
-            bound: self.bound.load(Ordering::Acquire),
-            probed: waited || self.probed.load(Ordering::Acquire),
-            staying: !self.draining.load(Ordering::Acquire),
-        }
+        let holds = |fact: &AtomicBool| fact.load(Ordering::Acquire);
+        Verdict([
+            ("configuration", holds(&self.configured)),
+            ("listeners", holds(&self.bound)),
+            ("probes", waited || holds(&self.probed)),
+            ("staying", !holds(&self.draining)),
+        ])
     }
 }
 

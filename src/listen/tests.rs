@@ -34,6 +34,7 @@ use super::*;
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::head::Head;
+use crate::view::{Limits, Timeouts};
 
 /// An answer's body by script.
 struct Script {
@@ -122,24 +123,9 @@ impl Answer for Story {
     }
 }
 
+/// The shipped defaults.
 fn rules() -> WorkerRules {
-    WorkerRules {
-        connections: 100,
-        connections_per_address: 100,
-        connection: ConnectionRules {
-            head: HeadLimits { bytes: 32 << 10, fields: 100 },
-            patience: Patience {
-                head: Duration::from_secs(10),
-                idle: Duration::from_mins(1),
-                reader: Duration::from_mins(2),
-                farewell: Duration::from_millis(500),
-            },
-            buffer: 128 << 10,
-        },
-        handshake: Duration::from_secs(10),
-        drain_min: Duration::ZERO,
-        drain: Duration::from_secs(30),
-    }
+    WorkerRules::of(&Limits::default(), &Timeouts::default())
 }
 
 /// A worker with one listener, on this thread.

@@ -24,12 +24,13 @@ use super::bind::{Bound, BoundSocket, Door};
 use super::connection::{ConnectionRules, Ending, Fault, part, serve_http1, serve_http2};
 use super::stream::ClientStream;
 use super::wire::Wire;
-use super::{Peer, PeerAddress, Violation};
+use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::head::Head;
 use crate::names::RequestId;
 use crate::telemetry::metric::{Metric, counter, gauge};
+use crate::view::{Limits, Timeouts};
 
 /// Who answers requests. Implemented for async closures; the story is one.
 pub trait Answer: 'static {
@@ -76,6 +77,38 @@ pub struct WorkerRules {
     /// At a drain: wait this long for requests under way, then cut.
     pub drain: Duration,
 }
+
+impl WorkerRules {
+    /// The rules that limits and timeouts of the configuration make.
+    #[must_use]
+    pub fn of(limits: &Limits, timeouts: &Timeouts) -> Self {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let head = HeadLimits {
+            bytes: usize::try_from(limits.head.0).unwrap_or(usize::MAX),
+            fields: count(limits.header_fields),
+        };
+        let patience = Patience {
+            head: timeouts.client_head,
+            idle: timeouts.idle,
+            reader: timeouts.stalled_reader,
+            farewell: FAREWELL,
+        };
+        Self {
+            connections: count(limits.connections),
+            connections_per_address: count(limits.connections_per_ip),
+            connection: ConnectionRules { head, patience, buffer: BUFFER },
+            handshake: timeouts.client_head,
+            drain_min: timeouts.drain_min,
+            drain: timeouts.drain,
+        }
+    }
+}
+
+/// Bytes of hyper's buffers, each way: see [`ConnectionRules::buffer`].
+const BUFFER: usize = 128 << 10;
+/// An idle connection's time for one more request once the process drains. Clients in the middle
+/// of their work bring one sooner and are told to close; cutting at once would meet it half-way.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What became of the connections that were open when draining began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -513,6 +513,10 @@ mod tests {
     fn a_line_reads_as_it_should() {
         let client = ClientName::new("thumbnailer");
         let region = RegionId::new("fra");
+        let tries = [
+            TryNote { region: RegionId::new("us"), at_us: 7, outcome: "refused" },
+            TryNote { region: region.clone(), at_us: 90, outcome: "answered" },
+        ];
         let line = AccessLine {
             query: Some("versionId=abc&uploads"),
             user_agent: Some(b"curl/8"),
@@ -521,6 +525,7 @@ mod tests {
             region: Some(&region),
             code: Some("NoSuchKey"),
             why: Some("nearest"),
+            tries: &tries,
             aborted: Some(Aborted::Client),
             ..line()
         };
@@ -530,7 +535,9 @@ mod tests {
                 r#"{"time":"2026-01-02T03:04:05.678Z","id":"0000000000000ABC","peer":"192.0.2.1:5","#,
                 r#""protocol":"http/1.1","tls":true,"method":"GET","path":"/b/k","query":"versionId=…&uploads","#,
                 r#""access_point":"photos","operation":"GetObject","client":"thumbnailer","status":200,"#,
-                r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","bytes_in":0,"bytes_out":4096,"#,
+                r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","#,
+                r#""tries":[{"region":"us","at_us":7,"outcome":"refused"},{"region":"fra","at_us":90,"outcome":"answered"}],"#,
+                r#""bytes_in":0,"bytes_out":4096,"#,
                 r#""total_ms":1234.567,"first_byte_ms":0.004,"aborted":"client","user_agent":"curl/8"}"#,
                 "\n"
             )
@@ -595,7 +602,7 @@ mod tests {
     async fn lines_of_all_workers_are_written_whole_by_the_end() {
         let sink = Sink::default();
         let writer = AccessWriter::to(sink.clone()).unwrap();
-        let (first, second) = (writer.handle().worker(), writer.worker());
+        let (first, second) = (writer.handle().worker(), writer.handle().worker());
         for _ in 0..500 {
             first.write(&line());
             second.write(&line());
@@ -624,7 +631,7 @@ mod tests {
     }
 
     /// A sink that blocks until it is told to go on.
-    struct Stuck(mpsc::Receiver<()>);
+    struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
