@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::{self, DialFault, DialTimeouts, Stream, Target};
 use super::meters::Meter;
 use super::pool::{Connection, Pool};
+use super::socket::Socket;
 use super::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::body::Upload;
 use crate::clock::Clock;
@@ -96,12 +97,13 @@ impl Lane {
     /// # Errors
     /// hyper's, where the connection ended at once.
     pub async fn open(&self, stream: Stream, authority: &Rc<str>) -> hyper::Result<Connection> {
+        let socket = Socket::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            .handshake::<_, Upload>(TokioIo::new(stream))
+            .handshake::<_, Upload>(TokioIo::new(socket.clone()))
             .await?;
         let driver = tokio::task::spawn_local(driver);
-        Ok(Connection::new(sender, driver.abort_handle(), Rc::clone(authority)))
+        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::clone(authority)))
     }
 }
 

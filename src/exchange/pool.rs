@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http1::SendRequest;
 use tokio::task::AbortHandle;
 
+use super::socket::Socket;
 use crate::body::Upload;
 
 /// Idle connections kept for one authority of one region by one worker.
@@ -19,14 +20,26 @@ pub struct Connection {
     /// Sends one request after the other.
     pub sender: SendRequest<Upload>,
     driver: AbortHandle,
+    socket: Socket,
     authority: Rc<str>,
 }
 
 impl Connection {
-    /// A connection whose bytes are moved by `driver`.
+    /// A connection whose bytes are moved between `sender` and `socket` by `driver`.
     #[must_use]
-    pub fn new(sender: SendRequest<Upload>, driver: AbortHandle, authority: Rc<str>) -> Self {
-        Self { sender, driver, authority }
+    pub fn new(
+        sender: SendRequest<Upload>,
+        driver: AbortHandle,
+        socket: Socket,
+        authority: Rc<str>,
+    ) -> Self {
+        Self { sender, driver, socket, authority }
+    }
+
+    /// Whether the region has neither ended it nor sent what nobody asked for.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
     }
 }
 
