@@ -58,25 +58,51 @@ impl Sent {
 /// The gate before a body: closed until the store said `100 Continue`, or the attempt decided.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    open: watch::Sender<bool>,
+    state: watch::Sender<GateState>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GateState {
+    Closed,
+    /// The store asked for the body.
+    Asked,
+    /// We sent it unasked.
+    Unasked,
 }
 
 impl Gate {
     /// A closed gate.
     #[must_use]
     pub fn closed() -> Self {
-        Self { open: watch::Sender::new(false) }
+        Self { state: watch::Sender::new(GateState::Closed) }
     }
 
-    /// Lets the body through. Callable from hyper's callback, on any thread.
+    /// The store asks for the body. Callable from hyper's callback, on any thread.
+    pub fn ask(&self) {
+        self.state.send_if_modified(|state| {
+            let closed = *state == GateState::Closed;
+            if closed {
+                *state = GateState::Asked;
+            }
+            closed
+        });
+    }
+
+    /// Lets the body through although nobody asked for it.
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.state.send_replace(GateState::Unasked);
     }
 
     /// Whether the body may go.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self.open.borrow()
+        *self.state.borrow() != GateState::Closed
+    }
+
+    /// Whether the store asked for the body.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        *self.state.borrow() == GateState::Asked
     }
 }
 
@@ -181,10 +207,10 @@ pub fn layout(algorithm: Algorithm, length: u64) -> Layout {
 }
 
 fn wait_for(gate: &Gate) -> Pin<Box<dyn Future<Output = ()>>> {
-    let mut open = gate.open.subscribe();
+    let mut state = gate.state.subscribe();
     Box::pin(async move {
         // An error means that the gate was dropped with its attempt: nobody reads on.
-        if open.wait_for(|open| *open).await.is_err() {
+        if state.wait_for(|state| *state != GateState::Closed).await.is_err() {
             std::future::pending::<()>().await;
         }
     })

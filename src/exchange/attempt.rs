@@ -177,9 +177,8 @@ async fn exchange(
         Ok(Ok(response)) => {
             let now = desk.clock.now().mono;
             this.lane.meter.answered(now);
-            if let Some(gate) = &gate {
-                // It answered for good without asking for the body, or asked for it.
-                gate.is_open().then(|| this.lane.meter.learn_never_continues(false));
+            if gate.as_ref().is_some_and(Gate::was_asked) {
+                this.lane.meter.learn_never_continues(false);
             }
             let (head, body) = Response::into_parts(response);
             Ok((head, body, connection, sent.all(), now.saturating_duration_since(started)))
@@ -313,7 +312,7 @@ fn build(desk: &Desk<'_>, this: &mut Try<'_>, upload: Upload, gate: Option<&Gate
         let gate = gate.clone();
         hyper::ext::on_informational(&mut request, move |informational| {
             if informational.status() == http::StatusCode::CONTINUE {
-                gate.open();
+                gate.ask();
             }
         });
     }

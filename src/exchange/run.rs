@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
 use super::lane::Lane;
 use super::meters::Meters;
+use super::poison::Poisons;
 use super::tls::MachineRoots;
 use crate::body::source::BodyFault;
 use crate::body::upload::Framing;
@@ -58,6 +59,8 @@ pub struct Exchange {
     pub credentials: credentials::Store,
     /// What all workers see of the regions.
     pub meters: Arc<Meters>,
+    /// Requests that no region is offered, over all workers.
+    pub poisons: Arc<Poisons>,
     /// Who is told what happened.
     pub steward: steward::Handle,
     /// The view in force.
@@ -160,6 +163,9 @@ impl Exchange {
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
         let now = self.clock.now().mono;
+        if self.poisons.refuses(errand.permit.call(), now) {
+            return Err(Unanswered::GaveUp(GiveUp::Poisonous));
+        }
         self.budget.borrow_mut().request(now);
         let mut run = Run {
             exchange: self,
@@ -256,7 +262,7 @@ impl Run<'_> {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
-                Verdict::GiveUp(reason) => return Err(Unanswered::GaveUp(reason)),
+                Verdict::GiveUp(reason) => return Err(self.given_up(reason)),
                 Verdict::SameAgain { after } => self.pause(after, &step).await,
                 Verdict::Next => {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
@@ -321,6 +327,15 @@ impl Run<'_> {
         let now = self.exchange.clock.now().mono;
         let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
         route::after_canary(&question, sound, &mut budget, &mut coin, now)
+    }
+
+    fn given_up(&self, reason: GiveUp) -> Unanswered {
+        if reason == GiveUp::Poisonous {
+            let call = self.errand.permit.call();
+            warn!(method = call.facts().rule.method, "a request ended the connections of two regions");
+            self.exchange.poisons.remember(call, self.exchange.clock.now().mono);
+        }
+        Unanswered::GaveUp(reason)
     }
 
     /// Waits before the same region is asked again.
