@@ -600,6 +600,7 @@ impl Simulation {
             facts: request.call.facts(),
             conditional: request.call.conditional_write,
             wildcard: false,
+            own_credential: false,
             outcome,
             body: BodyState { empty: read || deletes, untouched: false, replayable: true },
             failover: request.plan.failover,

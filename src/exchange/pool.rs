@@ -27,12 +27,7 @@ pub struct Connection {
 impl Connection {
     /// A connection whose bytes are moved between `sender` and `socket` by `driver`.
     #[must_use]
-    pub fn new(
-        sender: SendRequest<Upload>,
-        driver: AbortHandle,
-        socket: Socket,
-        authority: Rc<str>,
-    ) -> Self {
+    pub fn new(sender: SendRequest<Upload>, driver: AbortHandle, socket: Socket, authority: Rc<str>) -> Self {
         Self { sender, driver, socket, authority }
     }
 

@@ -302,6 +302,7 @@ impl Run<'_> {
             facts: permit.call().facts(),
             conditional: permit.call().conditional_write,
             wildcard: permit.access_point().is_wildcard(),
+            own_credential: *permit.credential() != CredentialId::Region,
             outcome: judged.outcome,
             body: BodyState {
                 empty: source.length() == 0,

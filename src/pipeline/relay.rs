@@ -12,7 +12,7 @@ use super::local;
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
-use crate::names::RegionId;
+use crate::names::{CredentialId, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
 use crate::s3::operation::Operation;
@@ -94,7 +94,8 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
     if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
         return response(status, headers, Reply::empty());
     }
-    let mut refusal = said(&theirs.code, status);
+    let ours = visit.sender.credential_id() == CredentialId::Region;
+    let mut refusal = said(&theirs.code, status, ours);
     if refusal.code == Code::MethodNotAllowed.as_str() {
         refusal = refusal.with("Method", visit.call.facts().rule.method);
     }
@@ -111,9 +112,10 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
     answer
 }
 
-/// Their code as S3 would say it. What blames our own credential or endpoint says nothing to the
-/// client but that it may not.
-fn said(code: &str, status: StatusCode) -> Refusal {
+/// Their code as S3 would say it. What blames a credential says nothing to the client but that it
+/// may not where the credential is its own, and that we cannot where it is ours.
+fn said(code: &str, status: StatusCode, ours: bool) -> Refusal {
+    let blamed = || format!("the store says {code}");
     let known = match Code::parse(code) {
         Some(
             Code::InvalidAccessKeyId
@@ -123,13 +125,21 @@ fn said(code: &str, status: StatusCode) -> Refusal {
             | Code::InvalidTokenId
             | Code::RequestTimeTooSkewed
             | Code::InvalidSecurity,
-        ) => {
-            return Refusal::new(Code::AccessDenied, Blame::Region)
-                .caused_by(format!("the store says {code}"));
+        ) if !ours => {
+            return Refusal::new(Code::AccessDenied, Blame::Region).caused_by(blamed());
         }
-        Some(Code::AuthorizationHeaderMalformed | Code::PermanentRedirect | Code::TemporaryRedirect) => {
-            return Refusal::unavailable(Blame::Region, format!("the store says {code}"));
-        }
+        Some(
+            Code::InvalidAccessKeyId
+            | Code::SignatureDoesNotMatch
+            | Code::ExpiredToken
+            | Code::InvalidToken
+            | Code::InvalidTokenId
+            | Code::RequestTimeTooSkewed
+            | Code::InvalidSecurity
+            | Code::AuthorizationHeaderMalformed
+            | Code::PermanentRedirect
+            | Code::TemporaryRedirect,
+        ) => return Refusal::unavailable(Blame::Region, blamed()),
         Some(known) => known,
         None => by_status(code, status),
     };

@@ -37,6 +37,8 @@ pub struct Question<'a> {
     pub conditional: bool,
     /// It came through the wildcard: bucket names are the client's, not configuration.
     pub wildcard: bool,
+    /// It was signed with a pair of the client's own: a refusal of it is the client's affair.
+    pub own_credential: bool,
     /// What the try ended in.
     pub outcome: Outcome,
     /// The request body.
@@ -134,11 +136,22 @@ pub fn after_canary(
     coin: &mut Coin,
     now: Instant,
 ) -> Verdict {
-    if sound || !question.body.can_repeat() {
+    if sound {
         return Verdict::Relay;
     }
-    // the region refused the request before doing any of it: whatever it is may be sent elsewhere
-    repeat(question, Place::Elsewhere, budget, coin, now).unwrap_or(Verdict::Relay)
+    let moved = if question.body.can_repeat() {
+        // the region refused the request before doing any of it: whatever it is may be sent elsewhere
+        repeat(question, Place::Elsewhere, budget, coin, now)
+    } else {
+        Err(GiveUp::BodySpent)
+    };
+    let refused = matches!(question.outcome, Outcome::Answered { meaning: Meaning::Forbidden, .. });
+    match moved {
+        Ok(verdict) => verdict,
+        Err(_) if question.own_credential && refused => Verdict::Relay,
+        // what is wrong is ours: a client that is told that it may not would not come back
+        Err(reason) => Verdict::GiveUp(reason),
+    }
 }
 
 /// Where a repeat may go.

@@ -102,6 +102,7 @@ fn question(shape: Shape, facts: &Facts, outcome: Outcome) -> Question<'_> {
         facts,
         conditional: shape.conditional(),
         wildcard: false,
+        own_credential: false,
         outcome,
         body: shape.body(),
         failover: true,
@@ -257,10 +258,16 @@ fn a_canarys_word_decides() {
             cell(after_canary(question, sound, &mut budget, &mut Coin::seeded(1), now))
         };
         assert_eq!(after(true, &question), Cell::Relay);
-        let refused = if shape == Shape::PutSpent { Cell::Relay } else { Cell::Next };
+        let spent = shape == Shape::PutSpent;
+        let refused = if spent { Cell::No(GiveUp::BodySpent) } else { Cell::Next };
         assert_eq!(after(false, &question), refused, "{shape:?}: it was refused, not carried out");
         let alone = Question { next_exists: false, ..question };
-        assert_eq!(after(false, &alone), Cell::Relay, "{shape:?}");
+        let given_up = if spent { GiveUp::BodySpent } else { GiveUp::NoRegion };
+        assert_eq!(after(false, &alone), Cell::No(given_up), "{shape:?}: the fault is ours");
+        let tenant = Question { own_credential: true, ..alone };
+        assert_eq!(after(false, &tenant), Cell::Relay, "{shape:?}: the fault is the tenant's");
+        let misplaced = Question { outcome: answered(Meaning::Misplaced), ..tenant };
+        assert_eq!(after(false, &misplaced), Cell::No(given_up), "{shape:?}: no bucket is the tenant's");
     }
 }
 

@@ -1,1 +1,307 @@
-//! .
+//! Who is to blame: what a client does wrong, or one key, or a credential, is not the region's fault.
+
+use super::{
+    BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair, regions, seen,
+    served_by, setup,
+};
+use crate::house::client::{Client, Payload, Request, Signed};
+use crate::house::digest::{self, Algorithm};
+use crate::house::gateway::Tenant;
+use crate::house::region::{Act, Region, When};
+
+/// How often each hostile request is sent.
+const OFTEN: usize = 100;
+
+/// Sends a request a hundred times, by `client`, in step with sound ones; every answer is as said,
+/// and no standing changes.
+async fn changes_nothing(scene: &Scene, what: &str, client: &Client, signed: &Signed, status: u16) {
+    let standing = scene.gateway.standing().await;
+    let mut connection = client.connect().await;
+    for _ in 0..OFTEN {
+        let reply = match connection.exchange(&signed.bytes(), &signed.method).await {
+            Some(reply) => reply,
+            None => {
+                connection = client.connect().await;
+                connection.exchange(&signed.bytes(), &signed.method).await.expect(what)
+            }
+        };
+        assert_eq!(reply.status, status, "{what}: {}", reply.text());
+        if reply.header("connection") == Some("close") {
+            connection = client.connect().await;
+        }
+    }
+    assert_eq!(scene.gateway.standing().await, standing, "{what}");
+}
+
+#[tokio::test]
+async fn a_hundred_hostile_requests_change_no_standing() {
+    let scene = pair("allow").await;
+    scene.seed_numbers(1);
+    let client = &scene.client;
+    let changes = || {
+        // two equals may change places in the order of nearness at any time
+        let all = scene.gateway.transitions().into_iter();
+        all.filter(|change| change["what"] != "nearest").collect::<Vec<_>>()
+    };
+    let before = changes().len();
+    let flipped = |mut bytes: Vec<u8>| {
+        bytes[3] ^= 1;
+        bytes
+    };
+    let put = |payload| client.sign(&Request::put("/photos/k", body(100_000)).payload(payload));
+    let md5 = digest::md5_base64(b"another body");
+    let cases = [
+        ("an unknown bucket", client.sign(&Request::get("/nobodys/k")), 404),
+        ("a physical bucket", client.sign(&Request::get(&format!("/{}/k", BUCKETS[0]))), 404),
+        ("a missing key", client.sign(&Request::get("/photos/missing")), 404),
+        ("an odd key", client.sign(&Request::get("/photos/%E2%80%AE//./%7F")), 404),
+        ("an unknown version", client.sign(&Request::get("/photos/n/0?versionId=none")), 404),
+        ("an unknown upload", client.sign(&Request::put("/photos/k?partNumber=1&uploadId=none", "v")), 404),
+        ("a range beyond", client.sign(&Request::get("/photos/n/0").with("range", "bytes=9-")), 416),
+        (
+            "a bad signature",
+            client.sign(&Request::get("/photos/n/0")).set("x-amz-date", "20260101T000000Z"),
+            403,
+        ),
+        ("a bad hash", put(Payload::Hex).edit_body(flipped), 400),
+        ("a bad chunk", put(Payload::SignedChunks(8192)).edit_body(flipped_at(200)), 403),
+        (
+            "a bad checksum",
+            client.sign(
+                &Request::put("/photos/k", "body")
+                    .payload(Payload::Unsigned)
+                    .with("x-amz-checksum-crc32", &Algorithm::Crc32.base64(b"another")),
+            ),
+            400,
+        ),
+        ("a bad MD5", client.sign(&Request::put("/photos/k", "body").with("content-md5", &md5)), 400),
+    ];
+    for (what, signed, status) in cases {
+        changes_nothing(&scene, what, client, &signed, status).await;
+    }
+    assert_eq!(changes().len(), before, "{:#?}", changes());
+    assert!(scene.near().keys(BUCKETS[0]).iter().all(|key| key.starts_with("n/")));
+}
+
+fn flipped_at(at: usize) -> impl Fn(Vec<u8>) -> Vec<u8> {
+    move |mut bytes| {
+        bytes[at] ^= 1;
+        bytes
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_a_store_refuses_with_500_is_the_clients() {
+    let scene = pair("allow").await;
+    scene.near().fault(When::operation("PutObject"), Act::Answer { status: 500, code: "BadDigest" });
+    let put = scene.client.sign(&Request::put("/photos/k", "v"));
+    changes_nothing(&scene, "refused with 500", &scene.client, &put, 400).await;
+    assert!(scene.far().seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_of_one_key_is_passed_on_and_settled_by_a_canary_a_second() {
+    let scene = pair("allow").await;
+    scene.near().fault(When::key("secret"), Act::Answer { status: 403, code: "AccessDenied" });
+    for method in ["GET", "HEAD"] {
+        let signed = scene.client.sign(&Request::new(method, "/photos/secret"));
+        changes_nothing(&scene, method, &scene.client, &signed, 403).await;
+    }
+    assert!(scene.far().seen().is_empty());
+    let canaries = canaries(scene.near());
+    assert!((1..20).contains(&canaries), "{canaries} canaries for {} refusals", 2 * OFTEN);
+}
+
+/// Canaries that a region saw: probes ask by HEAD.
+fn canaries(region: &Region) -> usize {
+    let seen = region.seen_with_probes();
+    seen.iter().filter(|seen| seen.key == ".nearpoint/canary" && seen.method == "GET").count()
+}
+
+#[tokio::test]
+async fn a_tenants_bad_key_is_the_tenants() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "allow");
+    let mut tenant = Tenant::of("tenant", &["photos"]);
+    tenant.lines = "    region_credentials:\n      near: {access_key_id: AKIDTYPO, secret_access_key: nothing}\n      far: {access_key_id: AKIDTYPO, secret_access_key: nothing}\n".to_owned();
+    setup.tenants.push(tenant);
+    let scene = begin(regions, &setup).await;
+    scene.seed_numbers(10);
+    let tenant = scene.gateway.client_of(1);
+    let signed = tenant.sign(&Request::get("/photos/n/0"));
+    changes_nothing(&scene, "a tenant's bad key", &tenant, &signed, 403).await;
+    let put = tenant.sign(&Request::put("/photos/mine", "v"));
+    changes_nothing(&scene, "a tenant's bad key", &tenant, &put, 403).await;
+    // only the tenant's own credential is known to be refused
+    for region in ["near", "far"] {
+        let what = scene.gateway.transition(region, "credential", "out")["what"].as_str().unwrap().to_owned();
+        assert!(what.contains("tenant"), "{what}");
+    }
+    for reply in scene.together(numbers(0..10)).await {
+        let reply = reply.expect(200);
+        assert_eq!((served_by(&reply), attempts(&reply)), ("near", 1));
+    }
+    let refused = scene.client.send(&Request::put("/photos/ours", "v")).await.expect(200);
+    assert_eq!(served_by(&refused), "near");
+}
+
+#[tokio::test]
+async fn under_the_wildcard_a_missing_bucket_is_the_clients() {
+    let regions = regions(1);
+    let mut setup = setup(&regions, "refuse");
+    setup.access_points.push(("\"*\"".to_owned(), "    regions: [near]\n".to_owned()));
+    setup.tenants[0] = Tenant::of("app", &["*"]);
+    let scene = begin(regions, &setup).await;
+    let signed = scene.client.sign(&Request::get("/nobodys/k"));
+    changes_nothing(&scene, "a missing bucket", &scene.client, &signed, 404).await;
+    assert_eq!(canaries(scene.near()), 0);
+}
+
+// ── what is the region's, though it answers ──────────────────────────────────
+
+#[tokio::test]
+async fn a_credential_that_expired_in_one_region_costs_no_read() {
+    let scene = pair("refuse").await;
+    scene.seed_numbers(60);
+    scene.near().change_settings(|settings| settings.secret = "rotated away".to_owned());
+    for (number, reply) in scene.together(numbers(0..50)).await.into_iter().enumerate() {
+        let reply = reply.expect(200);
+        assert_eq!((served_by(&reply), reply.text()), ("far", number.to_string()));
+    }
+    let out = scene.gateway.transition("near", "credential", "out");
+    assert_eq!(out["why"], "the canary was refused");
+    assert_eq!(canaries(scene.near()), 1, "for all who met the refusal at once");
+    scene
+        .gateway
+        .wait_for_status(|status| {
+            let regions = status["regions"].as_array().expect("`regions` is a list");
+            let near = regions.iter().find(|region| region["id"] == "near").expect("it is there");
+            near["refused_credentials"].as_array().is_some_and(|refused| !refused.is_empty())
+        })
+        .await;
+    for reply in scene.together(numbers(50..60)).await {
+        assert_eq!(attempts(&reply.expect(200)), 1, "nobody asks there any more");
+    }
+    // the region can be reached, and says so
+    assert_eq!(scene.standing_of("near", "reads").await, "healthy");
+    // home's own writes are not the client's fault: it is told to come back, not that it may not
+    for request in [
+        Request::put("/photos/k", "v"),
+        Request::put("/photos/k", body(2 << 20)),
+        Request::delete("/photos/k"),
+    ] {
+        expect_unavailable(scene.client.send(&request).await);
+    }
+    assert!(scene.far().seen().iter().all(|seen| seen.method == "GET"));
+}
+
+#[tokio::test]
+async fn writes_follow_where_they_may_when_a_credential_expired() {
+    let scene = pair("allow").await;
+    scene.near().change_settings(|settings| settings.access_key_id = "AKIDOTHER".to_owned());
+    for number in 0..10 {
+        let put = Request::put(&format!("/photos/{number}"), body(100_000 * number));
+        assert_eq!(served_by(&scene.client.send(&put).await.expect(200)), "far");
+    }
+    assert!(seen(scene.near(), "PutObject").len() <= 2, "once for a body, and no more once it is known");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_gone_in_one_region_costs_no_read() {
+    let scene = pair("refuse").await;
+    scene.seed_numbers(20);
+    let direct = Client::of(scene.near());
+    for key in scene.near().keys(BUCKETS[0]) {
+        direct.send(&Request::delete(&format!("/{}/{key}", BUCKETS[0]))).await.expect(204);
+    }
+    direct.send(&Request::delete(&format!("/{}", BUCKETS[0]))).await.expect(204);
+    for reply in scene.together(numbers(0..20)).await {
+        assert_eq!(served_by(&reply.expect(200)), "far");
+    }
+    let out = scene.gateway.transition("near", "configuration", "out");
+    assert_eq!(out["what"], "configuration of photos");
+    assert_eq!(scene.standing_of("near", "reads").await, "healthy");
+}
+
+// ── what is no outage ────────────────────────────────────────────────────────
+
+#[tokio::test]
+async fn slow_down_is_not_death() {
+    let scene = pair("allow").await;
+    scene.seed_numbers(40);
+    scene.near().fault(When::always().times(2), Act::Answer { status: 503, code: "SlowDown" });
+    let reply = scene.client.send(&Request::get("/photos/n/0")).await.expect(200);
+    assert_eq!((served_by(&reply), attempts(&reply)), ("near", 3));
+    scene.near().fault(When::always(), Act::Answer { status: 503, code: "SlowDown" });
+    for request in numbers(0..30).chain([Request::put("/photos/k", "v")]) {
+        let reply = scene.client.send(&request).await.expect(503);
+        assert_eq!(reply.code().as_deref(), Some("SlowDown"));
+    }
+    assert!(scene.far().seen().is_empty(), "the other region is not pushed over as well");
+    let standing = scene.gateway.standing().await;
+    assert!(standing.iter().all(|row| row.1 == "healthy" && row.2 == "healthy"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn one_poisonous_key_at_a_high_rate_ejects_nobody() {
+    let scene = pair("allow").await;
+    scene.seed_numbers(100);
+    scene.near().fault(When::key("n/0"), Act::Answer { status: 500, code: "InternalError" });
+    for number in 1..100 {
+        let (bad, good) =
+            tokio::join!(scene.together(numbers(0..1)), scene.together(numbers(number..number + 1)),);
+        assert_eq!(served_by(&bad.into_iter().next().unwrap().expect(200)), "far");
+        let good = good.into_iter().next().unwrap().expect(200);
+        assert_eq!((served_by(&good), attempts(&good)), ("near", 1));
+    }
+    let standing = scene.gateway.standing().await;
+    assert!(standing.iter().all(|row| row.1 == "healthy"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn writes_that_fail_leave_reads_where_they_are() {
+    let scene = pair("allow").await;
+    scene.seed_numbers(20);
+    scene.near().fault(When::operation("PutObject"), Act::Answer { status: 500, code: "InternalError" });
+    for number in 0..20 {
+        let put = Request::put(&format!("/photos/w/{number}"), "v");
+        assert_eq!(served_by(&scene.client.send(&put).await.expect(200)), "far");
+    }
+    scene.gateway.transition("near", "write", "out");
+    for reply in scene.together(numbers(0..20)).await {
+        let reply = reply.expect(200);
+        assert_eq!((served_by(&reply), attempts(&reply)), ("near", 1));
+    }
+    assert_eq!(scene.standing_of("near", "reads").await, "healthy");
+}
+
+#[tokio::test]
+async fn with_writes_refused_elsewhere_a_failing_home_is_asked_again_and_then_believed() {
+    let scene = pair("refuse").await;
+    scene.near().fault(When::key("k").times(1), Act::Answer { status: 500, code: "InternalError" });
+    let reply = scene.client.send(&Request::put("/photos/k", "v")).await.expect(200);
+    assert_eq!((served_by(&reply), attempts(&reply)), ("near", 2));
+    scene.near().fault(When::key("k"), Act::Answer { status: 500, code: "InternalError" });
+    let reply = scene.client.send(&Request::put("/photos/k", "w")).await.expect(500);
+    assert_eq!(reply.code().as_deref(), Some("InternalError"));
+    assert_eq!(operations(scene.near()).len(), 5);
+    assert!(scene.far().seen().is_empty());
+}
+
+#[tokio::test]
+async fn repeats_are_bounded_however_much_fails() {
+    const REQUESTS: usize = 400;
+    let scene = pair("allow").await;
+    scene.seed_numbers(REQUESTS);
+    let fails = || Act::Answer { status: 500, code: "InternalError" };
+    scene.regions.iter().for_each(|region| region.fault(When::always(), fails()));
+    for begin in (0..REQUESTS).step_by(50) {
+        for reply in scene.together(numbers(begin..begin + 50)).await {
+            assert!([500, 503].contains(&reply.status), "{}", reply.status);
+        }
+    }
+    let tried: usize = scene.regions.iter().map(|region| region.seen().len()).sum();
+    // a fifth of the requests, and ten a second for the ten seconds that count
+    let bound = REQUESTS + REQUESTS / 5 + 100;
+    assert!((REQUESTS + 50..=bound + 10).contains(&tried), "{tried} tries for {REQUESTS} requests");
+}

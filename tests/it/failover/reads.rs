@@ -49,7 +49,8 @@ async fn a_region_that_resets_every_request_is_out_after_three_reads() {
         let scene = pair("refuse").await;
         scene.seed_numbers(20);
         scene.near().fault(When::always(), Act::DropAtHead(end));
-        three_reads_end_it(&scene, "3 attempts in a row unanswered: connection ended without an answer").await;
+        three_reads_end_it(&scene, "3 attempts in a row unanswered: connection ended without an answer")
+            .await;
     }
 }
 
@@ -106,7 +107,9 @@ async fn a_configured_first_byte_timeout_is_kept() {
 
 #[tokio::test]
 async fn server_errors_are_read_elsewhere_and_five_of_them_end_it() {
-    for (status, code) in [(500, "InternalError"), (502, "BadGateway"), (503, "ServiceUnavailable"), (504, "GatewayTimeout")] {
+    for (status, code) in
+        [(500, "InternalError"), (502, "BadGateway"), (503, "ServiceUnavailable"), (504, "GatewayTimeout")]
+    {
         let scene = pair("refuse").await;
         scene.seed_numbers(20);
         scene.near().fault(When::always(), Act::Answer { status, code });
@@ -229,7 +232,8 @@ async fn reads_over_connections_that_end_after_each_answer_never_show_it() {
     let mut connection = scene.client.connect().await;
     for request in numbers(0..100) {
         let signed = scene.client.sign(&request);
-        let reply = connection.exchange(&signed.bytes(), &signed.method).await.expect("an answer").expect(200);
+        let reply =
+            connection.exchange(&signed.bytes(), &signed.method).await.expect("an answer").expect(200);
         assert_eq!((served_by(&reply), attempts(&reply)), ("near", 1));
     }
     assert_eq!(scene.standing_of("near", "reads").await, "healthy");
@@ -241,7 +245,8 @@ async fn idle_connections_that_the_store_ended_never_show() {
     let mut connection = scene.client.connect().await;
     for number in 0..50 {
         let key = format!("/photos/n/{number}");
-        let requests = [Request::put(&key, "v"), Request::get(&key), Request::delete(&key), Request::put(&key, "")];
+        let requests =
+            [Request::put(&key, "v"), Request::get(&key), Request::delete(&key), Request::put(&key, "")];
         for request in requests {
             let signed = scene.client.sign(&request);
             scene.near().hang_up_idle();

@@ -65,7 +65,9 @@ const SIZES: [usize; 7] = [0, 1, 8 * KIB - 1, 64 * KIB, 64 * KIB + 1, MIB + 1, 8
 
 fn algorithm(payload: Payload) -> Option<Algorithm> {
     match payload {
-        Payload::SignedChunksTrailer(_, algorithm) | Payload::UnsignedTrailer(_, algorithm, _) => Some(algorithm),
+        Payload::SignedChunksTrailer(_, algorithm) | Payload::UnsignedTrailer(_, algorithm, _) => {
+            Some(algorithm)
+        }
         Payload::Hex | Payload::Unsigned | Payload::SignedChunks(_) => None,
     }
 }
@@ -81,7 +83,10 @@ async fn arrives_whole(payload: Payload) {
             let object = scene.near().object(BUCKETS[0], "k").expect(&what);
             assert!(object.body == body(length), "{what}: other bytes");
             assert_eq!(reply.header("etag"), Some(object.etag.as_str()), "{what}");
-            assert_eq!((object.header("content-encoding"), object.header("x-amz-meta-who")), (None, Some("me")));
+            assert_eq!(
+                (object.header("content-encoding"), object.header("x-amz-meta-who")),
+                (None, Some("me"))
+            );
             let seen = scene.near().seen_once();
             checksum_is_kept(&what, store, payload, &body(length), &seen);
             let checksum = algorithm(payload).filter(|_| store.keeps_trailer(length));
@@ -133,10 +138,13 @@ arrive_whole! {
 async fn a_checksum_in_the_head_is_kept_where_it_is_understood() {
     for store in Store::ALL {
         let scene = behind(store).await;
-        for (length, algorithm) in [(100, Algorithm::Crc32), (100_000, Algorithm::Sha1), (2 * MIB, Algorithm::Crc64Nvme)] {
+        for (length, algorithm) in
+            [(100, Algorithm::Crc32), (100_000, Algorithm::Sha1), (2 * MIB, Algorithm::Crc64Nvme)]
+        {
             for payload in [Payload::Hex, Payload::Unsigned] {
                 let value = algorithm.base64(&body(length));
-                let put = Request::put("/photos/k", body(length)).payload(payload).with(algorithm.header(), &value);
+                let put =
+                    Request::put("/photos/k", body(length)).payload(payload).with(algorithm.header(), &value);
                 scene.client.send(&put).await.expect(200);
                 let object = scene.near().object(BUCKETS[0], "k").unwrap();
                 let kept = store.keeps_checksums().then_some(value.as_str());
@@ -205,12 +213,24 @@ fn wrongs(client: &Client, target: &str, length: usize) -> Vec<Wrong> {
         let bytes = resigned(bytes);
         [&bytes[..bytes.len() - 5], b"\r\n\r\n"].concat()
     };
-    add("the trailer's signature", signed(signed_trailer).edit_body(shorter), 403, "SignatureDoesNotMatch", true);
+    add(
+        "the trailer's signature",
+        signed(signed_trailer).edit_body(shorter),
+        403,
+        "SignatureDoesNotMatch",
+        true,
+    );
     let length_framed = signed(trailers[0]).edit_body(replaced(b"crc32:", b"crc33:"));
     add("an undeclared trailer", length_framed, 400, "MalformedTrailerError", true);
     let unsigned = |name: &str, value: &str| client.sign(&put(Payload::Unsigned).with(name, value));
     let other = body(length - 1);
-    add("a checksum ahead", unsigned("x-amz-checksum-crc32", &Algorithm::Crc32.base64(&other)), 400, "BadDigest", false);
+    add(
+        "a checksum ahead",
+        unsigned("x-amz-checksum-crc32", &Algorithm::Crc32.base64(&other)),
+        400,
+        "BadDigest",
+        false,
+    );
     add("Content-MD5", unsigned("content-md5", &digest::md5_base64(&other)), 400, "BadDigest", false);
     wrongs
 }
@@ -231,7 +251,11 @@ async fn stores_nothing(store: Store) {
             for Wrong { what, signed, status, code, judged_here } in wrongs(&scene.client, target, length) {
                 scene.forget();
                 let reply = scene.client.send_signed(&signed).await;
-                assert_eq!((reply.status, reply.code().as_deref()), (status, Some(code)), "{store:?}: {what}");
+                assert_eq!(
+                    (reply.status, reply.code().as_deref()),
+                    (status, Some(code)),
+                    "{store:?}: {what}"
+                );
                 assert_eq!(shown(scene.near()), (Vec::new(), vec![0]), "{store:?}: {what}");
                 let seen = scene.near().seen();
                 let whole = seen.iter().any(|seen| seen.body.is_some() && seen.status == Some(200));

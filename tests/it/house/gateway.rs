@@ -25,6 +25,8 @@ pub struct Tenant {
     pub session_token: Option<String>,
     /// The policy's document; `None` leaves it out.
     pub policy: Option<String>,
+    /// Further lines, each indented by four.
+    pub lines: String,
 }
 
 impl Tenant {
@@ -44,6 +46,7 @@ impl Tenant {
             secret: format!("client-secret-of-{name}"),
             session_token: None,
             policy: Some(policy),
+            lines: String::new(),
         }
     }
 }
@@ -163,6 +166,7 @@ impl Setup {
                 std::fs::write(&file, policy).unwrap();
                 text.push_str(&format!("    policy: {}\n", file.display()));
             }
+            text.push_str(&tenant.lines);
         }
         text.push_str(&self.rest);
         text
@@ -282,15 +286,17 @@ impl Gateway {
         serde_json::from_slice(&reply.body).unwrap()
     }
 
-    /// Each region's standing for reads and writes.
+    /// Each region's standing for reads and writes, by name.
     pub async fn standing(&self) -> Vec<(String, String, String)> {
         let status = self.admin_json("/api/v1/status").await;
         let regions = status["regions"].as_array().expect("`regions` is a list");
         let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
-        regions
+        let mut standing: Vec<_> = regions
             .iter()
             .map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes")))
-            .collect()
+            .collect();
+        standing.sort();
+        standing
     }
 
     /// Waits until every region stands as said for reads.
@@ -338,7 +344,8 @@ impl Gateway {
     pub fn transition(&self, region: &str, what: &str, to: &str) -> Value {
         let wanted = |line: &str| {
             let fields = logged(line, "standing changed")?;
-            let is = |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
+            let is =
+                |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
             (is("region", region) && is("what", what) && is("to", to)).then_some(fields)
         };
         let found = self.lines.wait_for(wanted, || true);

@@ -204,7 +204,7 @@ async fn request(line: &mut Line<'_>, house: &House, head: Head, number: usize) 
     }
     let expects = head.header("expect").is_some_and(|text| text.eq_ignore_ascii_case("100-continue"));
     if expects {
-        if opened.verdict.is_err() {
+        if opened.verdict.is_err() || has(|act| matches!(act, Act::Answer { .. })) {
             // refused before the body: say so and close, as S3 does
             return finish(line, house, &opened, &head, Bytes::new()).await.and(Err(End::Close));
         }
