@@ -168,7 +168,9 @@ impl From<strict::Fault> for Refusal {
 
 impl From<Malformed> for Refusal {
     fn from(fault: Malformed) -> Self {
-        let refusal = Self::because(fault.code, Blame::Client, fault.detail);
+        let mut refusal = Self::because(fault.code, Blame::Client, fault.detail);
+        // What is no target to us may be one to whoever framed it.
+        refusal.close = fault.code == Code::InvalidURI;
         match fault.argument {
             Some((name, value)) => refusal.with("ArgumentName", name).with("ArgumentValue", value),
             None => refusal,

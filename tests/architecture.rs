@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // soil
     ("names", &[]),
     ("units", &[]),
-    ("head", &[]),
+    ("head", &["units"]),
     ("clock", &["units"]),
     ("chance", &[]),
     ("publish", &[]),
@@ -39,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["SOIL_TO_JUDGEMENT", "listen", "probe", "body", "credentials", "exchange", "refusal", "steward"],
     ),
     // side rooms: none sees the story
-    ("admin", &["SOIL_TO_JUDGEMENT", "steward"]),
+    ("admin", &["SOIL_TO_JUDGEMENT", "listen", "steward"]),
     ("demo", &["SOIL_TO_JUDGEMENT", "steward"]),
     // roof
     ("config", EVERYTHING),

@@ -22,7 +22,8 @@ use crate::fleet::Never;
 use crate::head::Head;
 use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
-use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::s3::profile::SignedPath;
+use crate::sigv4::{self, Credential, Destination, KeyCache, PathForm, PayloadMark};
 use crate::view::Timeouts;
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
@@ -288,7 +289,12 @@ fn build(desk: &Desk<'_>, this: &mut Try<'_>, upload: Upload, gate: Option<&Gate
     if let Some(credential) = &this.credential {
         let now = desk.clock.now().wall;
         let mut keys = desk.keys.borrow_mut();
-        sigv4::sign(head, credential, &lane.settings.signing_region, now, &this.payload, &mut keys);
+        let path = match lane.settings.profile.signed_path {
+            SignedPath::AsSent => PathForm::Raw,
+            SignedPath::Reencoded => PathForm::Reencoded,
+        };
+        let to = Destination { region: &lane.settings.signing_region, path };
+        sigv4::sign(head, credential, &to, now, &this.payload, &mut keys);
     }
     let mut request = Request::new(upload);
     *request.method_mut() = head.method().clone();

@@ -9,7 +9,7 @@ use crate::listen::{Address, ListenerSettings};
 use crate::names::{ClientName, Secret};
 use crate::policy::{Client, Grant, RegionCredentials};
 use crate::route::{AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions};
-use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, Trailers};
+use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, SignedPath, Trailers};
 use crate::sigv4::Key;
 use crate::telemetry::{AccessLogTo, TelemetrySettings, metric};
 use crate::view::{
@@ -105,6 +105,7 @@ fn region(region: &DemoRegion) -> RegionSettings {
             addressing: Addressing::Path,
             trailers: Trailers::Decode,
             body_hash: BodyHash::Proxy,
+            signed_path: SignedPath::AsSent,
         },
         credentials: CredentialSource::Static(region.credential.clone()),
         tls: UpstreamTls::default(),

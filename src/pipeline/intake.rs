@@ -143,7 +143,10 @@ pub(super) fn md5(document: &[u8]) -> String {
 pub(super) async fn document(visit: &Visit<'_>, source: &Source) -> Result<Bytes, Refusal> {
     let document = source.document(visit.view.limits.xml_body.0).await?;
     if visit.call.operation == Operation::CompleteMultipartUpload {
-        xml::complete_request(&document)?;
+        let parts = xml::complete_request(&document)?;
+        if !parts.is_sorted_by(|one, two| one.number < two.number) {
+            return Err(Refusal::new(Code::InvalidPartOrder, Blame::Client));
+        }
     }
     Ok(document)
 }
