@@ -2,6 +2,8 @@
 //! running proxy: `check`. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
 use std::io::{self, Write};
+#[cfg(feature = "demo")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::config::{self, Fault, Loaded, Refused};
+#[cfg(feature = "demo")]
+use crate::demo::{Script, script::ScriptFault};
 use crate::listen::Address;
+#[cfg(feature = "demo")]
+use crate::names::RegionId;
 use crate::units;
 
 /// One S3 endpoint over buckets in many regions: verified, routed to the nearest healthy region,
@@ -86,12 +92,33 @@ pub struct Check {
 #[cfg(feature = "demo")]
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
-    /// Stop by itself after this long, such as 30s; without it the terminal's keys decide.
-    #[arg(long = "for", value_name = "DURATION", value_parser = units::duration)]
-    pub duration: Option<Duration>,
+    /// Where the gateway listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_DATA)]
+    pub listen: SocketAddr,
+    /// How long the replicator between the regions holds every change back.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = units::duration)]
+    pub lag: Duration,
+    /// Play without hands and stop after this long, such as 30s; else the terminal's keys decide.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub length: Option<String>,
     /// Kill a region after this long, such as frankfurt@10s. May be repeated.
-    #[arg(long = "kill", value_name = "REGION@DURATION", value_parser = moment)]
-    pub kills: Vec<(String, Duration)>,
+    #[arg(long = "kill", value_name = "REGION@DURATION", requires = "length")]
+    pub kills: Vec<String>,
+    /// Revive a region after this long, such as frankfurt@20s. May be repeated.
+    #[arg(long = "revive", value_name = "REGION@DURATION", requires = "length")]
+    pub revives: Vec<String>,
+}
+
+#[cfg(feature = "demo")]
+impl Demo {
+    /// The play without hands; `None` where hands play.
+    ///
+    /// # Errors
+    /// [`ScriptFault`] where a duration is none, or an act names no region or comes too late.
+    pub fn script(&self, regions: &[RegionId]) -> Result<Option<Script>, ScriptFault> {
+        let parse = |length: &String| Script::parse(length, &self.kills, &self.revives, regions);
+        self.length.as_ref().map(parse).transpose()
+    }
 }
 
 /// Whom to ask.
@@ -155,13 +182,6 @@ fn counted(count: usize, noun: &str) -> String {
     }
 }
 
-/// `REGION@DURATION`.
-#[cfg(feature = "demo")]
-fn moment(text: &str) -> Result<(String, Duration), String> {
-    let (region, after) = text.split_once('@').ok_or("expected REGION@DURATION, such as frankfurt@10s")?;
-    Ok((region.to_owned(), units::duration(after).map_err(|error| error.to_string())?))
-}
-
 fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::listen::NotAnAddress| error.to_string())
 }
@@ -212,12 +232,18 @@ mod tests {
     #[cfg(feature = "demo")]
     #[test]
     fn the_demo_plays_without_hands() {
-        let words = ["demo", "--for", "30s", "--kill", "frankfurt@10s", "--kill", "sydney@20s"];
-        let Ok(Command::Demo(demo)) = parse(&words) else { panic!("demo") };
-        assert_eq!(demo.duration, Some(Duration::from_secs(30)));
-        assert_eq!(demo.kills[1], ("sydney".to_owned(), Duration::from_secs(20)));
-        assert!(parse(&["demo", "--kill", "frankfurt"]).unwrap_err().contains("REGION@DURATION"));
-        assert!(parse(&["demo", "--for", "soon"]).is_err());
+        let regions = ["frankfurt", "virginia"].map(RegionId::new);
+        let script = |words: &[&str]| match parse(words) {
+            Ok(Command::Demo(demo)) => demo.script(&regions).map_err(|fault| fault.to_string()),
+            Ok(_) => panic!("demo"),
+            Err(fault) => Err(fault),
+        };
+        let words = ["demo", "--for", "30s", "--kill", "frankfurt@10s", "--revive", "frankfurt@20s"];
+        assert_eq!(script(&words).unwrap().unwrap().length(), Duration::from_secs(30));
+        assert_eq!(script(&["demo"]), Ok(None));
+        assert!(script(&["demo", "--for", "soon"]).is_err());
+        assert!(script(&["demo", "--for", "30s", "--kill", "sydney@1s"]).is_err());
+        assert!(script(&["demo", "--kill", "frankfurt@10s"]).is_err(), "hands and a script");
     }
 
     fn checked(file: &str, json: bool) -> (u8, String) {

@@ -34,7 +34,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("probe", &["SOIL_TO_JUDGEMENT", "dns", "credentials", "steward", "exchange"]),
     // story
     ("refusal", &["SOIL_TO_JUDGEMENT", "body", "exchange"]),
-    ("pipeline", &["SOIL_TO_JUDGEMENT", "listen", "probe", "body", "credentials", "exchange", "refusal", "steward"]),
+    (
+        "pipeline",
+        &["SOIL_TO_JUDGEMENT", "listen", "probe", "body", "credentials", "exchange", "refusal", "steward"],
+    ),
     // side rooms: none sees the story
     ("admin", &["SOIL_TO_JUDGEMENT", "steward"]),
     ("demo", &["SOIL_TO_JUDGEMENT", "steward"]),

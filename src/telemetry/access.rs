@@ -216,7 +216,8 @@ impl Line<'_> {
             self.out.push_str("{\"region\":\"");
             escape(one.region.as_str(), self.out);
             // Writing to a String cannot fail.
-            let _infallible = write!(self.out, "\",\"at_us\":{},\"outcome\":\"{}\"}}", one.at_us, one.outcome);
+            let _infallible =
+                write!(self.out, "\",\"at_us\":{},\"outcome\":\"{}\"}}", one.at_us, one.outcome);
             mark = ',';
         }
         self.out.push_str(if mark == '[' { "[]" } else { "]" });
