@@ -438,7 +438,8 @@ impl Run<'_> {
         }
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
-        let at_us = u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+        let at_us =
+            u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
         journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
     }
 }

@@ -77,7 +77,8 @@ async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) 
 }
 
 fn assemble(control: Control, view: View) -> Crew {
-    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, stop, asked } = control;
+    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, stop, asked } =
+        control;
     let now = clock.now().mono;
     let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
     let fleet = Fleet::new(FleetSettings::default(), &ids, now);
@@ -114,7 +115,10 @@ fn assemble(control: Control, view: View) -> Crew {
     let plane = Plane {
         ready,
         metrics: Arc::new(move || metrics.render()),
-        status: { let (view, clock) = (reader, clock); Arc::new(move || status::document(&view.load(), clock.now().mono)) },
+        status: {
+            let (view, clock) = (reader, clock);
+            Arc::new(move || status::document(&view.load(), clock.now().mono))
+        },
         clock,
     };
     tokio::spawn(async move {
@@ -147,7 +151,8 @@ async fn keep_probing(
     outlook: Watch,
 ) {
     loop {
-        let targets = regions.borrow_and_update().iter().filter_map(|region| target(region, &roots)).collect();
+        let targets =
+            regions.borrow_and_update().iter().filter_map(|region| target(region, &roots)).collect();
         tokio::select! {
             () = probe::run(targets, tools.clone(), outlook.clone(), fresh_coin()) => return,
             changed = regions.changed() => if changed.is_err() { return },

@@ -5,7 +5,10 @@
 
 mod compile;
 mod control;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod reload;
+mod serve;
 mod status;
 mod worker;
 
@@ -19,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use self::serve::serve;
 pub use self::status::regions as standings;
 use self::worker::Crew;
 use crate::admin;
@@ -126,7 +130,7 @@ impl Gateway {
     /// Asks for the configuration to be read again.
     pub fn reload(&self) {
         // One request that waits is as good as two.
-        drop(self.reloads.try_send(()));
+        self.reloads.try_send(()).unwrap_or_default();
     }
 
     /// Stops accepting and lets requests under way finish, within `timeouts.drain`.
@@ -144,7 +148,10 @@ impl Gateway {
                 error!("a thread of the gateway panicked");
             }
         }
-        access.finish_blocking(LAST_LINES);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        if !runtime.is_ok_and(|runtime| runtime.block_on(access.finish(LAST_LINES))) {
+            error!("the last access lines were not written");
+        }
     }
 }
 

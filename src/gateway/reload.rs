@@ -55,7 +55,7 @@ impl Reloader {
         let touched = touched.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
-                drop(touched.try_send(()));
+                touched.try_send(()).unwrap_or_default();
             }
         })
         .inspect_err(|error| warn!(%error, "files are not watched; SIGHUP still reloads"))
@@ -129,7 +129,9 @@ impl Reloader {
         self.steward.replace(view).await;
         self.probes.send_replace(settings.regions.clone());
         for door in &self.doors {
-            if let Some(listener) = settings.listeners.iter().find(|listener| listener.address == *door.address()) {
+            if let Some(listener) =
+                settings.listeners.iter().find(|listener| listener.address == *door.address())
+            {
                 door.replace(listener.clone());
             }
         }

@@ -17,7 +17,9 @@ use crate::exchange::bell::Bell;
 use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
-use crate::listen::{Admission, Bound, ConnectionRules, HeadLimits, Patience, Worker, WorkerRules, run_worker};
+use crate::listen::{
+    Admission, Bound, ConnectionRules, HeadLimits, Patience, Worker, WorkerRules, run_worker,
+};
 use crate::pipeline::{self, House};
 use crate::probe::Canaries;
 use crate::publish::Published;

@@ -22,9 +22,13 @@ pub(super) fn canary(visit: &Visit<'_>, step: &Step) -> Pin<Box<dyn Future<Outpu
     Box::pin(async move {
         let (region, credential) = (question.region.clone(), question.credential_id.clone());
         let judged = canaries.judge(question).await;
-        let credential = |sound| Event::CredentialJudged { region: region.clone(), credential: credential.clone(), sound };
-        let configuration =
-            |sound| Event::ConfigurationJudged { region: region.clone(), access_point: access_point.clone(), sound };
+        let credential =
+            |sound| Event::CredentialJudged { region: region.clone(), credential: credential.clone(), sound };
+        let configuration = |sound| Event::ConfigurationJudged {
+            region: region.clone(),
+            access_point: access_point.clone(),
+            sound,
+        };
         match &judged.verdict {
             CanaryVerdict::Clear => {
                 steward.report(credential(true));

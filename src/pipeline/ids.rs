@@ -222,7 +222,12 @@ pub(super) struct Wrapper<'a> {
 }
 
 impl<'a> Wrapper<'a> {
-    pub(super) fn new(view: &'a View, access_point: &'a AccessPoint, call: &'a Call, region: &'a RegionId) -> Self {
+    pub(super) fn new(
+        view: &'a View,
+        access_point: &'a AccessPoint,
+        call: &'a Call,
+        region: &'a RegionId,
+    ) -> Self {
         let keys = view.tokens.as_deref().filter(|_| access_point.members.len() > 1);
         Self { keys, access_point, call, region }
     }

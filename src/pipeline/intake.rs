@@ -7,9 +7,9 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 
 use super::Visit;
+use crate::body::Source;
 use crate::body::progress::Pace;
 use crate::body::source::Intake;
-use crate::body::Source;
 use crate::refusal::{Blame, Refusal};
 use crate::s3::checksum::Algorithm;
 use crate::s3::operation::{BodyKind, Kind, Operation};
@@ -30,9 +30,11 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         return Ok(Source::empty());
     }
     let (sha256, checksum) = checked_here(visit)?;
-    let decoder = visit.sender.framing.clone().map(|framing| {
-        chunks::Decoder::new(framing, length, chunks::declared(&visit.head))
-    });
+    let decoder = visit
+        .sender
+        .framing
+        .clone()
+        .map(|framing| chunks::Decoder::new(framing, length, chunks::declared(&visit.head)));
     let limits = &visit.view.limits;
     let replay = (facts.kind == Kind::Write && length <= limits.replay_body.0)
         .then(|| visit.house.replays.reserve(length, limits.replay_total.0))
@@ -114,7 +116,8 @@ fn checked_here(visit: &Visit<'_>) -> Result<Checked, Refusal> {
         _ => None,
     };
     let store_checks = profiles(visit).all(|profile| profile.honours.has(Feature::Checksums));
-    let declared = visit.head.fields().find_map(|field| Some((Algorithm::of_header(field.name)?, field.text()?)));
+    let declared =
+        visit.head.fields().find_map(|field| Some((Algorithm::of_header(field.name)?, field.text()?)));
     let Some((algorithm, text)) = declared else { return Ok((sha256, None)) };
     if algorithm.decode(text).is_none() {
         let words = format!("Value for {} header is invalid.", algorithm.header());

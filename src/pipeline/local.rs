@@ -10,10 +10,10 @@ use http::{HeaderName, Method, Response, StatusCode};
 use super::sender::Sender;
 use crate::body::Reply;
 use crate::head::Head;
+use crate::names::ClientName;
 use crate::policy::{self, Grant, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
-use crate::names::ClientName;
 use crate::s3::call::Target;
 use crate::s3::operation::{Kind, Level, Operation, Reach};
 use crate::s3::{Call, Code, xml};
@@ -54,11 +54,9 @@ pub(super) fn answer(
         Operation::GetBucketLocation => Ok(Some(document(xml::location_document(region)))),
         Operation::CreateBucket => Err(Refusal::new(Code::BucketAlreadyOwnedByYou, Blame::Client)
             .with("BucketName", access_point.name.as_str())),
-        _ if is_administration(call) => {
-            Err(Refusal::new(Code::MethodNotAllowed, Blame::Client)
-                .with("Method", call.facts().rule.method)
-                .with("ResourceType", "BUCKET"))
-        }
+        _ if is_administration(call) => Err(Refusal::new(Code::MethodNotAllowed, Blame::Client)
+            .with("Method", call.facts().rule.method)
+            .with("ResourceType", "BUCKET")),
         _ => Ok(None),
     }
 }

@@ -11,9 +11,9 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::ids::{Replaced, Wrapper, bound_bucket, parameter};
-use super::{blame, relay};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, plan, replan};
+use super::{blame, relay};
 use crate::body::{Reply, Source};
 use crate::exchange::{Errand, Journey, Reached};
 use crate::names::RegionId;
@@ -51,13 +51,17 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
         answers.push(relay::rewritten(&visit, reached).await?);
     }
     let merged = merge::delete_results(&answers);
-    Ok(xml_reply(merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "a region's answer cannot be read"))?))
+    Ok(xml_reply(
+        merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "a region's answer cannot be read"))?,
+    ))
 }
 
 /// S3 wants these bodies protected, since a flipped bit deletes another key.
 fn require_checksum(visit: &Visit<'_>) -> Result<(), Refusal> {
     let declared = visit.head.fields().any(|field| {
-        field.name == "content-md5" || field.name == "x-amz-trailer" || field.name.starts_with("x-amz-checksum-")
+        field.name == "content-md5"
+            || field.name == "x-amz-trailer"
+            || field.name.starts_with("x-amz-checksum-")
     });
     if declared {
         return Ok(());
@@ -80,7 +84,10 @@ fn by_region(visit: &Visit<'_>, request: &DeleteRequest) -> Result<Parts, Refusa
     Ok(parts)
 }
 
-fn located(visit: &Visit<'_>, object: &ObjectToDelete) -> Result<(Option<RegionId>, ObjectToDelete), Refusal> {
+fn located(
+    visit: &Visit<'_>,
+    object: &ObjectToDelete,
+) -> Result<(Option<RegionId>, ObjectToDelete), Refusal> {
     let mut object = object.clone();
     let (Some(keys), Some(text)) = (&visit.view.tokens, object.version_id.clone()) else {
         return Ok((None, object));
@@ -162,7 +169,8 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
             Some(first) => first.merged(page),
         });
     }
-    let mut page = merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "no region listed its uploads"))?;
+    let mut page =
+        merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "no region listed its uploads"))?;
     relay::logical_bucket(&visit).clone_into(&mut page.bucket);
     page.cut(wanted);
     Ok(xml_reply(page.document()))
@@ -184,7 +192,8 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
         Ok(reached) if reached.head.status == StatusCode::OK => reached,
         Ok(reached) if reached.head.status.is_server_error() => return Ok(None),
         Ok(reached) => {
-            let code = reached.error.and_then(|error| Code::parse(&error.code)).unwrap_or(Code::ServiceUnavailable);
+            let code =
+                reached.error.and_then(|error| Code::parse(&error.code)).unwrap_or(Code::ServiceUnavailable);
             return Err(Refusal::new(code, Blame::Region));
         }
         Err(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => return Ok(None),
@@ -210,7 +219,8 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
 fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
     let mut replaced = Replaced::new();
     let query = visit.head.query();
-    let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker")) else {
+    let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker"))
+    else {
         return Ok(replaced);
     };
     let Some(keys) = visit.view.tokens.as_ref().filter(|_| !text.is_empty()) else { return Ok(replaced) };

@@ -113,7 +113,12 @@ impl Visit<'_> {
 
     fn permit(&self) -> Permit {
         let affinity = route::affinity::affinity(&self.access_point, &self.call, &self.ids.origins);
-        Permit::granted(Arc::clone(&self.access_point), self.sender.credential_id(), Arc::clone(&self.call), affinity)
+        Permit::granted(
+            Arc::clone(&self.access_point),
+            self.sender.credential_id(),
+            Arc::clone(&self.call),
+            affinity,
+        )
     }
 }
 
@@ -162,11 +167,16 @@ fn authorise(
     access_point: Option<&Arc<AccessPoint>>,
 ) -> Result<Granted, Refusal> {
     let source = call.copy_source.as_ref().and_then(|source| view.access_points.resolve(&source.bucket));
-    let named = Named { target: access_point.map(|point| &point.name), copy_source: source.map(|point| &point.name) };
+    let named =
+        Named { target: access_point.map(|point| &point.name), copy_source: source.map(|point| &point.name) };
     Ok(policy::decide(&sender.grant, call, named)?)
 }
 
-fn plan(visit: &Visit<'_>, permit: &Permit, tried: &[crate::names::RegionId]) -> Result<route::Plan, Refusal> {
+fn plan(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    tried: &[crate::names::RegionId],
+) -> Result<route::Plan, Refusal> {
     Ok(plan_on(visit, visit.view, permit, tried)?)
 }
 

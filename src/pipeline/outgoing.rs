@@ -113,7 +113,10 @@ impl<'a> Outgoing<'a> {
                 self.trailing(head, profile, algorithm)
             }
             (
-                Payload::Unsigned | Payload::SignedChunks | Payload::UnsignedTrailer | Payload::SignedChunksTrailer,
+                Payload::Unsigned
+                | Payload::SignedChunks
+                | Payload::UnsignedTrailer
+                | Payload::SignedChunksTrailer,
                 _,
             ) => (Framing::Plain, PayloadMark::Unsigned),
         }

@@ -31,7 +31,10 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     visit.ledger.answered_by(&reached.step.region);
     let status = reached.head.status;
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        return Err(Refusal::unavailable(Blame::Region, "a store redirects: its endpoint or bucket is wrong"));
+        return Err(Refusal::unavailable(
+            Blame::Region,
+            "a store redirects: its endpoint or bucket is wrong",
+        ));
     }
     if status.is_client_error() || status.is_server_error() {
         return Ok(error(visit, reached));
@@ -53,7 +56,8 @@ pub(super) async fn rewritten(visit: &Visit<'_>, reached: Reached) -> Result<Str
     let words = Words::new(visit, &reached.step.region);
     let document = reached.body.edited(words.editor()).collect(DOCUMENT).await;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "an answer broke off"))?;
-    String::from_utf8(document.to_vec()).map_err(|_| Refusal::unavailable(Blame::Region, "an answer is not UTF-8"))
+    String::from_utf8(document.to_vec())
+        .map_err(|_| Refusal::unavailable(Blame::Region, "an answer is not UTF-8"))
 }
 
 fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Reply> {
@@ -119,7 +123,10 @@ fn said(code: &str, status: StatusCode) -> Refusal {
             | Code::InvalidTokenId
             | Code::RequestTimeTooSkewed
             | Code::InvalidSecurity,
-        ) => return Refusal::new(Code::AccessDenied, Blame::Region).caused_by(format!("the store says {code}")),
+        ) => {
+            return Refusal::new(Code::AccessDenied, Blame::Region)
+                .caused_by(format!("the store says {code}"));
+        }
         Some(Code::AuthorizationHeaderMalformed | Code::PermanentRedirect | Code::TemporaryRedirect) => {
             return Refusal::unavailable(Blame::Region, format!("the store says {code}"));
         }
@@ -132,7 +139,10 @@ fn said(code: &str, status: StatusCode) -> Refusal {
         return refusal;
     }
     refusal.status = status;
-    if Code::parse(code).is_none() && !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if Code::parse(code).is_none()
+        && !code.is_empty()
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    {
         refusal.code = code.to_owned().into();
     }
     refusal
@@ -232,9 +242,9 @@ impl Words {
                 | Operation::DeleteObjects
                 | Operation::GetBucketLocation
         );
-        let is_xml = headers.get(CONTENT_TYPE).is_none_or(|value| {
-            value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml"))
-        });
+        let is_xml = headers
+            .get(CONTENT_TYPE)
+            .is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")));
         self.differs && names_something && is_xml
     }
 
@@ -260,9 +270,11 @@ impl Words {
         let key = near.key.unwrap_or_else(|| self.call.key());
         match slot {
             Slot::Bucket => Some(self.bucket.clone()),
-            Slot::Region => {
-                Some(if self.logical_region == "us-east-1" { String::new() } else { self.logical_region.clone() })
-            }
+            Slot::Region => Some(if self.logical_region == "us-east-1" {
+                String::new()
+            } else {
+                self.logical_region.clone()
+            }),
             Slot::Location | Slot::Resource => {
                 let key = String::from_utf8_lossy(self.call.key());
                 Some(format!("/{}/{key}", self.bucket))

@@ -103,18 +103,25 @@ pub(super) fn verify(
     }
 }
 
-fn unsigned(grant: Grant, payload: Payload, framing: Option<chunks::Framing>, anonymous_upstream: bool) -> Sender {
+fn unsigned(
+    grant: Grant,
+    payload: Payload,
+    framing: Option<chunks::Framing>,
+    anonymous_upstream: bool,
+) -> Sender {
     Sender { client: None, grant, payload, framing, region: None, anonymous_upstream }
 }
 
 /// Where nobody's signature is asked for, a page of a stranger's site must not speak for a
 /// visitor's browser that can reach us.
 fn refuse_foreign_origin(listener: &ListenerSettings, head: &Head) -> Result<(), Refusal> {
-    let foreign = head.all("origin").any(|origin| {
-        !listener.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin)
-    });
+    let foreign = head
+        .all("origin")
+        .any(|origin| !listener.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin));
     if foreign {
-        return Err(Refusal::new(Code::AccessDenied, Blame::Client).caused_by("Origin is not in allow_origins"));
+        return Err(
+            Refusal::new(Code::AccessDenied, Blame::Client).caused_by("Origin is not in allow_origins")
+        );
     }
     Ok(())
 }

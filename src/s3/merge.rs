@@ -7,7 +7,11 @@ use crate::s3::xml::{Upload, UploadsPage};
 
 /// Key order is that of bytes, whatever the encoding of the page.
 fn key_bytes<'a>(key: &'a str, page_is_encoded: bool) -> Cow<'a, [u8]> {
-    if page_is_encoded { decode(key).unwrap_or(Cow::Borrowed(key.as_bytes())) } else { Cow::Borrowed(key.as_bytes()) }
+    if page_is_encoded {
+        decode(key).unwrap_or(Cow::Borrowed(key.as_bytes()))
+    } else {
+        Cow::Borrowed(key.as_bytes())
+    }
 }
 
 impl UploadsPage {
@@ -136,7 +140,11 @@ mod tests {
     #[test]
     fn pages_merge_by_key_and_end_where_the_first_of_them_ends() {
         let merged = page(&[("a", "1"), ("c", "2")], None).merged(page(&[("a", "3"), ("b", "4")], Some("b")));
-        assert_eq!(ids(&merged), ["1", "3", "4"], "c may come after keys that the second region did not list");
+        assert_eq!(
+            ids(&merged),
+            ["1", "3", "4"],
+            "c may come after keys that the second region did not list"
+        );
         assert!(merged.truncated);
         assert_eq!(merged.next_key_marker, "b");
         let whole = page(&[("b", "1")], None).merged(page(&[("a", "2")], None));
@@ -157,7 +165,8 @@ mod tests {
 
     #[test]
     fn results_of_deletions_become_one_document() {
-        let one = "<?xml version=\"1.0\"?><DeleteResult xmlns=\"x\"><Deleted><Key>a</Key></Deleted></DeleteResult>";
+        let one =
+            "<?xml version=\"1.0\"?><DeleteResult xmlns=\"x\"><Deleted><Key>a</Key></Deleted></DeleteResult>";
         let two = "<DeleteResult/>";
         let three = "<DeleteResult><Error><Key>b</Key></Error></DeleteResult>";
         let merged = delete_results(&[one.to_owned(), two.to_owned(), three.to_owned()]);

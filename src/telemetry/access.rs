@@ -595,7 +595,7 @@ mod tests {
     async fn lines_of_all_workers_are_written_whole_by_the_end() {
         let sink = Sink::default();
         let writer = AccessWriter::to(sink.clone()).unwrap();
-        let (first, second) = (writer.worker(), writer.worker());
+        let (first, second) = (writer.handle().worker(), writer.worker());
         for _ in 0..500 {
             first.write(&line());
             second.write(&line());
@@ -613,7 +613,7 @@ mod tests {
     async fn a_lonely_line_does_not_wait_for_company() {
         let sink = Sink::default();
         let writer = AccessWriter::to(sink.clone()).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         let late = tokio::time::timeout(BATCH_WAIT * 2, worker.keep_fresh()).await;
         assert!(late.is_err(), "it never ends");
@@ -646,7 +646,7 @@ mod tests {
         let (release, stuck) = mpsc::channel();
         let mut writer = AccessWriter::to(Stuck(stuck)).unwrap();
         writer.dropped = dropped;
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         for _ in 0..BATCHES_MAX + 10 {
             worker.write(&line());
             worker.flush();
@@ -667,7 +667,7 @@ mod tests {
     async fn a_sink_that_takes_nothing_does_not_hold_up_the_end() {
         let (_release, stuck) = mpsc::channel();
         let writer = AccessWriter::to(Stuck(stuck)).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         worker.flush();
         drop(worker);
@@ -677,7 +677,7 @@ mod tests {
     #[tokio::test]
     async fn a_sink_that_fails_ends_nothing() {
         let writer = AccessWriter::to(Sink { fails: true, ..Sink::default() }).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         worker.flush();
         worker.write(&line());
@@ -689,7 +689,7 @@ mod tests {
     #[tokio::test]
     async fn off_writes_nothing() {
         let writer = AccessWriter::open(&AccessLogTo::Off).unwrap();
-        let worker = writer.worker();
+        let worker = writer.handle().worker();
         worker.write(&line());
         assert_eq!(worker.0.batch.borrow().lines, 0);
         drop(worker);

@@ -1,9 +1,9 @@
 //! Room: the command line. Says what may be asked of the command, and answers what needs no
 //! running proxy: `check`. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
+pub mod run;
+
 use std::io::{self, Write};
-#[cfg(feature = "demo")]
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::config::{self, Fault, Loaded, Refused};
 #[cfg(feature = "demo")]
-use crate::demo::{Script, script::ScriptFault};
+use crate::demo;
 use crate::listen::Address;
 #[cfg(feature = "demo")]
 use crate::names::RegionId;
@@ -92,32 +92,35 @@ pub struct Check {
 #[cfg(feature = "demo")]
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
-    /// Where the gateway listens; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = config::DEFAULT_DATA)]
-    pub listen: SocketAddr,
-    /// How long the replicator between the regions holds every change back.
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = units::duration)]
-    pub lag: Duration,
-    /// Play without hands and stop after this long, such as 30s; else the terminal's keys decide.
+    /// Stop by itself after this long, such as 30s; without it the terminal's keys decide.
     #[arg(long = "for", value_name = "DURATION")]
-    pub length: Option<String>,
+    pub duration: Option<String>,
     /// Kill a region after this long, such as frankfurt@10s. May be repeated.
-    #[arg(long = "kill", value_name = "REGION@DURATION", requires = "length")]
+    #[arg(long = "kill", value_name = "REGION@DURATION", requires = "duration")]
     pub kills: Vec<String>,
-    /// Revive a region after this long, such as frankfurt@20s. May be repeated.
-    #[arg(long = "revive", value_name = "REGION@DURATION", requires = "length")]
+    /// Revive a killed region after this long, such as frankfurt@20s. May be repeated.
+    #[arg(long = "revive", value_name = "REGION@DURATION", requires = "duration")]
     pub revives: Vec<String>,
+    /// Where the endpoint listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    pub listen: std::net::SocketAddr,
+    /// How far replicas lag behind, such as 2s.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = units::duration)]
+    pub lag: Duration,
 }
 
 #[cfg(feature = "demo")]
 impl Demo {
-    /// The play without hands; `None` where hands play.
+    /// What the play is told.
     ///
     /// # Errors
-    /// [`ScriptFault`] where a duration is none, or an act names no region or comes too late.
-    pub fn script(&self, regions: &[RegionId]) -> Result<Option<Script>, ScriptFault> {
-        let parse = |length: &String| Script::parse(length, &self.kills, &self.revives, regions);
-        self.length.as_ref().map(parse).transpose()
+    /// In words, what is wrong with the script.
+    pub fn options(&self, terminal: bool) -> Result<demo::Options, String> {
+        let regions: Vec<RegionId> = demo::regions::PLANS.iter().map(|plan| RegionId::new(plan.id)).collect();
+        let script = |text: &str| demo::Script::parse(text, &self.kills, &self.revives, &regions);
+        let script = self.duration.as_deref().map(script).transpose().map_err(|fault| fault.to_string())?;
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Ok(demo::Options { listen: self.listen, lag: self.lag, script, terminal, colour })
     }
 }
 
@@ -232,18 +235,15 @@ mod tests {
     #[cfg(feature = "demo")]
     #[test]
     fn the_demo_plays_without_hands() {
-        let regions = ["frankfurt", "virginia"].map(RegionId::new);
-        let script = |words: &[&str]| match parse(words) {
-            Ok(Command::Demo(demo)) => demo.script(&regions).map_err(|fault| fault.to_string()),
-            Ok(_) => panic!("demo"),
-            Err(fault) => Err(fault),
-        };
-        let words = ["demo", "--for", "30s", "--kill", "frankfurt@10s", "--revive", "frankfurt@20s"];
-        assert_eq!(script(&words).unwrap().unwrap().length(), Duration::from_secs(30));
-        assert_eq!(script(&["demo"]), Ok(None));
-        assert!(script(&["demo", "--for", "soon"]).is_err());
-        assert!(script(&["demo", "--for", "30s", "--kill", "sydney@1s"]).is_err());
-        assert!(script(&["demo", "--kill", "frankfurt@10s"]).is_err(), "hands and a script");
+        let words = ["demo", "--for", "30s", "--kill", "frankfurt@10s", "--kill", "virginia@20s"];
+        let Ok(Command::Demo(demo)) = parse(&words) else { panic!("demo") };
+        assert!(demo.options(false).is_ok_and(|options| options.script.is_some()));
+        assert!(parse(&["demo", "--kill", "frankfurt@1s"]).is_err(), "a script needs an end");
+        for words in [["demo", "--for", "soon"].as_slice(), &["demo", "--for", "9s", "--kill", "atlantis@1s"]]
+        {
+            let Ok(Command::Demo(demo)) = parse(words) else { panic!("demo") };
+            assert!(demo.options(false).is_err(), "{words:?}");
+        }
     }
 
     fn checked(file: &str, json: bool) -> (u8, String) {
