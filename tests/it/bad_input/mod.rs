@@ -271,7 +271,6 @@ fn report(faults: &[String], of: usize) {
 }
 
 #[tokio::test]
-#[ignore = "the gateway is not wired yet"]
 async fn bad_input_is_refused_as_s3_does_and_changes_nothing() {
     let house = House::build().await;
     let rows = rows::all(&house.bench);
