@@ -595,7 +595,7 @@ mod tests {
     async fn lines_of_all_workers_are_written_whole_by_the_end() {
         let sink = Sink::default();
         let writer = AccessWriter::to(sink.clone()).unwrap();
-        let (first, second) = (writer.handle().worker(), writer.worker());
+        let (first, second) = (writer.handle().worker(), writer.handle().worker());
         for _ in 0..500 {
             first.write(&line());
             second.write(&line());
