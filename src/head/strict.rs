@@ -167,7 +167,7 @@ fn target(head: &Head) -> Result<(), Fault> {
             let fault = match byte {
                 b'%' if ![bytes.next(), bytes.next()].into_iter().all(is_hex) => "has a broken escape",
                 0..=b' ' | 0x7f => "has a space or control character",
-                b'#' | b'\\' => "has a # or a backslash that is not percent-encoded",
+                b'#' | b'\\' | 0x80.. => "has a character that is not percent-encoded",
                 _ => continue,
             };
             return Err(Fault::Target(fault));
@@ -312,8 +312,8 @@ mod tests {
     #[test]
     fn targets_with_two_readings_are_refused() {
         for target in [
-            "", "b/k", "*", "/%", "/%4", "/%zz", "/?a=%g0", "/a#b", "/a b", "/a\\b", "/a\u{1b}", "/\u{7f}",
-            "/?\t",
+            "", "b/k", "*", "/%", "/%4", "/%zz", "/?a=%g0", "/a#b", "/a b", "/a\\b", "/é", "/a\u{1b}",
+            "/\u{7f}", "/?\t",
         ] {
             assert!(matches!(get(target), Err(Fault::Target(_))), "{target:?}");
         }

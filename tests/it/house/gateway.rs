@@ -64,6 +64,11 @@ pub struct Setup {
     pub rest: String,
 }
 
+/// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
+/// the path as it was sent, as the oracle does.
+const FULL: &str = "profile: custom\n    honours: [conditional_writes, sse, sse_kms, sse_c, object_lock, acl, tagging, versioning, \
+                    trailers, checksums, attributes]\n    trailers: pass\n    body_hash: store";
+
 impl Setup {
     /// One access point `photos` over the first bucket of each region; the first region is home.
     /// One tenant, `app`.
@@ -77,7 +82,7 @@ impl Setup {
             rest: String::new(),
         };
         for region in regions {
-            setup = setup.region(region, "profile: minio");
+            setup = setup.region(region, FULL);
         }
         setup.access_point("photos", regions, 0, "allow", "refuse")
     }
