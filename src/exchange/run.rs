@@ -93,6 +93,9 @@ pub struct Prepared {
     pub payload: PayloadMark,
 }
 
+/// A canary's verdict to come: true where the answer in question is the client's own.
+pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
+
 /// One request's errand.
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
@@ -108,7 +111,7 @@ pub struct Errand<'a> {
     /// A pair of the client's own.
     pub own_credential: &'a dyn Fn(&RegionId) -> Option<Arc<Credential>>,
     /// Settles whether an answer that blames us is the client's own.
-    pub canary: &'a dyn Fn(&Step) -> Pin<Box<dyn Future<Output = bool>>>,
+    pub canary: &'a dyn Fn(&Step) -> Judgement,
 }
 
 /// What came of an errand.

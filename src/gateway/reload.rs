@@ -17,7 +17,7 @@ use crate::listen::Door;
 use crate::steward;
 use crate::view::RegionSettings;
 
-/// Editors and ConfigMaps write in several steps: the last one counts.
+/// Editors and `ConfigMap`s write in several steps: the last one counts.
 const DEBOUNCE: Duration = Duration::from_millis(250);
 
 pub(super) struct Reloader {
@@ -50,7 +50,7 @@ impl Reloader {
         }
     }
 
-    /// Watches the folders of every file that counts: a mounted ConfigMap changes by a symlink.
+    /// Watches the folders of every file that counts: a mounted `ConfigMap` changes by a symlink.
     fn watch(&self, touched: &mpsc::Sender<()>) -> Option<RecommendedWatcher> {
         let touched = touched.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {

@@ -302,9 +302,16 @@ mod tests {
 
     #[test]
     fn legal_keys_pass_whatever_they_look_like() {
-        for target in
-            ["/b/a/../b", "/b//", "/b/./", "/b/a%2Fb", "/b/%2e%2E", "/b/+", "/b/é", "/b/%F0%9F%A6%80?x=%20"]
-        {
+        for target in [
+            "/b/a/../b",
+            "/b//",
+            "/b/./",
+            "/b/a%2Fb",
+            "/b/%2e%2E",
+            "/b/+",
+            "/b/%C3%A9",
+            "/b/%F0%9F%A6%80?x=%20",
+        ] {
             assert_eq!(get(target), Ok(()), "{target}");
         }
     }

@@ -28,7 +28,7 @@ use crate::units::UnixSeconds;
 /// Most of a region's answer that is read.
 const ANSWER: usize = 8 * 1024 * 1024;
 
-/// DeleteObjects: every key is authorised on its own; versions go where they are.
+/// `DeleteObjects`: every key is authorised on its own; versions go where they are.
 pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
     let document = intake::document(&visit, &source).await?;
@@ -157,7 +157,7 @@ async fn ask(
     Ok(reached?)
 }
 
-/// ListMultipartUploads: every region's page, merged by key, ids wrapped.
+/// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
 pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
     let wanted = parameter(visit.head.query(), "max-uploads").map_or(Ok(1000), |text| text.parse::<usize>());
     let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?.min(1000);
@@ -201,7 +201,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     };
     let document = reached.body.collect(ANSWER).await;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
-    let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
+    let mut page = xml::list_uploads_result(&document).map_err(|fault| unreadable(&fault))?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, &visit.call, region);
     let wrapped = page.uploads.iter().map(|upload| {
         let initiated = initiation(&upload.initiated);
@@ -244,7 +244,7 @@ fn initiation(text: &str) -> UnixSeconds {
     UnixSeconds(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second))
 }
 
-fn unreadable(fault: Malformed) -> Refusal {
+fn unreadable(fault: &Malformed) -> Refusal {
     Refusal::unavailable(Blame::Region, format!("a region's answer cannot be read: {fault}"))
 }
 
