@@ -165,11 +165,17 @@ impl Setup {
         text
     }
 
+    /// Writes configuration and policies into a folder; the configuration's path.
+    pub fn write(&self, folder: &std::path::Path) -> std::path::PathBuf {
+        let file = folder.join("nearpoint.yaml");
+        std::fs::write(&file, self.yaml(folder)).unwrap();
+        file
+    }
+
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("nearpoint.yaml");
-        std::fs::write(&file, self.yaml(folder.path())).unwrap();
+        let file = self.write(folder.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
