@@ -37,6 +37,7 @@ use crate::s3::xml::{self, StoreError};
 use crate::sigv4::{Credential, KeyCache, PayloadMark};
 use crate::steward;
 use crate::telemetry::access::TryNote;
+use crate::telemetry::metric::{self, Metric};
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
 /// Most of an error document that is read: S3's are below 4 KiB.
@@ -211,6 +212,20 @@ impl Exchange {
     }
 }
 
+/// What operators count of requests that nobody answered.
+fn count(reason: GiveUp, step: &Step) {
+    match reason {
+        GiveUp::Budget => metric::counter(Metric::BudgetExhausted, &[]).increment(1),
+        GiveUp::Ambiguous => metric::counter(Metric::WritesUnsettled, &[step.region.as_str()]).increment(1),
+        GiveUp::BodySpent
+        | GiveUp::TooLate
+        | GiveUp::NoRegion
+        | GiveUp::Poisonous
+        | GiveUp::Attempts
+        | GiveUp::Deadline => {}
+    }
+}
+
 fn deadline_of(permit: &Permit) -> Duration {
     let facts = permit.call().facts();
     if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
@@ -259,7 +274,10 @@ impl Run<'_> {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
-                Verdict::GiveUp(reason) => return Err(Unanswered::GaveUp(reason)),
+                Verdict::GiveUp(reason) => {
+                    count(reason, &step);
+                    return Err(Unanswered::GaveUp(reason));
+                }
                 Verdict::SameAgain { after } => self.pause(after, &step).await,
                 Verdict::Next => {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {

@@ -12,6 +12,7 @@ use crate::route::{AccessPoint, Versions};
 use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::{Call, Code};
+use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened, Position, Subject, Token};
 use crate::units::UnixSeconds;
 use crate::view::View;
@@ -195,8 +196,12 @@ impl Opener<'_> {
         match token::open(self.keys, kind, text, &binding) {
             Ok(token) => Ok(Some(token)),
             Err(NotOpened::NotOurs) => Ok(None),
-            Err(NotOpened::Forged) => Err(Refusal::new(forged, Blame::Client).caused_by("a forged token")),
+            Err(NotOpened::Forged) => {
+                count_fault("forged");
+                Err(Refusal::new(forged, Blame::Client).caused_by("a forged token"))
+            }
             Err(NotOpened::UnknownKey) => {
+                count_fault("unknown key");
                 tracing::error!(
                     access_point = %self.access_point.name,
                     "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
@@ -205,6 +210,11 @@ impl Opener<'_> {
             }
         }
     }
+}
+
+/// Counts a token that did not open.
+pub(super) fn count_fault(fault: &'static str) {
+    metric::counter(Metric::TokenFaults, &[fault]).increment(1);
 }
 
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access

@@ -131,7 +131,7 @@ fn said(code: &str, status: StatusCode) -> Refusal {
             return Refusal::unavailable(Blame::Region, format!("the store says {code}"));
         }
         Some(known) => known,
-        None => by_status(code, status),
+        None => by_status(status),
     };
     let mut refusal = Refusal::new(known, Blame::Client);
     if status.is_server_error() && known.status().is_client_error() {
@@ -149,7 +149,7 @@ fn said(code: &str, status: StatusCode) -> Refusal {
 }
 
 /// The code of a status, for stores that send none, or one that we do not know.
-fn by_status(_code: &str, status: StatusCode) -> Code {
+fn by_status(status: StatusCode) -> Code {
     match status.as_u16() {
         401 | 403 => Code::AccessDenied,
         404 => Code::NoSuchKey,
