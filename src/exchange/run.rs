@@ -101,6 +101,8 @@ pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
     pub permit: &'a Permit,
+    /// When its head came: what tries are dated from.
+    pub came: Instant,
     /// The client's body.
     pub source: &'a Source,
     /// What is sent to the region of a step.
@@ -460,7 +462,7 @@ impl Run<'_> {
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
         let at_us =
-            u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+            u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
         journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
     }
 }

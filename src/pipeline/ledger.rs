@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{HeaderName, Response};
@@ -82,6 +83,11 @@ impl Ledger {
 
     pub(super) fn id(&self) -> RequestId {
         self.entry.id
+    }
+
+    /// When the request's head came.
+    pub(super) fn came(&self) -> Instant {
+        self.entry.at.mono
     }
 
     /// What an error document names: the path, as the client sent it.

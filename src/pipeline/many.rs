@@ -143,6 +143,7 @@ async fn ask(
     let plan = plan(visit, permit, &[])?;
     let errand = Errand {
         permit,
+        came: visit.ledger.came(),
         source,
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| replan(visit, permit, tried),
