@@ -14,5 +14,6 @@
 #![expect(unreachable_pub, reason = "one binary: everything is for its own tests")]
 
 mod bad_input;
+mod failover;
 mod house;
 mod house_itself;

@@ -182,6 +182,9 @@ impl Setup {
     }
 }
 
+/// Lines of the gateway that a failed test shows.
+const TOLD: usize = 40;
+
 /// Lines that a process wrote, as they come.
 #[derive(Debug, Default)]
 struct Lines {
@@ -289,19 +292,59 @@ impl Gateway {
 
     /// Waits until every region stands as said for reads.
     pub async fn wait_for_reads(&self, wanted: &[(&str, &str)]) {
+        self.wait_for_status(|status| {
+            let regions = status["regions"].as_array().expect("`regions` is a list");
+            let stands = |id: &str, reads: &str| {
+                regions.iter().any(|region| region["id"] == id && region["reads"] == reads)
+            };
+            wanted.iter().all(|(id, reads)| stands(id, reads))
+        })
+        .await;
+    }
+
+    /// Waits until the status document is as wanted.
+    pub async fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
         loop {
-            let standing = self.standing().await;
-            let stands = |id: &str, reads: &str| standing.iter().any(|row| row.0 == id && row.1 == reads);
-            if wanted.iter().all(|(id, reads)| stands(id, reads)) {
-                return;
+            let status = self.admin_json("/api/v1/status").await;
+            if wanted(&status) {
+                return status;
             }
             tokio::select! {
-                () = &mut patience => panic!("regions stand {standing:?}"),
+                () = &mut patience => panic!("the status is {status:#}"),
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
+    }
+
+    /// Access lines so far, in the order in which they were written.
+    pub fn access_lines(&self) -> Vec<Value> {
+        let lines = self.written();
+        lines.iter().filter_map(|line| access_line(line)).collect()
+    }
+
+    /// The access line of a request, waited for.
+    pub fn access_line(&self, request_id: &str) -> Value {
+        let wanted = |line: &str| access_line(line).filter(|line| line["id"] == request_id);
+        self.lines.wait_for(wanted, || true).expect("every request has its access line")
+    }
+
+    /// The log's line about a change of a region's standing, waited for: `what` is `read`, `write`,
+    /// `credential …`.
+    pub fn transition(&self, region: &str, what: &str, to: &str) -> Value {
+        let wanted = |line: &str| {
+            let fields = logged(line, "standing changed")?;
+            let is = |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
+            (is("region", region) && is("what", what) && is("to", to)).then_some(fields)
+        };
+        let found = self.lines.wait_for(wanted, || true);
+        found.unwrap_or_else(|| panic!("{region} never became {to} for {what}"))
+    }
+
+    /// Changes of standing so far, as the log tells them.
+    pub fn transitions(&self) -> Vec<Value> {
+        self.written().iter().filter_map(|line| logged(line, "standing changed")).collect()
     }
 
     /// Everything it wrote so far, on either stream.
@@ -326,6 +369,11 @@ impl Gateway {
     }
 }
 
+fn access_line(line: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    value.get("tries").is_some().then_some(value)
+}
+
 /// A JSON log line's fields, if its message is this one. Fields may stand beside the message or in
 /// `fields`.
 fn logged(line: &str, message: &str) -> Option<Value> {
@@ -338,7 +386,13 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap();
         // gone already where the test ended it
+        let ended = child.try_wait().unwrap();
         child.kill().unwrap_or_default();
         child.wait().unwrap();
+        if std::thread::panicking() {
+            let written = self.written();
+            let last = written.len().saturating_sub(TOLD);
+            eprintln!("the gateway (ended before: {ended:?}) last wrote:\n{}", written[last..].join("\n"));
+        }
     }
 }
