@@ -200,21 +200,25 @@ impl Opener<'_> {
                 count_fault("forged");
                 Err(Refusal::new(forged, Blame::Client).caused_by("a forged token"))
             }
-            Err(NotOpened::UnknownKey) => {
-                count_fault("unknown key");
-                tracing::error!(
-                    access_point = %self.access_point.name,
-                    "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
-                );
-                Err(Refusal::unavailable(Blame::House, "a token by an unknown key"))
-            }
+            Err(NotOpened::UnknownKey) => Err(unknown_key(self.access_point)),
         }
     }
 }
 
 /// Counts a token that did not open.
-pub(super) fn count_fault(fault: &'static str) {
+fn count_fault(fault: &'static str) {
     metric::counter(Metric::TokenFaults, &[fault]).increment(1);
+}
+
+/// A token that another gateway made by a key which is not on our list: nobody here knows where it
+/// leads.
+pub(super) fn unknown_key(access_point: &AccessPoint) -> Refusal {
+    count_fault("unknown key");
+    tracing::error!(
+        access_point = %access_point.name,
+        "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
+    );
+    Refusal::unavailable(Blame::House, "a token by an unknown key")
 }
 
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access

@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::ids::{Replaced, Wrapper, bound_bucket, parameter};
+use super::ids::{Replaced, Wrapper, bound_bucket, parameter, unknown_key};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, plan, replan};
 use super::{blame, relay};
@@ -27,6 +27,10 @@ use crate::units::UnixSeconds;
 
 /// Most of a region's answer that is read.
 const ANSWER: usize = 8 * 1024 * 1024;
+
+/// Most uploads in a page (S3's own bound). Regions are always asked for as many, so that a page of
+/// theirs ends within a key only where the key has more.
+const UPLOADS_MAX: usize = 1000;
 
 /// `DeleteObjects`: every key is authorised on its own; versions go where they are.
 pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
@@ -108,7 +112,7 @@ fn located(
         }
         Err(NotOpened::NotOurs) => Ok((home, object)),
         Err(NotOpened::Forged) => Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
-        Err(NotOpened::UnknownKey) => Err(Refusal::unavailable(Blame::House, "a token by an unknown key")),
+        Err(NotOpened::UnknownKey) => Err(unknown_key(&visit.access_point)),
     }
 }
 
@@ -160,8 +164,10 @@ async fn ask(
 
 /// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
 pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
-    let wanted = parameter(visit.head.query(), "max-uploads").map_or(Ok(1000), |text| text.parse::<usize>());
-    let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?.min(1000);
+    let query = visit.head.query();
+    let wanted = parameter(query, "max-uploads").map_or(Ok(UPLOADS_MAX), |text| text.parse::<usize>());
+    let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?;
+    let wanted = wanted.min(UPLOADS_MAX);
     let mut merged: Option<xml::UploadsPage> = None;
     for member in visit.access_point.members.clone() {
         let Some(page) = page_of(&visit, &member.region).await? else { continue };
@@ -173,6 +179,8 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
     let mut page =
         merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "no region listed its uploads"))?;
     relay::logical_bucket(&visit).clone_into(&mut page.bucket);
+    page.echo("MaxUploads", &wanted.to_string());
+    page.echo("UploadIdMarker", &parameter(query, "upload-id-marker").unwrap_or_default());
     page.cut(wanted);
     Ok(xml_reply(page.document()))
 }
@@ -212,6 +220,10 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     for (upload, id) in page.uploads.iter_mut().zip(wrapped) {
         upload.upload_id = id;
     }
+    if !page.next_upload_id_marker.is_empty() {
+        let key = page.next_key();
+        page.next_upload_id_marker = wrapper.upload(&page.next_upload_id_marker, &key, UnixSeconds(0));
+    }
     Ok(Some(page))
 }
 
@@ -219,6 +231,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
 /// only; elsewhere the listing goes on behind the key.
 fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
     let mut replaced = Replaced::new();
+    replaced.push(("max-uploads", Some(UPLOADS_MAX.to_string())));
     let query = visit.head.query();
     let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker"))
     else {
@@ -234,7 +247,8 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
         Ok(token) => {
             replaced.push(("upload-id-marker", (token.region == *region).then_some(token.id)));
         }
-        Err(NotOpened::NotOurs | NotOpened::UnknownKey) => replaced.push(("upload-id-marker", None)),
+        Err(NotOpened::NotOurs) => replaced.push(("upload-id-marker", None)),
+        Err(NotOpened::UnknownKey) => return Err(unknown_key(&visit.access_point)),
         Err(NotOpened::Forged) => return Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
     }
     Ok(replaced)

@@ -13,6 +13,7 @@
 )]
 #![expect(unreachable_pub, reason = "one binary: everything is for its own tests")]
 
+mod affinity;
 mod bad_input;
 mod failover;
 mod house;

@@ -48,7 +48,8 @@ async fn a_region_that_resets_every_request_is_out_after_three_reads() {
         let scene = pair("refuse").await;
         scene.seed_numbers(20);
         scene.near().fault(When::always(), Act::DropAtHead(end));
-        three_reads_end_it(&scene, "3 attempts in a row unanswered: connection ended without an answer").await;
+        three_reads_end_it(&scene, "3 attempts in a row unanswered: connection ended without an answer")
+            .await;
     }
 }
 
@@ -105,7 +106,9 @@ async fn a_configured_first_byte_timeout_is_kept() {
 
 #[tokio::test]
 async fn server_errors_are_read_elsewhere_and_five_of_them_end_it() {
-    for (status, code) in [(500, "InternalError"), (502, "BadGateway"), (503, "ServiceUnavailable"), (504, "GatewayTimeout")] {
+    for (status, code) in
+        [(500, "InternalError"), (502, "BadGateway"), (503, "ServiceUnavailable"), (504, "GatewayTimeout")]
+    {
         let scene = pair("refuse").await;
         scene.seed_numbers(20);
         scene.near().fault(When::always(), Act::Answer { status, code });

@@ -25,27 +25,37 @@ pub struct Tenant {
     pub session_token: Option<String>,
     /// The policy's document; `None` leaves it out.
     pub policy: Option<String>,
+    /// Further lines of the client, each indented by four.
+    pub lines: String,
 }
 
 impl Tenant {
     /// A client that may do everything with objects and listings of these access points.
     pub fn of(name: &str, access_points: &[&str]) -> Self {
-        let resources: Vec<String> = access_points
-            .iter()
-            .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
-            .collect();
-        let policy = format!(
-            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": "s3:*", "Resource": [{}]}}]}}"#,
-            resources.join(", ")
-        );
+        Self::with_statements(name, &allow("s3:*", access_points))
+    }
+
+    /// A client with a policy of these statements.
+    pub fn with_statements(name: &str, statements: &str) -> Self {
+        let policy = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
         Self {
             name: name.to_owned(),
             access_key_id: format!("NP{}", name.to_ascii_uppercase()),
             secret: format!("client-secret-of-{name}"),
             session_token: None,
             policy: Some(policy),
+            lines: String::new(),
         }
     }
+}
+
+/// A statement that allows an action on access points and all their keys.
+pub fn allow(action: &str, access_points: &[&str]) -> String {
+    let resources: Vec<String> = access_points
+        .iter()
+        .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
+        .collect();
+    format!(r#"{{"Effect": "Allow", "Action": "{action}", "Resource": [{}]}}"#, resources.join(", "))
 }
 
 /// A configuration in the making. Every text is YAML, pasted as it is.
@@ -56,8 +66,12 @@ pub struct Setup {
     /// Each access point's name and its lines (indented by four).
     pub access_points: Vec<(String, String)>,
     pub tenants: Vec<Tenant>,
-    /// Further lines of the data listener, each indented by six.
+    /// The data listener's address.
+    pub address: String,
+    /// Further lines of the data listener, each indented by six, and further listeners.
     pub listener: String,
+    /// `tokens`.
+    pub tokens: String,
     /// `logical_region`.
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
@@ -77,7 +91,9 @@ impl Setup {
             regions: Vec::new(),
             access_points: Vec::new(),
             tenants: vec![Tenant::of("app", &["photos"])],
+            address: "127.0.0.1:0".to_owned(),
             listener: String::new(),
+            tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
         };
@@ -130,11 +146,11 @@ impl Setup {
     }
 
     /// The configuration's text; `folder` takes the policies.
-    fn yaml(&self, folder: &std::path::Path) -> String {
+    pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);
-        text.push_str("tokens: {keys: [\"a-token-key-for-tests-0123456789\"]}\n");
+        text.push_str(&format!("tokens: {}\n", self.tokens));
         text.push_str(&format!("state_dir: {}\n", folder.display()));
-        text.push_str("listeners:\n  s3:\n    - address: 127.0.0.1:0\n");
+        text.push_str(&format!("listeners:\n  s3:\n    - address: {}\n", self.address));
         text.push_str(&self.listener);
         text.push_str("  admin: {address: \"127.0.0.1:0\"}\nregions:\n");
         for (id, lines) in &self.regions {
@@ -160,6 +176,7 @@ impl Setup {
                 std::fs::write(&file, policy).unwrap();
                 text.push_str(&format!("    policy: {}\n", file.display()));
             }
+            text.push_str(&tenant.lines);
         }
         text.push_str(&self.rest);
         text
@@ -335,7 +352,8 @@ impl Gateway {
     pub fn transition(&self, region: &str, what: &str, to: &str) -> Value {
         let wanted = |line: &str| {
             let fields = logged(line, "standing changed")?;
-            let is = |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
+            let is =
+                |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
             (is("region", region) && is("what", what) && is("to", to)).then_some(fields)
         };
         let found = self.lines.wait_for(wanted, || true);
@@ -345,6 +363,51 @@ impl Gateway {
     /// Changes of standing so far, as the log tells them.
     pub fn transitions(&self) -> Vec<Value> {
         self.written().iter().filter_map(|line| logged(line, "standing changed")).collect()
+    }
+
+    /// Waits for a line that it writes, on either stream, for which `wanted` gives something.
+    pub fn wait_for_line<R>(&self, wanted: impl Fn(&str) -> Option<R>) -> R {
+        let found = self.lines.wait_for(wanted, || true);
+        found.unwrap_or_else(|| panic!("no such line in\n{}", self.written().join("\n")))
+    }
+
+    /// Waits for a log event with this message; its fields.
+    pub fn wait_for_event(&self, message: &str) -> Value {
+        self.wait_for_line(|line| logged(line, message))
+    }
+
+    /// Writes another configuration over the one in force; nothing is told to the process.
+    pub fn rewrite(&self, setup: &Setup) {
+        let aside = self.folder.path().join("next.yaml");
+        std::fs::write(&aside, setup.yaml(self.folder.path())).unwrap();
+        std::fs::rename(aside, self.file()).unwrap();
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process().to_string()).status();
+        assert!(sent.unwrap().success(), "kill -{name}");
+    }
+
+    /// Waits for the process to end; its exit code.
+    pub async fn wait_for_end(&self) -> Option<i32> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(ended) = self.child.lock().unwrap().try_wait().unwrap() {
+                return ended.code();
+            }
+            assert!(waited < PATIENCE, "the gateway goes on:\n{}", self.written().join("\n"));
+            let pause = Duration::from_millis(10);
+            tokio::time::sleep(pause).await;
+            waited += pause;
+        }
+    }
+
+    /// The text of `GET` on the admin listener, and its status.
+    pub async fn admin_text(&self, path: &str) -> (u16, String) {
+        let client = Client { address: self.admin, host: self.admin.to_string(), ..self.client() };
+        let reply = client.send_signed(&client.unsigned(&Request::get(path))).await;
+        (reply.status, reply.text())
     }
 
     /// Everything it wrote so far, on either stream.
@@ -376,7 +439,7 @@ fn access_line(line: &str) -> Option<Value> {
 
 /// A JSON log line's fields, if its message is this one. Fields may stand beside the message or in
 /// `fields`.
-fn logged(line: &str, message: &str) -> Option<Value> {
+pub fn logged(line: &str, message: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(line).ok()?;
     let fields = value.get("fields").unwrap_or(&value);
     (fields.get("message")?.as_str()? == message).then(|| fields.clone())
