@@ -295,12 +295,17 @@ impl Gateway {
 
     /// Waits until every region stands as said for reads.
     pub async fn wait_for_reads(&self, wanted: &[(&str, &str)]) {
+        self.wait_for_standing(|(id, reads, _)| wanted.iter().all(|(of, want)| of != id || want == reads))
+            .await;
+    }
+
+    /// Waits until every region stands (id, reads, writes) as wanted.
+    pub async fn wait_for_standing(&self, wanted: impl Fn(&(String, String, String)) -> bool) {
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
         loop {
             let standing = self.standing().await;
-            let stands = |id: &str, reads: &str| standing.iter().any(|row| row.0 == id && row.1 == reads);
-            if wanted.iter().all(|(id, reads)| stands(id, reads)) {
+            if standing.iter().all(&wanted) {
                 return;
             }
             tokio::select! {
