@@ -28,6 +28,8 @@ use crate::view::Timeouts;
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+/// How long a kept connection may take to end its last exchange before it is given up.
+const READY_WAIT: Duration = Duration::from_millis(20);
 /// How often an attempt whose body is under way looks whether the body has gone out.
 const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
 
@@ -135,7 +137,8 @@ async fn connect(
     let now = desk.clock.now().mono;
     if let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
         // It was given back at its last body byte; its driver may still have to notice.
-        if kept.sender.ready().await.is_ok() {
+        let ready = tokio::time::timeout(READY_WAIT, kept.sender.ready()).await;
+        if matches!(ready, Ok(Ok(()))) {
             return Ok((kept, true));
         }
     }

@@ -27,9 +27,17 @@ pub(super) struct Ids {
     pub origins: Origins,
     upload: Option<String>,
     version: Option<String>,
-    /// The version of a copy's source, as its region knows it.
-    pub source_version: Option<String>,
+    source: Option<SourceVersion>,
     listing: Option<Listing>,
+}
+
+/// The version of a copy's source.
+#[derive(Clone, Debug)]
+struct SourceVersion {
+    /// As its region knows it.
+    id: String,
+    /// Where it is; `None`: in every region that has the source.
+    region: Option<RegionId>,
 }
 
 /// A listing that goes on.
@@ -48,10 +56,11 @@ impl Ids {
     pub(super) fn open(
         view: &View,
         access_point: &Arc<AccessPoint>,
+        copy_from: Option<&Arc<AccessPoint>>,
         call: &Call,
         query: Option<&str>,
     ) -> Result<Self, Refusal> {
-        let mut ids = Self { source_version: source_version(call), ..Self::default() };
+        let mut ids = Self { source: source_version(view, copy_from, call)?, ..Self::default() };
         if access_point.members.len() < 2 {
             return Ok(ids);
         }
@@ -83,14 +92,6 @@ impl Ids {
             self.origins.version = Some(origin);
             self.version = Some(id);
         }
-        let source = opener.call.copy_source.as_ref();
-        if let Some((source, text)) = source.and_then(|source| Some((source, source.version_id.as_ref()?))) {
-            let opened = opener.open(Kind::Version, text, &source.key, Code::InvalidArgument)?;
-            let (origin, id) = origin_of(opened, text);
-            self.source_version = Some(id);
-            // The copy happens where its source's version is.
-            self.origins.version.get_or_insert(origin);
-        }
         Ok(())
     }
 
@@ -106,7 +107,8 @@ impl Ids {
             }
             _ => return Ok(()),
         };
-        if text.is_empty() {
+        // Every region has its own `null`: such a listing goes on in whichever serves it.
+        if text.is_empty() || (kind == Kind::VersionMarker && text == "null") {
             return Ok(());
         }
         match opener.open(kind, &text, &[], Code::InvalidArgument)? {
@@ -124,6 +126,26 @@ impl Ids {
             None => self.origins.listing = Some(Origin::Plain),
         }
         Ok(())
+    }
+
+    /// The version of a copy's source, as its region knows it.
+    pub(super) fn source_version(&self) -> Option<&str> {
+        self.source.as_ref().map(|source| source.id.as_str())
+    }
+
+    /// The only region that has the version of a copy's source.
+    pub(super) fn source_region(&self) -> Option<&RegionId> {
+        self.source.as_ref()?.region.as_ref()
+    }
+
+    /// Where a listing stood that goes on with this request.
+    pub(super) fn listed_to(&self) -> Option<&Position> {
+        self.listing.as_ref()?.after.as_ref()
+    }
+
+    /// Whether a listing goes on in another region than where it stood.
+    pub(super) fn listing_moved(&self, region: &RegionId) -> bool {
+        self.listing.as_ref().is_some_and(|listing| listing.region != *region)
     }
 
     /// The common prefix that a listing which goes on in another region must not repeat.
@@ -160,8 +182,30 @@ impl Ids {
     }
 }
 
-fn source_version(call: &Call) -> Option<String> {
-    call.copy_source.as_ref()?.version_id.clone()
+/// Opens the version of a copy's source: bound to the access point that the source is in.
+fn source_version(
+    view: &View,
+    copy_from: Option<&Arc<AccessPoint>>,
+    call: &Call,
+) -> Result<Option<SourceVersion>, Refusal> {
+    let source = call.copy_source.as_ref();
+    let Some((source, text)) = source.and_then(|source| Some((source, source.version_id.as_ref()?))) else {
+        return Ok(None);
+    };
+    let (Some(from), Some(keys)) = (copy_from, &view.tokens) else {
+        return Ok(Some(SourceVersion { id: text.clone(), region: None }));
+    };
+    if from.members.len() < 2 || from.versions == Versions::Shared {
+        return Ok(Some(SourceVersion { id: text.clone(), region: None }));
+    }
+    let opener = Opener { keys, access_point: from, call, query: None };
+    let opened = opener.open(Kind::Version, text, &source.key, Code::InvalidArgument)?;
+    let (origin, id) = origin_of(opened, text);
+    let region = match origin {
+        Origin::Token(region) => region,
+        Origin::Plain => from.home.clone(),
+    };
+    Ok(Some(SourceVersion { id, region: Some(region) }))
 }
 
 /// After a prefix comes what no key under it can follow.

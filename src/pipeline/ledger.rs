@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 use http::{HeaderName, Response};
 
 use super::House;
+use super::house::Room;
 use super::sender::Sender;
 use crate::body::Reply;
 use crate::body::reply::Ending;
@@ -48,6 +49,7 @@ struct Entry {
 /// What is learnt on the way.
 #[derive(Default)]
 struct Late {
+    room: Option<Room>,
     access_point: Option<AccessPointName>,
     client: Option<ClientName>,
     status: u16,
@@ -93,6 +95,11 @@ impl Ledger {
     /// What an error document names: the path, as the client sent it.
     pub(super) fn resource(&self) -> String {
         self.entry.path.clone()
+    }
+
+    /// Counts the request as under way until its line is written.
+    pub(super) fn keep(&self, room: Room) {
+        self.entry.late.borrow_mut().room = Some(room);
     }
 
     pub(super) fn classified(&self, call: &Call) {

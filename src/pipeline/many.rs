@@ -144,7 +144,7 @@ async fn ask(
     outgoing: &Outgoing<'_>,
     wire_bytes: u64,
 ) -> Result<Reached, Refusal> {
-    let plan = plan(visit, permit, &[])?;
+    let plan = plan(visit, permit)?;
     let errand = Errand {
         permit,
         came: visit.ledger.came(),

@@ -80,11 +80,11 @@ impl<'a> Outgoing<'a> {
 
     /// The source's bucket in the region that copies.
     fn copy_source(&self, source: &CopySource, step: &Step) -> String {
-        let named = self.visit.view.access_points.resolve(&source.bucket);
-        let member = named.and_then(|access_point| access_point.member(&step.region));
+        let from = self.visit.copy_from.as_ref();
+        let member = from.and_then(|access_point| access_point.member(&step.region));
         let bucket = member.and_then(|member| member.bucket.clone());
         let bucket = bucket.unwrap_or_else(|| BucketName::new(&source.bucket));
-        outbound::copy_source(&bucket, &source.key, self.visit.ids.source_version.as_deref())
+        outbound::copy_source(&bucket, &source.key, self.visit.ids.source_version())
     }
 
     /// Says in `Via` that the request went through this process.

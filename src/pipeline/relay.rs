@@ -16,6 +16,7 @@ use crate::names::RegionId;
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
 use crate::s3::operation::Operation;
+use crate::s3::query::encode_into;
 use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
 use crate::s3::{Call, Code, xml};
@@ -70,8 +71,19 @@ fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Rep
 fn map_headers(visit: &Visit<'_>, words: &Words, status: StatusCode, theirs: &HeaderMap) -> HeaderMap {
     let region = visit.view.logical_region.answer(visit.sender.region.as_deref());
     let version = |id: &str| words.version(id, visit.call.key());
+    let source_version = |id: &str| source_version(visit, &words.region, id);
     let location = format!("/{}", logical_bucket(visit));
-    reply_headers(status, theirs, &Mapping { region, location: Some(&location), version: &version })
+    let names =
+        Mapping { region, location: Some(&location), version: &version, source_version: &source_version };
+    reply_headers(status, theirs, &names)
+}
+
+/// The version of a copy's source, as the access point that it is in hands it out.
+fn source_version(visit: &Visit<'_>, region: &RegionId, id: &str) -> String {
+    let (Some(from), Some(source)) = (&visit.copy_from, &visit.call.copy_source) else {
+        return id.to_owned();
+    };
+    Wrapper::new(visit.view, from, &visit.call, region).version(id, &source.key)
 }
 
 /// What the client calls the bucket.
@@ -197,6 +209,12 @@ struct Words {
     delimiter: Option<String>,
     prefix: usize,
     without_prefix: Option<Vec<u8>>,
+    /// The client's `version-id-marker`.
+    version_marker: Option<String>,
+    /// The client's `start-after`, where the listing went on elsewhere by another.
+    start_after: Option<String>,
+    /// Where the listing stood before this page.
+    listed_to: Option<Position>,
     now: UnixSeconds,
     /// The store's own bucket name differs from the client's, or ids are wrapped.
     differs: bool,
@@ -221,6 +239,12 @@ impl Words {
             delimiter: parameter(query, "delimiter").filter(|delimiter| !delimiter.is_empty()),
             prefix: parameter(query, "prefix").map_or(0, |prefix| prefix.len()),
             without_prefix: visit.ids.prefix_seen(region),
+            version_marker: parameter(query, "version-id-marker"),
+            start_after: visit
+                .ids
+                .listing_moved(region)
+                .then(|| parameter(query, "start-after").unwrap_or_default()),
+            listed_to: visit.ids.listed_to().cloned(),
             now: visit.house.clock.now().wall,
         }
     }
@@ -288,13 +312,13 @@ impl Words {
             Slot::NextVersionIdMarker if near.text.is_empty() => None,
             Slot::NextVersionIdMarker => Some(wrapper.version_marker(near.text)),
             Slot::NextContinuation if wrapper.wraps() => {
-                Some(wrapper.listing(near.text, self.position(near.key.unwrap_or_default())))
+                Some(wrapper.listing(near.text, self.position(near.key)))
             }
             Slot::Continuation => self.call.continuation.clone(),
-            Slot::NextContinuation
-            | Slot::UploadIdMarker
-            | Slot::NextUploadIdMarker
-            | Slot::VersionIdMarker => None,
+            Slot::VersionIdMarker => self.version_marker.clone(),
+            Slot::StartAfter if self.url_keys => self.start_after.as_deref().map(encoded_key),
+            Slot::StartAfter => self.start_after.clone(),
+            Slot::NextContinuation | Slot::UploadIdMarker | Slot::NextUploadIdMarker => None,
         }
     }
 
@@ -307,8 +331,11 @@ impl Words {
     }
 
     /// Whether a listing ended with a key or with a common prefix, which ends in the delimiter and
-    /// is longer than what was asked for.
-    fn position(&self, last: &[u8]) -> Position {
+    /// is longer than what was asked for. A page without entries ends where it began.
+    fn position(&self, last: Option<&[u8]>) -> Position {
+        let Some(last) = last else {
+            return self.listed_to.clone().unwrap_or_else(|| Position::Key(Vec::new()));
+        };
         let rolled_up = self.delimiter.as_ref().is_some_and(|delimiter| last.ends_with(delimiter.as_bytes()));
         if rolled_up && last.len() > self.prefix {
             Position::Prefix(last.to_vec())
@@ -316,6 +343,13 @@ impl Words {
             Position::Key(last.to_vec())
         }
     }
+}
+
+/// A key as `encoding-type=url` shows it.
+fn encoded_key(key: &str) -> String {
+    let mut out = String::with_capacity(key.len());
+    encode_into(key.as_bytes(), b"/", &mut out);
+    out
 }
 
 struct Editor<F>(Rewriter<F>);

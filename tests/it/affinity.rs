@@ -199,8 +199,9 @@ async fn while_the_region_of_an_upload_is_down_its_upload_is_unavailable_not_gon
     }
     assert!(home.seen().is_empty(), "{:?}", home.seen());
     away.revive();
-    gateway.wait_for_reads(&[("away", "probation")]).await;
-    client.send(&Request::put(&aimed("/photos/big", "partNumber=1&", &id), "one")).await.expect(200);
+    gateway.wait_for_standing(|(_, _, writes)| writes != "out").await;
+    let part = client.send(&Request::put(&aimed("/photos/big", "partNumber=1&", &id), "one")).await;
+    assert_eq!(part.status, 200, "{}", part.text());
 }
 
 #[tokio::test]
@@ -263,4 +264,332 @@ fn unwrapped(token: &str) -> String {
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(sealed).unwrap();
     let text = String::from_utf8_lossy(&bytes[..bytes.len() - 16]).into_owned();
     text[text.find("upload-").expect("a store's id")..].to_owned()
+}
+
+// ── listings ─────────────────────────────────────────────────────────────────
+
+/// The names of a page, keys and common prefixes, in order.
+fn names(page: &str, encoded: bool) -> Vec<String> {
+    let prefixes = text::elements(page, "CommonPrefixes");
+    let prefixes = prefixes.iter().map(|inner| text::element(inner, "Prefix").unwrap());
+    let entries = text::elements(page, "Contents");
+    let keys = entries.iter().map(|inner| text::element(inner, "Key").unwrap());
+    let plain = |name: String| if encoded { text::decoded(&name).unwrap() } else { name };
+    let mut names: Vec<String> = prefixes.chain(keys).map(plain).collect();
+    names.sort();
+    names
+}
+
+/// Pages through a listing; `between` is told after each page which region served it.
+async fn listed(client: &Client, query: &str, mut between: impl FnMut(usize, &str)) -> Vec<String> {
+    let encoded = query.contains("encoding-type=url");
+    let (mut found, mut token, mut number) = (Vec::new(), String::new(), 0);
+    loop {
+        let page =
+            client.send(&Request::get(&format!("/photos?list-type=2{query}{token}"))).await.expect(200);
+        let text = page.text();
+        assert_eq!(text::element(&text, "Name").as_deref(), Some("photos"));
+        if number > 0 {
+            let echoed = text::element(&text, "ContinuationToken");
+            assert!(echoed.is_none_or(|echoed| token.ends_with(&echoed)), "the client's own token");
+        }
+        found.extend(names(&text, encoded));
+        between(number, page.header("x-nearpoint-region").unwrap());
+        number += 1;
+        match text::element(&text, "NextContinuationToken") {
+            None => return found,
+            Some(next) => {
+                assert!(next.starts_with("np1_"), "{next}");
+                token = format!("&continuation-token={}", text::encoded(&next, ""));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listing_survives_the_death_of_its_region() {
+    let (home, away) = two();
+    let third = Arc::new(Region::start("third", &["photos-third"]));
+    let keys: Vec<String> = (0..10_000).map(|number| format!("k/{number:05}")).collect();
+    for key in &keys {
+        home.seed(HOME, key, "x");
+    }
+    Replicator::by_hand(&[&home, &away, &third], Ways::Two).settle();
+    let gateway = over(&[&home, &away, &third]).start();
+    let mut regions = Vec::new();
+    let found = listed(&gateway.client(), "", |number, region| {
+        regions.push(region.to_owned());
+        if number == 3 || number == 6 {
+            let all = [&home, &away, &third];
+            all.iter().find(|one| one.settings().name == region).unwrap().kill();
+        }
+    })
+    .await;
+    assert_eq!(found, keys);
+    assert_eq!(regions.len(), 10);
+    assert!(
+        regions[..4].iter().all(|region| *region == regions[0]),
+        "it goes on where it began: {regions:?}"
+    );
+    assert!(regions[4..7].iter().all(|region| *region == regions[4] && *region != regions[0]), "{regions:?}");
+    assert!(regions[7..].iter().all(|region| *region != regions[0] && *region != regions[4]), "{regions:?}");
+}
+
+#[tokio::test]
+async fn common_prefixes_are_listed_once_whatever_region_dies_after_them() {
+    // every place for a page to end: a key, a prefix, keys around a prefix, and names that need
+    // encoding
+    let mut keys: Vec<String> = Vec::new();
+    for number in 0..40 {
+        keys.push(format!("a{number:02}/one"));
+        keys.push(format!("a{number:02}/two/three"));
+        keys.push(format!("a{number:02}/\u{10FFFF}last"));
+        keys.push(format!("a{number:02}0"));
+        keys.push(format!("a{number:02} &<é+%"));
+    }
+    let mut wanted: Vec<String> = (0..40)
+        .flat_map(|number| {
+            [format!("a{number:02}/"), format!("a{number:02}0"), format!("a{number:02} &<é+%")]
+        })
+        .collect();
+    wanted.sort();
+    for query in ["&delimiter=%2F&max-keys=7", "&delimiter=%2F&max-keys=8&encoding-type=url&start-after=a"] {
+        for dies_after in 0..3 {
+            let (home, away) = two();
+            for key in &keys {
+                home.seed(HOME, key, "x");
+            }
+            Replicator::by_hand(&[&home, &away], Ways::Two).settle();
+            let gateway = over(&[&home, &away]).start();
+            let found = listed(&gateway.client(), query, |number, region| {
+                if number == dies_after {
+                    [&home, &away].iter().find(|one| one.settings().name == region).unwrap().kill();
+                }
+            })
+            .await;
+            assert_eq!(found, wanted, "{query} dies after page {dies_after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forged_or_foreign_place_in_a_listing_is_an_invalid_argument() {
+    let (home, away) = two();
+    let gateway = over(&[&home, &away]).start();
+    let client = gateway.client();
+    for key in ["a", "b", "c"] {
+        home.seed(HOME, key, "x");
+        away.seed(AWAY, key, "x");
+    }
+    let page = client.send(&Request::get("/photos?list-type=2&max-keys=1")).await.expect(200).text();
+    let token = text::element(&page, "NextContinuationToken").unwrap();
+    let changed = format!("{}{}", &token[..token.len() - 3], "AAA");
+    for token in [changed.as_str(), "plain"] {
+        let target = format!("/photos?list-type=2&continuation-token={token}");
+        refused(&client.send(&Request::get(&target)).await, 400, "InvalidArgument");
+    }
+}
+
+#[tokio::test]
+async fn markers_of_the_first_listing_are_plain_keys() {
+    let (home, away) = two();
+    for key in ["a", "b/1", "b/2", "c"] {
+        home.seed(HOME, key, "x");
+    }
+    Replicator::by_hand(&[&home, &away], Ways::Two).settle();
+    let gateway = over(&[&home, &away]).start();
+    let client = gateway.client();
+    let page = client.send(&Request::get("/photos?delimiter=%2F&max-keys=2")).await.expect(200).text();
+    assert_eq!(names(&page, false), ["a", "b/"]);
+    assert_eq!(text::element(&page, "NextMarker").as_deref(), Some("b/"));
+    home.kill();
+    let page = client.send(&Request::get("/photos?delimiter=%2F&max-keys=2&marker=b%2F")).await.expect(200);
+    assert_eq!(names(&page.text(), false), ["c"]);
+}
+
+// ── versions ─────────────────────────────────────────────────────────────────
+
+fn version(reply: &Reply) -> String {
+    reply.header("x-amz-version-id").expect("a version id").to_owned()
+}
+
+fn of_version(target: &str, id: &str) -> String {
+    format!("{target}?versionId={}", text::encoded(id, ""))
+}
+
+/// Two regions with a version of `k` each, through a gateway: `at home` and `away`.
+async fn versions_apart(home: &Arc<Region>, away: &Arc<Region>) -> (Gateway, String, String) {
+    let gateway = over(&[home, away]).start();
+    let client = gateway.client();
+    let at_home = client.send(&Request::put("/photos/k", "at home")).await.expect(200);
+    home.fault(
+        When::operation("PutObject").times(1),
+        Act::Answer { status: 503, code: "ServiceUnavailable" },
+    );
+    let afar = client.send(&Request::put("/photos/k", "away")).await.expect(200);
+    assert_eq!(afar.header("x-nearpoint-region"), Some("away"));
+    (gateway, version(&at_home), version(&afar))
+}
+
+#[tokio::test]
+async fn a_version_is_found_and_deleted_where_it_is() {
+    let (home, away) = two_versioned();
+    let (gateway, at_home, afar) = versions_apart(&home, &away).await;
+    let client = gateway.client();
+    assert!(at_home.starts_with("np1_") && afar.starts_with("np1_"));
+    for (id, body) in [(&at_home, "at home"), (&afar, "away")] {
+        let got = client.send(&Request::get(&of_version("/photos/k", id))).await.expect(200);
+        assert_eq!((got.text().as_str(), version(&got)), (body, id.clone()));
+        let head = client.send(&Request::head(&of_version("/photos/k", id))).await.expect(200);
+        assert_eq!(version(&head), *id);
+        // bound to its key
+        refused(&client.send(&Request::get(&of_version("/photos/other", id))).await, 400, "InvalidArgument");
+    }
+    let copy = Request::put("/photos/copy", "").with("x-amz-copy-source", &of_version("/photos/k", &afar));
+    let copied = client.send(&copy).await.expect(200);
+    assert_eq!(copied.header("x-amz-copy-source-version-id"), Some(afar.as_str()));
+    assert_eq!(away.object(AWAY, "copy").expect("the copy is where its source is").body, "away");
+    let deleted = client.send(&Request::delete(&of_version("/photos/k", &afar))).await.expect(204);
+    assert_eq!(version(&deleted), afar);
+    assert!(away.object(AWAY, "k").is_none() && home.object(HOME, "k").is_some());
+    away.kill();
+    let gone = client.send(&Request::get(&of_version("/photos/k", &afar))).await;
+    refused(&gone, 503, "ServiceUnavailable");
+    client.send(&Request::get(&of_version("/photos/k", &at_home))).await.expect(200);
+}
+
+#[tokio::test]
+async fn null_is_never_wrapped_and_goes_home() {
+    let (home, away) = two();
+    home.fault(When::everything(), Act::Delay(std::time::Duration::from_millis(30)));
+    home.seed(HOME, "k", "at home");
+    away.seed(AWAY, "k", "away");
+    let gateway = over(&[&home, &away]).start();
+    let client = gateway.client();
+    let got = client.send(&Request::get("/photos/k?versionId=null")).await;
+    assert_eq!(got.header("x-nearpoint-region"), Some("home"), "{}", got.text());
+    assert_eq!(home.seen_once().target, "/photos-home/k?versionId=null");
+}
+
+#[tokio::test]
+async fn deletions_of_versions_are_split_by_region_and_answered_as_one() {
+    let (home, away) = two_versioned();
+    let (gateway, at_home, afar) = versions_apart(&home, &away).await;
+    let client = gateway.client();
+    home.forget();
+    away.forget();
+    let object = |id: &str| format!("<Object><Key>k</Key><VersionId>{id}</VersionId></Object>");
+    let xml =
+        format!("<Delete>{}{}<Object><Key>plain</Key></Object></Delete>", object(&at_home), object(&afar));
+    let reply = client.send(&checked("/photos?delete", &xml)).await.expect(200).text();
+    let mut told = text::elements(&reply, "VersionId");
+    told.sort();
+    let mut wanted = vec![at_home, afar];
+    wanted.sort();
+    assert_eq!(told, wanted, "{reply}");
+    assert_eq!(text::elements(&reply, "Deleted").len(), 3);
+    assert_eq!(reply.matches("<DeleteResult").count(), 1);
+    let marker = text::element(&reply, "DeleteMarkerVersionId").expect("a marker");
+    assert!(marker.starts_with("np1_"), "{marker}");
+    assert!(home.object(HOME, "k").is_none() && away.object(AWAY, "k").is_none());
+    let body = |region: &Region| {
+        let seen = region.seen();
+        seen.iter()
+            .map(|seen| String::from_utf8(seen.body.clone().unwrap().to_vec()).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert!(body(&away).iter().all(|body| body.contains("version-away-") && !body.contains("plain")));
+    assert!(!body(&home).concat().contains("version-away-"));
+}
+
+/// A document with its MD5.
+fn checked(target: &str, xml: &str) -> Request {
+    use base64::Engine as _;
+    let md5 = crate::house::digest::md5(xml.as_bytes());
+    let md5 = base64::engine::general_purpose::STANDARD.encode(md5);
+    Request::post(target, xml).with("content-md5", &md5)
+}
+
+#[tokio::test]
+async fn versions_are_listed_with_ids_and_markers_that_can_be_used() {
+    let (home, away) = two_versioned();
+    for number in 0..9 {
+        home.seed(HOME, &format!("k{}", number / 3), format!("{number}"));
+    }
+    let setup = Setup::over(&[&home, &away]);
+    away.fault(When::everything(), Act::Delay(std::time::Duration::from_millis(30)));
+    let gateway = setup.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    let client = gateway.client();
+    let (mut found, mut markers) = (Vec::new(), String::new());
+    loop {
+        let page =
+            client.send(&Request::get(&format!("/photos?versions&max-keys=2{markers}"))).await.expect(200);
+        assert_eq!(page.header("x-nearpoint-region"), Some("home"));
+        let page = page.text();
+        for entry in text::elements(&page, "Version") {
+            found.push((text::element(&entry, "Key").unwrap(), text::element(&entry, "VersionId").unwrap()));
+        }
+        assert!(!page.contains(">version-home"), "{page}");
+        if text::element(&page, "IsTruncated").as_deref() != Some("true") {
+            break;
+        }
+        let marker = |name| text::encoded(&text::element(&page, name).unwrap(), "");
+        markers = format!(
+            "&key-marker={}&version-id-marker={}",
+            marker("NextKeyMarker"),
+            marker("NextVersionIdMarker")
+        );
+    }
+    assert_eq!(found.len(), 9, "{found:#?}");
+    for (at, (key, id)) in found.iter().enumerate() {
+        let got = client.send(&Request::get(&of_version(&format!("/photos/{key}"), id))).await.expect(200);
+        assert_eq!(got.text(), (at / 3 * 3 + 2 - at % 3).to_string(), "newest first");
+    }
+}
+
+#[tokio::test]
+async fn one_region_wraps_nothing() {
+    let home = Region::start_with(Settings { versioned: true, ..Settings::new("home", &[HOME]) });
+    let gateway = Setup::over(&[&home]).start();
+    let client = gateway.client();
+    let put = client.send(&Request::put("/photos/k", "1")).await.expect(200);
+    assert_eq!(version(&put), "version-home-1");
+    client.send(&Request::put("/photos/l", "1")).await.expect(200);
+    client.send(&Request::get("/photos/k?versionId=version-home-1")).await.expect(200);
+    let page = client.send(&Request::get("/photos?list-type=2&max-keys=1")).await.expect(200).text();
+    let token = text::element(&page, "NextContinuationToken").unwrap();
+    assert!(token.starts_with("home."), "{token}");
+    let next = format!("/photos?list-type=2&max-keys=1&continuation-token={}", text::encoded(&token, ""));
+    assert_eq!(names(&client.send(&Request::get(&next)).await.expect(200).text(), false), ["l"]);
+    let created = client.send(&Request::post("/photos/big?uploads", "")).await.expect(200).text();
+    let id = text::element(&created, "UploadId").unwrap();
+    assert!(id.starts_with("upload-home-"), "{id}");
+    client.upload("/photos/big", &[b"1"]).await.expect(200);
+}
+
+#[tokio::test]
+async fn ids_are_bound_to_the_access_point_whatever_it_is_called() {
+    let home = Arc::new(Region::start_with(Settings {
+        versioned: true,
+        ..Settings::new("home", &[HOME, "archive-home"])
+    }));
+    let away = Arc::new(Region::start_with(Settings {
+        versioned: true,
+        ..Settings::new("away", &[AWAY, "archive-away"])
+    }));
+    let mut setup = over(&[&home, &away]).access_point("archive", &[&home, &away], 1, "allow", "allow");
+    setup.access_points[0].1.push_str("    alias: mfzwi23gnjvgw.mrap\n");
+    setup.tenants = vec![Tenant::of("app", &["photos", "archive"])];
+    let gateway = setup.start();
+    let client = gateway.client();
+    let id = version(&client.send(&Request::put("/mfzwi23gnjvgw.mrap/k", "1")).await.expect(200));
+    client.send(&Request::get(&of_version("/photos/k", &id))).await.expect(200);
+    refused(&client.send(&Request::get(&of_version("/archive/k", &id))).await, 400, "InvalidArgument");
+    // a copy's source is bound to the access point that it is in
+    let source = of_version("/photos/k", &id);
+    let copy = Request::put("/archive/copy", "").with("x-amz-copy-source", &source);
+    let copied = client.send(&copy).await.expect(200);
+    assert_eq!(copied.header("x-amz-copy-source-version-id"), Some(id.as_str()));
+    assert_eq!(home.object("archive-home", "copy").unwrap().body, "1");
 }

@@ -298,13 +298,7 @@ impl Gateway {
 
     /// Each region's standing for reads and writes.
     pub async fn standing(&self) -> Vec<(String, String, String)> {
-        let status = self.admin_json("/api/v1/status").await;
-        let regions = status["regions"].as_array().expect("`regions` is a list");
-        let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
-        regions
-            .iter()
-            .map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes")))
-            .collect()
+        standing_of(&self.admin_json("/api/v1/status").await)
     }
 
     /// Waits until every region stands as said for reads.
@@ -317,6 +311,11 @@ impl Gateway {
             wanted.iter().all(|(id, reads)| stands(id, reads))
         })
         .await;
+    }
+
+    /// Waits until every region stands (id, reads, writes) as wanted.
+    pub async fn wait_for_standing(&self, wanted: impl Fn(&(String, String, String)) -> bool) {
+        self.wait_for_status(|status| standing_of(status).iter().all(&wanted)).await;
     }
 
     /// Waits until the status document is as wanted.
@@ -458,4 +457,11 @@ impl Drop for Gateway {
             eprintln!("the gateway (ended before: {ended:?}) last wrote:\n{}", written[last..].join("\n"));
         }
     }
+}
+
+/// Every region's id, and how it stands for reads and for writes.
+fn standing_of(status: &Value) -> Vec<(String, String, String)> {
+    let regions = status["regions"].as_array().expect("`regions` is a list");
+    let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
+    regions.iter().map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes"))).collect()
 }
