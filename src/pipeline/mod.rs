@@ -32,9 +32,11 @@ use crate::body::Reply;
 use crate::exchange::{Errand, Journey};
 use crate::head::{Head, strict};
 use crate::listen::Peer;
+use crate::names::{BucketName, RegionId};
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::{self, AccessPoint, Permit, Scene};
+use crate::s3::call::CopySource;
 use crate::s3::operation::{BodyKind, Operation};
 use crate::s3::profile::Features;
 use crate::s3::{Call, Code, classify};
@@ -84,6 +86,10 @@ async fn tell(
     ledger.on(&access_point.name);
     let ids = Ids::open(view, &access_point, &call, head.query())?;
     let visit = Visit { house, view, ledger, sender, head, call: Arc::new(call), access_point, ids };
+    if !visit.access_point.members.iter().any(|member| visit.has_source(&member.region)) {
+        let words = "The source of the copy is in none of the destination's regions.";
+        return Err(Refusal::because(Code::NotImplemented, Blame::Client, words));
+    }
     match (visit.call.operation, granted) {
         (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
         (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
@@ -109,6 +115,19 @@ impl Visit<'_> {
     /// Ids handed to clients are wrapped: there is more than one region they could be of.
     fn wraps(&self) -> bool {
         self.access_point.members.len() > 1
+    }
+
+    /// What the bucket of a copy's source is called in a region; `None` where the access point that
+    /// was judged has no bucket there: the client's name for it may be somebody else's there.
+    fn source_bucket(&self, source: &CopySource, region: &RegionId) -> Option<BucketName> {
+        let member = self.view.access_points.resolve(&source.bucket)?.member(region)?;
+        Some(member.bucket.clone().unwrap_or_else(|| BucketName::new(&source.bucket)))
+    }
+
+    /// Whether a region has what the request copies from.
+    fn has_source(&self, region: &RegionId) -> bool {
+        let source = self.call.copy_source.as_ref();
+        source.is_none_or(|source| self.source_bucket(source, region).is_some())
     }
 
     fn permit(&self) -> Permit {
@@ -175,7 +194,7 @@ fn authorise(
 fn plan(
     visit: &Visit<'_>,
     permit: &Permit,
-    tried: &[crate::names::RegionId],
+    tried: &[RegionId],
 ) -> Result<route::Plan, Refusal> {
     Ok(plan_on(visit, visit.view, permit, tried)?)
 }
@@ -184,7 +203,7 @@ fn plan(
 fn replan(
     visit: &Visit<'_>,
     permit: &Permit,
-    tried: &[crate::names::RegionId],
+    tried: &[RegionId],
 ) -> Result<route::Plan, route::NoRoute> {
     let view = visit.house.view.load_full();
     plan_on(visit, &view, permit, tried)
@@ -194,9 +213,9 @@ fn plan_on(
     visit: &Visit<'_>,
     view: &View,
     permit: &Permit,
-    tried: &[crate::names::RegionId],
+    tried: &[RegionId],
 ) -> Result<route::Plan, route::NoRoute> {
-    let honours = |region: &crate::names::RegionId| {
+    let honours = |region: &RegionId| {
         view.region(region).map_or(Features::NONE, |settings| settings.profile.honours)
     };
     let scene = Scene {
@@ -206,5 +225,7 @@ fn plan_on(
         attempts: view.limits.attempts as usize,
         now: visit.house.clock.now().mono,
     };
-    route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())
+    let mut plan = route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())?;
+    plan.steps.retain(|step| visit.has_source(&step.region));
+    if plan.steps.is_empty() { Err(route::NoRoute::Nothing) } else { Ok(plan) }
 }

@@ -78,12 +78,10 @@ impl<'a> Outgoing<'a> {
         Prepared { head, framing, payload }
     }
 
-    /// The source's bucket in the region that copies.
+    /// The source in the region that copies. Plans hold no region without it; a name that no
+    /// bucket has is refused by any store.
     fn copy_source(&self, source: &CopySource, step: &Step) -> String {
-        let named = self.visit.view.access_points.resolve(&source.bucket);
-        let member = named.and_then(|access_point| access_point.member(&step.region));
-        let bucket = member.and_then(|member| member.bucket.clone());
-        let bucket = bucket.unwrap_or_else(|| BucketName::new(&source.bucket));
+        let bucket = self.visit.source_bucket(source, &step.region).unwrap_or_else(|| BucketName::new(""));
         outbound::copy_source(&bucket, &source.key, self.visit.ids.source_version.as_deref())
     }
 

@@ -71,7 +71,10 @@ fn map_headers(visit: &Visit<'_>, words: &Words, status: StatusCode, theirs: &He
     let region = visit.view.logical_region.answer(visit.sender.region.as_deref());
     let version = |id: &str| words.version(id, visit.call.key());
     let location = format!("/{}", logical_bucket(visit));
-    reply_headers(status, theirs, &Mapping { region, location: Some(&location), version: &version })
+    let source_version = |id: &str| words.source_version(id);
+    let mapping =
+        Mapping { region, location: Some(&location), version: &version, source_version: &source_version };
+    reply_headers(status, theirs, &mapping)
 }
 
 /// What the client calls the bucket.
@@ -249,11 +252,20 @@ impl Words {
     }
 
     fn wrapper(&self) -> Wrapper<'_> {
-        Wrapper::new(&self.view, &self.access_point, &self.call, &self.region)
+        Wrapper::new(&self.view, &self.access_point, self.call.bucket(), &self.region)
     }
 
     fn version(&self, id: &str, key: &[u8]) -> String {
         self.wrapper().version(id, key)
+    }
+
+    /// A version of the copy's source, which has its own access point and key.
+    fn source_version(&self, id: &str) -> String {
+        let Some(source) = &self.call.copy_source else { return id.to_owned() };
+        let Some(access_point) = self.view.access_points.resolve(&source.bucket) else {
+            return id.to_owned();
+        };
+        Wrapper::new(&self.view, access_point, Some(&source.bucket), &self.region).version(id, &source.key)
     }
 
     fn editor(self) -> Box<dyn Edit> {

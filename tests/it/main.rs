@@ -16,3 +16,4 @@
 mod bad_input;
 mod house;
 mod house_itself;
+mod story;
