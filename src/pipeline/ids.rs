@@ -65,7 +65,8 @@ impl Ids {
             return Ok(ids);
         }
         let Some(keys) = &view.tokens else { return Ok(ids) };
-        let opener = Opener { keys, access_point, call, query };
+        let bucket = bound_bucket(access_point, call.bucket());
+        let opener = Opener { keys, access_point, bucket, call, query };
         ids.open_upload(&opener)?;
         ids.open_version(&opener)?;
         ids.open_listing(&opener)?;
@@ -83,7 +84,9 @@ impl Ids {
 
     fn open_version(&mut self, opener: &Opener<'_>) -> Result<(), Refusal> {
         if opener.access_point.versions == Versions::Shared {
-            self.origins.version = opener.call.version_id.as_ref().map(|_| Origin::Plain);
+            if opener.call.version_id.is_some() {
+                self.origins.version = Some(Origin::Plain);
+            }
             return Ok(());
         }
         if let Some(text) = &opener.call.version_id {
@@ -226,17 +229,14 @@ fn origin_of(opened: Option<Token>, text: &str) -> (Origin, String) {
 struct Opener<'a> {
     keys: &'a token::Keys,
     access_point: &'a AccessPoint,
+    bucket: &'a str,
     call: &'a Call,
     query: Option<&'a str>,
 }
 
 impl Opener<'_> {
     fn open(&self, kind: Kind, text: &str, key: &[u8], forged: Code) -> Result<Option<Token>, Refusal> {
-        let binding = Binding {
-            access_point: &self.access_point.name,
-            bucket: bound_bucket(self.access_point, self.call),
-            key,
-        };
+        let binding = Binding { access_point: &self.access_point.name, bucket: self.bucket, key };
         match token::open(self.keys, kind, text, &binding) {
             Ok(token) => Ok(Some(token)),
             Err(NotOpened::NotOurs) => Ok(None),
@@ -267,15 +267,15 @@ pub(super) fn unknown_key(access_point: &AccessPoint) -> Refusal {
 
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access
 /// point's name says it all (an alias must open the same tokens).
-pub(super) fn bound_bucket<'a>(access_point: &'a AccessPoint, call: &'a Call) -> &'a str {
-    if access_point.is_wildcard() { call.bucket().unwrap_or_default() } else { access_point.name.as_str() }
+pub(super) fn bound_bucket<'a>(access_point: &'a AccessPoint, requested: Option<&'a str>) -> &'a str {
+    if access_point.is_wildcard() { requested.unwrap_or_default() } else { access_point.name.as_str() }
 }
 
 /// Wraps ids of one region for one client.
 pub(super) struct Wrapper<'a> {
     keys: Option<&'a token::Keys>,
     access_point: &'a AccessPoint,
-    call: &'a Call,
+    bucket: &'a str,
     region: &'a RegionId,
 }
 
@@ -283,11 +283,11 @@ impl<'a> Wrapper<'a> {
     pub(super) fn new(
         view: &'a View,
         access_point: &'a AccessPoint,
-        call: &'a Call,
+        requested: Option<&'a str>,
         region: &'a RegionId,
     ) -> Self {
         let keys = view.tokens.as_deref().filter(|_| access_point.members.len() > 1);
-        Self { keys, access_point, call, region }
+        Self { keys, access_point, bucket: bound_bucket(access_point, requested), region }
     }
 
     /// Whether anything is wrapped at all.
@@ -301,6 +301,8 @@ impl<'a> Wrapper<'a> {
 
     pub(super) fn version(&self, id: &str, key: &[u8]) -> String {
         match self.access_point.versions {
+            // The version of an object without versions has this name everywhere.
+            _ if id == "null" => id.to_owned(),
             Versions::PerRegion => self.wrap(id, Subject::Version, key),
             Versions::Shared => id.to_owned(),
         }
@@ -317,8 +319,8 @@ impl<'a> Wrapper<'a> {
     fn wrap(&self, id: &str, subject: Subject, key: &[u8]) -> String {
         let Some(keys) = self.keys else { return id.to_owned() };
         let token = Token { region: self.region.clone(), id: id.to_owned(), subject };
-        let bucket = bound_bucket(self.access_point, self.call);
-        token::wrap(keys, &token, &Binding { access_point: &self.access_point.name, bucket, key })
+        let binding = Binding { access_point: &self.access_point.name, bucket: self.bucket, key };
+        token::wrap(keys, &token, &binding)
     }
 }
 

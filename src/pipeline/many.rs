@@ -102,7 +102,7 @@ fn located(
     }
     let binding = Binding {
         access_point: &visit.access_point.name,
-        bucket: bound_bucket(&visit.access_point, &visit.call),
+        bucket: bound_bucket(&visit.access_point, visit.call.bucket()),
         key: object.key.as_bytes(),
     };
     match token::open(keys, Kind::Version, &text, &binding) {
@@ -211,7 +211,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     let document = reached.body.collect(ANSWER).await;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
     let mut page = xml::list_uploads_result(&document).map_err(|fault| unreadable(&fault))?;
-    let wrapper = Wrapper::new(visit.view, &visit.access_point, &visit.call, region);
+    let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
     let wrapped = page.uploads.iter().map(|upload| {
         let initiated = initiation(&upload.initiated);
         wrapper.upload(&upload.upload_id, &page.key_of(upload), initiated)
@@ -240,7 +240,7 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
     let Some(keys) = visit.view.tokens.as_ref().filter(|_| !text.is_empty()) else { return Ok(replaced) };
     let binding = Binding {
         access_point: &visit.access_point.name,
-        bucket: bound_bucket(&visit.access_point, &visit.call),
+        bucket: bound_bucket(&visit.access_point, visit.call.bucket()),
         key: key.as_bytes(),
     };
     match token::open(keys, Kind::Upload, &text, &binding) {

@@ -32,6 +32,7 @@ use crate::body::Reply;
 use crate::exchange::{Errand, Journey};
 use crate::head::{Head, strict};
 use crate::listen::Peer;
+use crate::names::{BucketName, RegionId};
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::{self, AccessPoint, Affinity, Member, NoRoute, Permit, Scene};
@@ -113,6 +114,19 @@ impl Visit<'_> {
     /// Ids handed to clients are wrapped: there is more than one region they could be of.
     fn wraps(&self) -> bool {
         self.access_point.members.len() > 1
+    }
+
+    /// What the bucket of a copy's source is called in a region; `None` where the access point that
+    /// was judged has no bucket there: the client's name for it may be somebody else's there.
+    fn source_bucket(&self, source: &CopySource, region: &RegionId) -> Option<BucketName> {
+        let member = self.view.access_points.resolve(&source.bucket)?.member(region)?;
+        Some(member.bucket.clone().unwrap_or_else(|| BucketName::new(&source.bucket)))
+    }
+
+    /// Whether a region has what the request copies from.
+    fn has_source(&self, region: &RegionId) -> bool {
+        let source = self.call.copy_source.as_ref();
+        source.is_none_or(|source| self.source_bucket(source, region).is_some())
     }
 
     fn permit(&self) -> Permit {
@@ -236,5 +250,7 @@ fn plan_on(
         attempts: view.limits.attempts as usize,
         now: visit.house.clock.now().mono,
     };
-    route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())
+    let mut plan = route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())?;
+    plan.steps.retain(|step| visit.has_source(&step.region));
+    if plan.steps.is_empty() { Err(route::NoRoute::Nothing) } else { Ok(plan) }
 }

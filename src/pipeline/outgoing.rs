@@ -78,7 +78,8 @@ impl<'a> Outgoing<'a> {
         Prepared { head, framing, payload }
     }
 
-    /// The source's bucket in the region that copies.
+    /// The source in the region that copies. Plans hold no region without it; a name that no
+    /// bucket has is refused by any store.
     fn copy_source(&self, source: &CopySource, step: &Step) -> String {
         let from = self.visit.copy_from.as_ref();
         let member = from.and_then(|access_point| access_point.member(&step.region));

@@ -273,11 +273,20 @@ impl Words {
     }
 
     fn wrapper(&self) -> Wrapper<'_> {
-        Wrapper::new(&self.view, &self.access_point, &self.call, &self.region)
+        Wrapper::new(&self.view, &self.access_point, self.call.bucket(), &self.region)
     }
 
     fn version(&self, id: &str, key: &[u8]) -> String {
         self.wrapper().version(id, key)
+    }
+
+    /// A version of the copy's source, which has its own access point and key.
+    fn source_version(&self, id: &str) -> String {
+        let Some(source) = &self.call.copy_source else { return id.to_owned() };
+        let Some(access_point) = self.view.access_points.resolve(&source.bucket) else {
+            return id.to_owned();
+        };
+        Wrapper::new(&self.view, access_point, Some(&source.bucket), &self.region).version(id, &source.key)
     }
 
     fn editor(self) -> Box<dyn Edit> {

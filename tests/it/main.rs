@@ -18,3 +18,4 @@ mod bad_input;
 mod failover;
 mod house;
 mod house_itself;
+mod story;
