@@ -201,7 +201,8 @@ fn source_version(
     if from.members.len() < 2 || from.versions == Versions::Shared {
         return Ok(Some(SourceVersion { id: text.clone(), region: None }));
     }
-    let opener = Opener { keys, access_point: from, call, query: None };
+    let bucket = bound_bucket(from, Some(&source.bucket));
+    let opener = Opener { keys, access_point: from, bucket, call, query: None };
     let opened = opener.open(Kind::Version, text, &source.key, Code::InvalidArgument)?;
     let (origin, id) = origin_of(opened, text);
     let region = match origin {

@@ -32,7 +32,7 @@ use crate::body::Reply;
 use crate::exchange::{Errand, Journey};
 use crate::head::{Head, strict};
 use crate::listen::Peer;
-use crate::names::{BucketName, RegionId};
+use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::{self, AccessPoint, Affinity, Member, NoRoute, Permit, Scene};
@@ -114,19 +114,6 @@ impl Visit<'_> {
     /// Ids handed to clients are wrapped: there is more than one region they could be of.
     fn wraps(&self) -> bool {
         self.access_point.members.len() > 1
-    }
-
-    /// What the bucket of a copy's source is called in a region; `None` where the access point that
-    /// was judged has no bucket there: the client's name for it may be somebody else's there.
-    fn source_bucket(&self, source: &CopySource, region: &RegionId) -> Option<BucketName> {
-        let member = self.view.access_points.resolve(&source.bucket)?.member(region)?;
-        Some(member.bucket.clone().unwrap_or_else(|| BucketName::new(&source.bucket)))
-    }
-
-    /// Whether a region has what the request copies from.
-    fn has_source(&self, region: &RegionId) -> bool {
-        let source = self.call.copy_source.as_ref();
-        source.is_none_or(|source| self.source_bucket(source, region).is_some())
     }
 
     fn permit(&self) -> Permit {
@@ -225,11 +212,7 @@ fn plan(visit: &Visit<'_>, permit: &Permit) -> Result<route::Plan, Refusal> {
 }
 
 /// Plans again on the view in force: a failover decided later sees what is true then.
-fn replan(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    tried: &[crate::names::RegionId],
-) -> Result<route::Plan, NoRoute> {
+fn replan(visit: &Visit<'_>, permit: &Permit, tried: &[RegionId]) -> Result<route::Plan, NoRoute> {
     let view = visit.house.view.load_full();
     plan_on(visit, &view, permit, tried)
 }
@@ -238,11 +221,10 @@ fn plan_on(
     visit: &Visit<'_>,
     view: &View,
     permit: &Permit,
-    tried: &[crate::names::RegionId],
+    tried: &[RegionId],
 ) -> Result<route::Plan, NoRoute> {
-    let honours = |region: &crate::names::RegionId| {
-        view.region(region).map_or(Features::NONE, |settings| settings.profile.honours)
-    };
+    let honours =
+        |region: &RegionId| view.region(region).map_or(Features::NONE, |settings| settings.profile.honours);
     let scene = Scene {
         table: &view.table,
         honours: &honours,
@@ -250,7 +232,5 @@ fn plan_on(
         attempts: view.limits.attempts as usize,
         now: visit.house.clock.now().mono,
     };
-    let mut plan = route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())?;
-    plan.steps.retain(|step| visit.has_source(&step.region));
-    if plan.steps.is_empty() { Err(route::NoRoute::Nothing) } else { Ok(plan) }
+    route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())
 }

@@ -83,7 +83,7 @@ fn source_version(visit: &Visit<'_>, region: &RegionId, id: &str) -> String {
     let (Some(from), Some(source)) = (&visit.copy_from, &visit.call.copy_source) else {
         return id.to_owned();
     };
-    Wrapper::new(visit.view, from, &visit.call, region).version(id, &source.key)
+    Wrapper::new(visit.view, from, Some(&source.bucket), region).version(id, &source.key)
 }
 
 /// What the client calls the bucket.
@@ -278,15 +278,6 @@ impl Words {
 
     fn version(&self, id: &str, key: &[u8]) -> String {
         self.wrapper().version(id, key)
-    }
-
-    /// A version of the copy's source, which has its own access point and key.
-    fn source_version(&self, id: &str) -> String {
-        let Some(source) = &self.call.copy_source else { return id.to_owned() };
-        let Some(access_point) = self.view.access_points.resolve(&source.bucket) else {
-            return id.to_owned();
-        };
-        Wrapper::new(&self.view, access_point, Some(&source.bucket), &self.region).version(id, &source.key)
     }
 
     fn editor(self) -> Box<dyn Edit> {
