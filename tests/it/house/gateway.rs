@@ -463,5 +463,9 @@ impl Drop for Gateway {
 fn standing_of(status: &Value) -> Vec<(String, String, String)> {
     let regions = status["regions"].as_array().expect("`regions` is a list");
     let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
-    regions.iter().map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes"))).collect()
+    let stands = |region: &Value| (text(region, "id"), text(region, "reads"), text(region, "writes"));
+    // In order of name: which region is nearest is another matter.
+    let mut standing: Vec<_> = regions.iter().map(stands).collect();
+    standing.sort();
+    standing
 }
