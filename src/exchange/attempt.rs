@@ -105,7 +105,7 @@ pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Faile
     let in_flight = this.lane.meter.enter();
     let authority = this.lane.authority_of(&this.head);
     loop {
-        let (connection, reused) = connect(desk, this.lane, &authority).await.map_err(Failed::Region)?;
+        let (connection, reused) = connect(desk, &this, &authority).await.map_err(Failed::Region)?;
         match exchange(desk, &mut this, connection, reused).await {
             Ok((head, body, connection, request_sent, ttfb)) => {
                 return Ok(Answer { head, body, connection, request_sent, ttfb, in_flight });
@@ -131,14 +131,15 @@ impl Broken {
 
 async fn connect(
     desk: &Desk<'_>,
-    lane: &Rc<Lane>,
+    this: &Try<'_>,
     authority: &Rc<str>,
 ) -> Result<(Connection, bool), Outcome> {
-    let now = desk.clock.now().mono;
-    if let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
-        // It was given back at its last body byte; its driver may still have to notice.
+    let (lane, now) = (this.lane, desk.clock.now().mono);
+    while let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
+        // It was given back at its last body byte; its driver may still have to notice. What may
+        // not be repeated at will is not risked on a connection that has just ended.
         let ready = tokio::time::timeout(READY_WAIT, kept.sender.ready()).await;
-        if matches!(ready, Ok(Ok(()))) {
+        if matches!(ready, Ok(Ok(()))) && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
     }

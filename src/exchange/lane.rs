@@ -10,6 +10,7 @@ use metrics::Gauge;
 use super::dial::{self, DialFault, DialTimeouts, Stream, Target};
 use super::meters::Meter;
 use super::pool::{Connection, Pool};
+use super::socket::Socket;
 use super::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::body::Upload;
 use crate::clock::Clock;
@@ -107,12 +108,14 @@ impl Lane {
     /// # Errors
     /// hyper's, where the connection ended at once.
     pub async fn open(&self, stream: Stream, authority: &Rc<str>) -> hyper::Result<Connection> {
+        let socket = Socket::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            .handshake::<_, Upload>(TokioIo::new(stream))
+            .handshake::<_, Upload>(TokioIo::new(socket.clone()))
             .await?;
         let driver = tokio::task::spawn_local(driver);
-        Ok(Connection::new(sender, driver.abort_handle(), Rc::clone(authority), self.connections.clone()))
+        let open = self.connections.clone();
+        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::clone(authority), open))
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use metrics::Gauge;
 use tokio::task::AbortHandle;
 
+use super::socket::Socket;
 use crate::body::Upload;
 
 /// Idle connections kept for one authority of one region by one worker.
@@ -19,16 +20,30 @@ pub struct Connection {
     /// Sends one request after the other.
     pub sender: SendRequest<Upload>,
     driver: AbortHandle,
+    socket: Socket,
     authority: Rc<str>,
     open: Gauge,
 }
 
 impl Connection {
-    /// A connection whose bytes are moved by `driver`, counted in `open` for as long as it is.
+    /// A connection whose bytes are moved between `sender` and `socket` by `driver`, counted in
+    /// `open` for as long as it is.
     #[must_use]
-    pub fn new(sender: SendRequest<Upload>, driver: AbortHandle, authority: Rc<str>, open: Gauge) -> Self {
+    pub fn new(
+        sender: SendRequest<Upload>,
+        driver: AbortHandle,
+        socket: Socket,
+        authority: Rc<str>,
+        open: Gauge,
+    ) -> Self {
         open.increment(1.0);
-        Self { sender, driver, authority, open }
+        Self { sender, driver, socket, authority, open }
+    }
+
+    /// Whether the region has neither ended it nor sent what nobody asked for.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
     }
 }
 

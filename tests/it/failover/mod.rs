@@ -23,8 +23,8 @@ const NAMES: [&str; 3] = ["near", "far", "third"];
 /// Their buckets.
 const BUCKETS: [&str; 3] = ["photos-near", "photos-far", "photos-third"];
 
-/// Regions with one access point `photos` over them, the first of which is home and, all being on
-/// one machine, the nearest.
+/// Regions with one access point `photos` over them. The first is home and comes first for reads:
+/// by a list, since all are equally near on one machine.
 struct Scene {
     regions: Vec<Arc<Region>>,
     gateway: Gateway,
@@ -39,8 +39,16 @@ fn regions(count: usize) -> Vec<Arc<Region>> {
 
 /// A set-up over these regions, whose writes may fail over or not.
 fn setup(regions: &[Arc<Region>], writes: &str) -> Setup {
+    setup_with(regions, "allow", writes)
+}
+
+/// The same, and reads may fail over or not.
+fn setup_with(regions: &[Arc<Region>], reads: &str, writes: &str) -> Setup {
     let all: Vec<&Region> = regions.iter().map(AsRef::as_ref).collect();
-    Setup::over(&all).access_point("photos", &all, 0, "allow", writes)
+    let mut setup = Setup::over(&all).access_point("photos", &all, 0, reads, writes);
+    let listed = NAMES.iter().take(regions.len()).copied().collect::<Vec<_>>().join(", ");
+    setup.edit_access_point("photos", "reads: {order: nearest", &format!("reads: {{order: [{listed}]"));
+    setup
 }
 
 /// Starts the gateway and waits until it knows its regions to be well.

@@ -1,10 +1,11 @@
 //! Reads: no client sees a region die.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
     BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair, regions, served_by,
-    setup, timed,
+    setup, setup_with, timed,
 };
 use crate::house::client::{Ended, Request};
 use crate::house::moment;
@@ -145,8 +146,7 @@ async fn a_region_that_fails_a_third_of_its_requests_costs_no_read() {
 #[tokio::test]
 async fn with_failover_refused_the_same_faults_reach_the_client() {
     let regions = regions(2);
-    let all: Vec<_> = regions.iter().map(AsRef::as_ref).collect();
-    let setup = setup(&regions, "refuse").access_point("photos", &all, 0, "refuse", "refuse");
+    let setup = setup_with(&regions, "refuse", "refuse");
     let scene = begin(regions, &setup).await;
     scene.seed_numbers(3);
     scene.near().kill();
@@ -217,7 +217,7 @@ async fn what_a_region_sends_beyond_its_length_is_nobodys_answer() {
     for _ in 0..10 {
         scene.near().fault(When::key("short").times(1), Act::LieAboutLength(-4));
         let reply = scene.client.send(&Request::get("/photos/short")).await;
-        assert_eq!((reply.status, reply.text().as_str()), (200, "012345"), "{:?}", reply.headers);
+        assert_eq!((reply.status, reply.text().as_str()), (200, "012345"));
         for (number, reply) in scene.together(numbers(0..30)).await.into_iter().enumerate() {
             assert_eq!(reply.expect(200).text(), number.to_string());
         }
@@ -225,23 +225,40 @@ async fn what_a_region_sends_beyond_its_length_is_nobodys_answer() {
 }
 
 #[tokio::test]
-async fn connections_that_the_store_closes_after_each_answer_never_show() {
+async fn reads_over_connections_that_end_after_each_answer_never_show_it() {
     let scene = pair("refuse").await;
     scene.seed_numbers(100);
     scene.near().fault(When::always(), Act::CutAfter(usize::MAX, End::Close));
     let mut connection = scene.client.connect().await;
-    for number in 0..100 {
+    for request in numbers(0..100) {
+        let signed = scene.client.sign(&request);
+        let reply =
+            connection.exchange(&signed.bytes(), &signed.method).await.expect("an answer").expect(200);
+        assert_eq!((served_by(&reply), attempts(&reply)), ("near", 1));
+    }
+    assert_eq!(scene.standing_of("near", "reads").await, "healthy");
+}
+
+#[tokio::test]
+async fn idle_connections_that_the_store_ended_never_show() {
+    let scene = pair("refuse").await;
+    let mut connection = scene.client.connect().await;
+    for number in 0..50 {
         let key = format!("/photos/n/{number}");
         let requests =
-            [Request::get(&key), Request::put(&key, "again"), Request::delete(&key), Request::put(&key, "")];
+            [Request::put(&key, "v"), Request::get(&key), Request::delete(&key), Request::put(&key, "")];
         for request in requests {
             let signed = scene.client.sign(&request);
+            scene.near().hang_up_idle();
             let reply = connection.exchange(&signed.bytes(), &signed.method).await.expect("an answer");
             assert!([200, 204].contains(&reply.status), "{} {number}: {}", request.method, reply.text());
             assert_eq!((served_by(&reply), attempts(&reply)), ("near", 1), "{} {number}", request.method);
         }
     }
-    assert!(scene.far().seen().is_empty());
+    // every request came once, and on a connection of its own
+    let seen = scene.near().seen();
+    let connections: BTreeSet<usize> = seen.iter().map(|seen| seen.connection).collect();
+    assert_eq!((seen.len(), connections.len()), (200, 200));
     let standing = scene.gateway.standing().await;
     assert!(standing.iter().all(|row| row.1 == "healthy" && row.2 == "healthy"), "{standing:?}");
 }

@@ -145,6 +145,14 @@ impl Setup {
         self
     }
 
+    /// Replaces a piece of an access point's lines; fails where it is not there.
+    pub fn edit_access_point(&mut self, name: &str, from: &str, to: &str) {
+        let point = self.access_points.iter_mut().find(|(have, _)| have == name);
+        let (_, lines) = point.expect("the access point is there");
+        assert!(lines.contains(from), "{lines}");
+        *lines = lines.replace(from, to);
+    }
+
     /// The configuration's text; `folder` takes the policies.
     pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);

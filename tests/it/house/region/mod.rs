@@ -375,6 +375,12 @@ impl Region {
         self.command(|done| Command::Freeze(false, done));
     }
 
+    /// Ends every connection that waits for a request, as servers do with idle ones; their FINs are
+    /// out when this returns.
+    pub fn hang_up_idle(&self) {
+        self.command(Command::HangUp);
+    }
+
     fn command(&self, command: impl FnOnce(mpsc::Sender<()>) -> Command) {
         let (done, wait) = mpsc::channel();
         self.commands.send(command(done)).expect("the region runs");

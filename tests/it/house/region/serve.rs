@@ -1,5 +1,6 @@
 //! The region's thread: accepts, serves one request after the other, obeys commands.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
@@ -24,6 +25,7 @@ pub enum Command {
     Kill(mpsc::Sender<()>),
     Revive(mpsc::Sender<()>),
     Freeze(bool, mpsc::Sender<()>),
+    HangUp(mpsc::Sender<()>),
     Stop,
 }
 
@@ -69,7 +71,8 @@ fn listen(socket: TcpSocket) -> TcpListener {
 async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, mut port: Port) {
     let (frozen, freezes) = watch::channel(false);
     let (killer, kills) = watch::channel(());
-    let house = Rc::new(House { state, frozen: freezes, kills });
+    let (hanger, hang_ups) = watch::channel(());
+    let house = Rc::new(House { state, frozen: freezes, kills, hang_ups, idle: Cell::new(0) });
     let mut connections = JoinSet::new();
     loop {
         let command = tokio::select! {
@@ -101,6 +104,13 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, m
                 frozen.send(whether).unwrap();
                 done.send(()).unwrap();
             }
+            Command::HangUp(done) => {
+                hanger.send(()).unwrap();
+                while house.idle.get() > 0 {
+                    tokio::task::yield_now().await;
+                }
+                done.send(()).unwrap();
+            }
             Command::Stop => return,
         }
     }
@@ -118,6 +128,25 @@ struct House {
     state: Arc<Mutex<State>>,
     frozen: watch::Receiver<bool>,
     kills: watch::Receiver<()>,
+    hang_ups: watch::Receiver<()>,
+    /// Connections that wait for a request.
+    idle: Cell<usize>,
+}
+
+/// One connection that waits for a request, until dropped.
+struct Idle<'a>(&'a Cell<usize>);
+
+impl<'a> Idle<'a> {
+    fn at(house: &'a House) -> Self {
+        house.idle.set(house.idle.get() + 1);
+        Self(&house.idle)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 async fn connection(mut stream: TcpStream, house: Rc<House>) {
@@ -152,7 +181,18 @@ async fn served(stream: &mut TcpStream, house: &House, number: usize) -> End {
 /// Serves requests until the connection is to end, and says how.
 async fn requests(stream: &mut TcpStream, house: &House, number: usize) -> End {
     let mut line = Line::new(stream, house.frozen.clone());
-    while let Some(head) = line.head().await {
+    let mut hang_ups = house.hang_ups.clone();
+    loop {
+        hang_ups.mark_unchanged();
+        let head = {
+            let _idle = Idle::at(house);
+            tokio::select! {
+                biased;
+                head = line.head() => head,
+                _ = hang_ups.changed() => None,
+            }
+        };
+        let Some(head) = head else { break };
         if let Err(end) = request(&mut line, house, head, number).await {
             return end;
         }
