@@ -20,7 +20,7 @@ use crate::exchange::tls::MachineRoots;
 use crate::listen::{
     Admission, Bound, ConnectionRules, HeadLimits, Patience, Worker, WorkerRules, run_worker,
 };
-use crate::pipeline::{self, House};
+use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
@@ -51,6 +51,7 @@ pub(super) struct Crew {
     pub roots: MachineRoots,
     pub replays: ReplayRoom,
     pub in_flight: Arc<AtomicU32>,
+    pub quarantine: Quarantine,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
     pub workers: usize,
@@ -139,6 +140,7 @@ fn house(crew: &Crew, access: crate::telemetry::access::AccessLog) -> House {
         meters: Rc::new(WorkerMeters::new()),
         access,
         canaries: crew.canaries.clone(),
+        quarantine: crew.quarantine.clone(),
         mark: Arc::clone(&crew.mark),
     }
 }

@@ -22,20 +22,20 @@ use std::sync::Arc;
 use http::Response;
 use hyper::body::Incoming;
 
-pub use house::House;
+pub use house::{House, Quarantine};
 
 use self::ids::Ids;
 use self::ledger::Ledger;
 use self::outgoing::Outgoing;
 use self::sender::Sender;
 use crate::body::Reply;
-use crate::exchange::{Errand, Journey};
+use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
 use crate::listen::Peer;
 use crate::names::{BucketName, RegionId};
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, AccessPoint, Permit, Scene};
+use crate::route::{self, AccessPoint, GiveUp, Permit, Scene};
 use crate::s3::call::CopySource;
 use crate::s3::operation::{BodyKind, Operation};
 use crate::s3::profile::Features;
@@ -85,6 +85,7 @@ async fn tell(
     let access_point = access_point.ok_or_else(|| Refusal::new(Code::NoSuchBucket, Blame::Client))?;
     ledger.on(&access_point.name);
     let ids = Ids::open(view, &access_point, &call, head.query())?;
+    house.quarantine.admit(&call, house.clock.now().mono)?;
     let visit = Visit { house, view, ledger, sender, head, call: Arc::new(call), access_point, ids };
     if !visit.access_point.members.iter().any(|member| visit.has_source(&member.region)) {
         let words = "The source of the copy is in none of the destination's regions.";
@@ -152,20 +153,36 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
         BodyKind::Empty | BodyKind::Stream => None,
     };
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
+    let reached = travel(&visit, &permit, plan, &outgoing).await;
+    visit.ledger.received(source.wire_bytes());
+    relay::relay(&visit, reached?).await
+}
+
+/// From a plan to a region's answer.
+async fn travel(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    plan: route::Plan,
+    outgoing: &Outgoing<'_>,
+) -> Result<Reached, Refusal> {
     let errand = Errand {
-        permit: &permit,
-        source: &source,
+        permit,
+        source: outgoing.source,
         prepare: &|step, region| outgoing.prepare(step, region),
-        replan: &|tried| replan(&visit, &permit, tried),
+        replan: &|tried| replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,
         own_credential: &|region| visit.sender.own_credential(region),
-        canary: &|step| blame::canary(&visit, step),
+        canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
     journey.borrow_mut().why = Some(plan.why.clone());
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
-    visit.ledger.travelled(journey.into_inner(), source.wire_bytes());
-    relay::relay(&visit, reached?).await
+    visit.ledger.travelled(journey.into_inner());
+    if let Err(Unanswered::GaveUp(GiveUp::Poisonous)) = &reached {
+        tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
+        visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
+    }
+    Ok(reached?)
 }
 
 /// The access point that the client means.
@@ -191,20 +208,12 @@ fn authorise(
     Ok(policy::decide(&sender.grant, call, named)?)
 }
 
-fn plan(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    tried: &[RegionId],
-) -> Result<route::Plan, Refusal> {
+fn plan(visit: &Visit<'_>, permit: &Permit, tried: &[RegionId]) -> Result<route::Plan, Refusal> {
     Ok(plan_on(visit, visit.view, permit, tried)?)
 }
 
 /// Plans again on the view in force: a failover decided later sees what is true then.
-fn replan(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    tried: &[RegionId],
-) -> Result<route::Plan, route::NoRoute> {
+fn replan(visit: &Visit<'_>, permit: &Permit, tried: &[RegionId]) -> Result<route::Plan, route::NoRoute> {
     let view = visit.house.view.load_full();
     plan_on(visit, &view, permit, tried)
 }
@@ -215,9 +224,8 @@ fn plan_on(
     permit: &Permit,
     tried: &[RegionId],
 ) -> Result<route::Plan, route::NoRoute> {
-    let honours = |region: &RegionId| {
-        view.region(region).map_or(Features::NONE, |settings| settings.profile.honours)
-    };
+    let honours =
+        |region: &RegionId| view.region(region).map_or(Features::NONE, |settings| settings.profile.honours);
     let scene = Scene {
         table: &view.table,
         honours: &honours,

@@ -309,6 +309,11 @@ impl Gateway {
         self.lines.all.lock().unwrap().iter().cloned().collect()
     }
 
+    /// The first line, of those there are and those that come, for which `wanted` gives something.
+    pub fn wait_for_line<R>(&self, wanted: impl Fn(&str) -> Option<R>) -> Option<R> {
+        self.lines.wait_for(wanted, || self.child.lock().unwrap().try_wait().unwrap().is_none())
+    }
+
     /// The configuration file, to be changed for a reload.
     pub fn file(&self) -> std::path::PathBuf {
         self.folder.path().join("nearpoint.yaml")
