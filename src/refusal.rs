@@ -263,6 +263,11 @@ impl From<Unanswered> for Refusal {
             Unanswered::NoRoute(no_route) => no_route.into(),
             Unanswered::GaveUp(reason) => reason.into(),
             Unanswered::Body(fault) => fault.into(),
+            Unanswered::Hopeless => {
+                Self::unavailable(Blame::Region, "no region is fit, and enough requests try them").after(2)
+            }
+            Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
+                .caused_by("the target is longer than a URI in a region's words"),
             Unanswered::Full => {
                 Self::new(Code::SlowDown, Blame::House).after(1).caused_by("limits.in_flight_per_region")
             }

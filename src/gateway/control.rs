@@ -24,6 +24,7 @@ use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::{Admission, Door};
 use crate::names::RegionId;
+use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
 use crate::publish::Published;
 use crate::steward::{self, Steward};
@@ -103,6 +104,7 @@ fn assemble(control: Control, view: View) -> Crew {
         roots: roots.clone(),
         replays: ReplayRoom::default(),
         in_flight: Arc::new(AtomicU32::new(0)),
+        quarantine: Quarantine::default(),
         admission: Admission::new(),
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

@@ -17,7 +17,7 @@ use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::listen::{Admission, Bound, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
-use crate::pipeline::{self, House};
+use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
@@ -41,6 +41,7 @@ pub(super) struct Crew {
     pub roots: MachineRoots,
     pub replays: ReplayRoom,
     pub in_flight: Arc<AtomicU32>,
+    pub quarantine: Quarantine,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
     pub workers: usize,
@@ -147,6 +148,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         meters: Rc::new(WorkerMeters::new()),
         access,
         canaries: crew.canaries.clone(),
+        quarantine: crew.quarantine.clone(),
         mark: Arc::clone(&crew.mark),
     }
 }

@@ -114,9 +114,12 @@ impl Ledger {
         self.entry.late.borrow_mut().access_point = Some(access_point.clone());
     }
 
-    pub(super) fn travelled(&self, journey: Journey, bytes_in: u64) {
+    pub(super) fn received(&self, bytes: u64) {
+        self.entry.late.borrow_mut().bytes_in += bytes;
+    }
+
+    pub(super) fn travelled(&self, journey: Journey) {
         let mut late = self.entry.late.borrow_mut();
-        late.bytes_in += bytes_in;
         late.journey.notes.extend(journey.notes);
         late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
         late.journey.why = journey.why.or(late.journey.why.take());

@@ -1,7 +1,6 @@
 //! Requests that are more than one: deletions of many keys, whose version ids may be of many
 //! regions, and the listing of uploads, which live in every region.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,10 +11,9 @@ use hyper::body::Incoming;
 
 use super::ids::{Replaced, Wrapper, bound_bucket, parameter, unknown_key};
 use super::outgoing::Outgoing;
-use super::{Visit, intake, plan, replan};
-use super::{blame, relay};
+use super::{Visit, intake, plan, relay, travel};
 use crate::body::{Reply, Source};
-use crate::exchange::{Errand, Journey, Reached};
+use crate::exchange::Reached;
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
@@ -35,7 +33,9 @@ const UPLOADS_MAX: usize = 1000;
 /// `DeleteObjects`: every key is authorised on its own; versions go where they are.
 pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
-    let document = intake::document(&visit, &source).await?;
+    let document = intake::document(&visit, &source).await;
+    visit.ledger.received(source.wire_bytes());
+    let document = document?;
     require_checksum(&visit)?;
     let request = xml::delete_request(&document)?;
     for object in &request.objects {
@@ -48,7 +48,7 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
     let alone = parts.len() == 1;
     for (region, part) in parts {
         let affinity = region.map_or(Affinity::None, Affinity::Region);
-        let reached = send(&visit, affinity, &part, source.wire_bytes()).await?;
+        let reached = send(&visit, affinity, &part).await?;
         if alone || !reached.head.status.is_success() {
             return relay::relay(&visit, reached).await;
         }
@@ -117,12 +117,7 @@ fn located(
 }
 
 /// One part to its region, its checksum computed anew.
-async fn send(
-    visit: &Visit<'_>,
-    affinity: Affinity,
-    part: &DeleteRequest,
-    wire_bytes: u64,
-) -> Result<Reached, Refusal> {
+async fn send(visit: &Visit<'_>, affinity: Affinity, part: &DeleteRequest) -> Result<Reached, Refusal> {
     let document = Bytes::from(part.document());
     let permit = Permit::granted(
         Arc::clone(&visit.access_point),
@@ -134,32 +129,12 @@ async fn send(
     let mut outgoing = Outgoing::new(visit, &source, Some(&document));
     outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
     outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-    ask(visit, &permit, &source, &outgoing, wire_bytes).await
+    ask(visit, &permit, &outgoing).await
 }
 
-async fn ask(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    source: &Source,
-    outgoing: &Outgoing<'_>,
-    wire_bytes: u64,
-) -> Result<Reached, Refusal> {
+async fn ask(visit: &Visit<'_>, permit: &Permit, outgoing: &Outgoing<'_>) -> Result<Reached, Refusal> {
     let plan = plan(visit, permit)?;
-    let errand = Errand {
-        permit,
-        came: visit.ledger.came(),
-        source,
-        prepare: &|step, region| outgoing.prepare(step, region),
-        replan: &|tried| replan(visit, permit, tried),
-        anonymous: visit.sender.anonymous_upstream,
-        own_credential: &|region| visit.sender.own_credential(region),
-        canary: &|step| blame::canary(visit, step),
-    };
-    let journey = RefCell::new(Journey::default());
-    journey.borrow_mut().why = Some(plan.why.clone());
-    let reached = visit.house.exchange.run(&errand, plan, &journey).await;
-    visit.ledger.travelled(journey.into_inner(), wire_bytes);
-    Ok(reached?)
+    travel(visit, permit, plan, outgoing).await
 }
 
 /// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
@@ -197,7 +172,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     let source = Source::empty();
     let mut outgoing = Outgoing::new(visit, &source, None);
     outgoing.replaced_query = markers(visit, region)?;
-    let reached = match ask(visit, &permit, &source, &outgoing, 0).await {
+    let reached = match ask(visit, &permit, &outgoing).await {
         Ok(reached) if reached.head.status == StatusCode::OK => reached,
         Ok(reached) if reached.head.status.is_server_error() => return Ok(None),
         Ok(reached) => {

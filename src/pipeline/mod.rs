@@ -22,20 +22,20 @@ use std::sync::Arc;
 use http::Response;
 use hyper::body::Incoming;
 
-pub use house::House;
+pub use house::{House, Quarantine};
 
 use self::ids::Ids;
 use self::ledger::Ledger;
 use self::outgoing::Outgoing;
 use self::sender::Sender;
 use crate::body::Reply;
-use crate::exchange::{Errand, Journey};
+use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
 use crate::listen::Peer;
 use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, AccessPoint, Affinity, Member, NoRoute, Permit, Scene};
+use crate::route::{self, AccessPoint, Affinity, GiveUp, Member, NoRoute, Permit, Scene};
 use crate::s3::operation::{BodyKind, Operation};
 use crate::s3::profile::Features;
 use crate::s3::{Call, Code, classify};
@@ -85,6 +85,7 @@ async fn tell(
     ledger.on(&access_point.name);
     let copy_from = copy_source(view, &call).cloned();
     let ids = Ids::open(view, &access_point, copy_from.as_ref(), &call, head.query())?;
+    house.quarantine.admit(&call, house.clock.now().mono)?;
     let call = Arc::new(call);
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids };
     match (visit.call.operation, granted) {
@@ -153,21 +154,37 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
         BodyKind::Empty | BodyKind::Stream => None,
     };
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
+    let reached = travel(&visit, &permit, plan, &outgoing).await;
+    visit.ledger.received(source.wire_bytes());
+    relay::relay(&visit, reached?).await
+}
+
+/// From a plan to a region's answer.
+async fn travel(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    plan: route::Plan,
+    outgoing: &Outgoing<'_>,
+) -> Result<Reached, Refusal> {
     let errand = Errand {
-        permit: &permit,
+        permit,
         came: visit.ledger.came(),
-        source: &source,
+        source: outgoing.source,
         prepare: &|step, region| outgoing.prepare(step, region),
-        replan: &|tried| replan(&visit, &permit, tried),
+        replan: &|tried| replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,
         own_credential: &|region| visit.sender.own_credential(region),
-        canary: &|step| blame::canary(&visit, step),
+        canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
     journey.borrow_mut().why = Some(plan.why.clone());
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
-    visit.ledger.travelled(journey.into_inner(), source.wire_bytes());
-    relay::relay(&visit, reached?).await
+    visit.ledger.travelled(journey.into_inner());
+    if let Err(Unanswered::GaveUp(GiveUp::Poisonous)) = &reached {
+        tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
+        visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
+    }
+    Ok(reached?)
 }
 
 /// The access point that the client means.

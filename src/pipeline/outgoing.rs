@@ -21,7 +21,8 @@ const VIA_MAX: usize = 1024;
 /// What stays the same over all regions of one request.
 pub(super) struct Outgoing<'a> {
     visit: &'a Visit<'a>,
-    source: &'a Source,
+    /// The body.
+    pub source: &'a Source,
     /// Of a document: its hash.
     document: Option<[u8; 32]>,
     trailer: Option<Algorithm>,
