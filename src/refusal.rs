@@ -144,14 +144,13 @@ impl From<strict::Fault> for Refusal {
         let code = match &fault {
             Fault::Method(_) => Code::MethodNotAllowed,
             Fault::Target(_) => Code::InvalidURI,
-            Fault::Repeated("authorization") => Code::InvalidArgument,
+            Fault::Repeated("authorization") | Fault::Expectation => Code::InvalidArgument,
             Fault::Host(_)
             | Fault::Repeated(_)
             | Fault::FieldName
             | Fault::Connection(_)
             | Fault::Framing(_) => Code::InvalidRequest,
             Fault::TooManyFields { .. } => Code::RequestHeaderSectionTooLarge,
-            Fault::Expectation => Code::InvalidArgument,
             Fault::Internal(_) => Code::AccessDenied,
             Fault::Metadata { .. } => Code::MetadataTooLarge,
             Fault::Upload { .. } => Code::EntityTooLarge,
@@ -234,8 +233,9 @@ impl From<NoRoute> for Refusal {
     fn from(no_route: NoRoute) -> Self {
         let words = no_route.to_string();
         match no_route {
-            NoRoute::NotHonoured { .. } => Self::because(Code::NotImplemented, Blame::House, words),
-            NoRoute::ConditionalRefused => Self::because(Code::NotImplemented, Blame::House, words),
+            NoRoute::NotHonoured { .. } | NoRoute::ConditionalRefused => {
+                Self::because(Code::NotImplemented, Blame::House, words)
+            }
             _ => Self::unavailable(Blame::Region, words),
         }
     }

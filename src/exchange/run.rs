@@ -37,6 +37,7 @@ use crate::s3::xml::{self, StoreError};
 use crate::sigv4::{Credential, KeyCache, PayloadMark};
 use crate::steward;
 use crate::telemetry::access::TryNote;
+use crate::telemetry::metric::{self, Metric};
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
 /// Most of an error document that is read: S3's are below 4 KiB.
@@ -93,10 +94,15 @@ pub struct Prepared {
     pub payload: PayloadMark,
 }
 
+/// A canary's verdict to come: true where the answer in question is the client's own.
+pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
+
 /// One request's errand.
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
     pub permit: &'a Permit,
+    /// When its head came: what tries are dated from.
+    pub came: Instant,
     /// The client's body.
     pub source: &'a Source,
     /// What is sent to the region of a step.
@@ -108,7 +114,7 @@ pub struct Errand<'a> {
     /// A pair of the client's own.
     pub own_credential: &'a dyn Fn(&RegionId) -> Option<Arc<Credential>>,
     /// Settles whether an answer that blames us is the client's own.
-    pub canary: &'a dyn Fn(&Step) -> Pin<Box<dyn Future<Output = bool>>>,
+    pub canary: &'a dyn Fn(&Step) -> Judgement,
 }
 
 /// What came of an errand.
@@ -208,6 +214,20 @@ impl Exchange {
     }
 }
 
+/// What operators count of requests that nobody answered.
+fn count(reason: GiveUp, step: &Step) {
+    match reason {
+        GiveUp::Budget => metric::counter(Metric::BudgetExhausted, &[]).increment(1),
+        GiveUp::Ambiguous => metric::counter(Metric::WritesUnsettled, &[step.region.as_str()]).increment(1),
+        GiveUp::BodySpent
+        | GiveUp::TooLate
+        | GiveUp::NoRegion
+        | GiveUp::Poisonous
+        | GiveUp::Attempts
+        | GiveUp::Deadline => {}
+    }
+}
+
 fn deadline_of(permit: &Permit) -> Duration {
     let facts = permit.call().facts();
     if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
@@ -256,7 +276,10 @@ impl Run<'_> {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
-                Verdict::GiveUp(reason) => return Err(Unanswered::GaveUp(reason)),
+                Verdict::GiveUp(reason) => {
+                    count(reason, &step);
+                    return Err(Unanswered::GaveUp(reason));
+                }
                 Verdict::SameAgain { after } => self.pause(after, &step).await,
                 Verdict::Next => {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
@@ -439,7 +462,7 @@ impl Run<'_> {
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
         let at_us =
-            u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+            u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
         journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
     }
 }

@@ -111,7 +111,7 @@ fn assemble(control: Control, view: View) -> Crew {
     let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
-    tokio::spawn(gauges(crew.clone()));
+    tokio::spawn(gauges(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
         metrics: Arc::new(move || metrics.render()),
@@ -220,9 +220,9 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     ready.probed();
 }
 
-async fn gauges(crew: Crew) {
+async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
     loop {
-        status::gauges(&crew);
+        status::gauges(&crew, &doors);
         tokio::time::sleep(GAUGES).await;
     }
 }

@@ -12,6 +12,7 @@ use crate::route::{AccessPoint, Versions};
 use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::{Call, Code};
+use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened, Position, Subject, Token};
 use crate::units::UnixSeconds;
 use crate::view::View;
@@ -239,20 +240,32 @@ impl Opener<'_> {
         match token::open(self.keys, kind, text, &binding) {
             Ok(token) => Ok(Some(token)),
             Err(NotOpened::NotOurs) => Ok(None),
-            Err(NotOpened::Forged) => Err(Refusal::new(forged, Blame::Client).caused_by("a forged token")),
+            Err(NotOpened::Forged) => Err(self::forged(forged)),
             Err(NotOpened::UnknownKey) => Err(unknown_key(self.access_point)),
         }
     }
 }
 
+/// A token that was changed, or is another bucket's or key's.
+pub(super) fn forged(code: Code) -> Refusal {
+    count_fault("forged");
+    Refusal::new(code, Blame::Client).caused_by("a forged token")
+}
+
 /// A token that another gateway made by a key which is not on our list: nobody here knows where it
 /// leads.
 pub(super) fn unknown_key(access_point: &AccessPoint) -> Refusal {
+    count_fault("unknown key");
     tracing::error!(
         access_point = %access_point.name,
         "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
     );
     Refusal::unavailable(Blame::House, "a token by an unknown key")
+}
+
+/// Counts a token that did not open.
+fn count_fault(fault: &'static str) {
+    metric::counter(Metric::TokenFaults, &[fault]).increment(1);
 }
 
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access

@@ -96,12 +96,12 @@ fn check_empty(visit: &Visit<'_>) -> Result<(), Refusal> {
     Err(crate::body::BodyFault::Sha256 { claimed, computed }.into())
 }
 
-fn profiles<'a>(visit: &'a Visit<'_>) -> impl Iterator<Item = &'a Profile> {
+fn profiles<'a>(visit: &'a Visit<'_>) -> impl Iterator<Item = Profile> + use<'a> {
     let members = visit.access_point.members.iter();
-    members.filter_map(|member| visit.view.region(&member.region)).map(|region| &region.profile)
+    members.filter_map(|member| visit.view.region(&member.region)).map(|region| region.profile)
 }
 
-fn store_hashes(profile: &Profile) -> bool {
+fn store_hashes(profile: Profile) -> bool {
     profile.body_hash == BodyHash::Store
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{HeaderName, Response};
@@ -82,6 +83,16 @@ impl Ledger {
 
     pub(super) fn id(&self) -> RequestId {
         self.entry.id
+    }
+
+    /// When the request's head came.
+    pub(super) fn came(&self) -> Instant {
+        self.entry.at.mono
+    }
+
+    /// Whether the client's connection is encrypted.
+    pub(super) fn tls(&self) -> bool {
+        self.entry.tls
     }
 
     /// What an error document names: the path, as the client sent it.
@@ -197,8 +208,32 @@ impl Entry {
         let operation = self.operation.get().unwrap_or("none");
         let meters = self.meters.request(operation, late.region.as_ref(), late.status);
         meters.answered(total, late.first_byte.unwrap_or(total));
+        self.meters.body_bytes(late.bytes_in, bytes_out);
+        self.count_attempts(&late.journey);
         if let Some(aborted) = aborted {
             metric::counter(Metric::RequestsAborted, &[aborted.label()]).increment(1);
+        }
+    }
+}
+
+/// Outcomes after which a request may have been carried out although nobody said so.
+const UNHEARD: [&str; 2] = ["broken", "silent"];
+
+impl Entry {
+    fn count_attempts(&self, journey: &Journey) {
+        for note in &journey.notes {
+            self.meters.attempt(&note.region, note.outcome);
+        }
+        for pair in journey.notes.windows(2) {
+            let [before, after] = pair else { continue };
+            metric::counter(Metric::Retries, &[before.outcome]).increment(1);
+            if before.region != after.region {
+                metric::counter(Metric::Failovers, &[before.region.as_str(), after.region.as_str()])
+                    .increment(1);
+            }
+            if self.operation.get() == Some("CreateMultipartUpload") && UNHEARD.contains(&before.outcome) {
+                metric::counter(Metric::UploadOrphans, &[before.region.as_str()]).increment(1);
+            }
         }
     }
 }

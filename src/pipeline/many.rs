@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::ids::{Replaced, Wrapper, bound_bucket, parameter, unknown_key};
+use super::ids::{Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, plan, replan};
 use super::{blame, relay};
@@ -32,7 +32,7 @@ const ANSWER: usize = 8 * 1024 * 1024;
 /// theirs ends within a key only where the key has more.
 const UPLOADS_MAX: usize = 1000;
 
-/// DeleteObjects: every key is authorised on its own; versions go where they are.
+/// `DeleteObjects`: every key is authorised on its own; versions go where they are.
 pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
     let document = intake::document(&visit, &source).await?;
@@ -111,7 +111,7 @@ fn located(
             Ok((Some(token.region), object))
         }
         Err(NotOpened::NotOurs) => Ok((home, object)),
-        Err(NotOpened::Forged) => Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
+        Err(NotOpened::Forged) => Err(forged(Code::InvalidArgument)),
         Err(NotOpened::UnknownKey) => Err(unknown_key(&visit.access_point)),
     }
 }
@@ -147,6 +147,7 @@ async fn ask(
     let plan = plan(visit, permit)?;
     let errand = Errand {
         permit,
+        came: visit.ledger.came(),
         source,
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| replan(visit, permit, tried),
@@ -161,7 +162,7 @@ async fn ask(
     Ok(reached?)
 }
 
-/// ListMultipartUploads: every region's page, merged by key, ids wrapped.
+/// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
 pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
     let query = visit.head.query();
     let wanted = parameter(query, "max-uploads").map_or(Ok(UPLOADS_MAX), |text| text.parse::<usize>());
@@ -209,7 +210,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     };
     let document = reached.body.collect(ANSWER).await;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
-    let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
+    let mut page = xml::list_uploads_result(&document).map_err(|fault| unreadable(&fault))?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, &visit.call, region);
     let wrapped = page.uploads.iter().map(|upload| {
         let initiated = initiation(&upload.initiated);
@@ -248,7 +249,7 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
         }
         Err(NotOpened::NotOurs) => replaced.push(("upload-id-marker", None)),
         Err(NotOpened::UnknownKey) => return Err(unknown_key(&visit.access_point)),
-        Err(NotOpened::Forged) => return Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
+        Err(NotOpened::Forged) => return Err(forged(Code::InvalidArgument)),
     }
     Ok(replaced)
 }
@@ -258,7 +259,7 @@ fn initiation(text: &str) -> UnixSeconds {
     UnixSeconds(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second))
 }
 
-fn unreadable(fault: Malformed) -> Refusal {
+fn unreadable(fault: &Malformed) -> Refusal {
     Refusal::unavailable(Blame::Region, format!("a region's answer cannot be read: {fault}"))
 }
 

@@ -154,6 +154,7 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
     let errand = Errand {
         permit: &permit,
+        came: visit.ledger.came(),
         source: &source,
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| replan(&visit, &permit, tried),

@@ -52,7 +52,7 @@ impl<'a> Outgoing<'a> {
 
     /// The request as the region of a step gets it.
     pub(super) fn prepare(&self, step: &Step, region: &RegionSettings) -> Prepared {
-        let profile = &region.profile;
+        let profile = region.profile;
         let mut query = self.visit.ids.query_in(&step.region);
         query.extend(self.replaced_query.iter().cloned());
         let authority = region.endpoint.authority();
@@ -100,7 +100,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// How the body goes: as the store understands it, and never less protected than it could be.
-    fn body(&self, head: &mut Head, profile: &Profile) -> (Framing, PayloadMark) {
+    fn body(&self, head: &mut Head, profile: Profile) -> (Framing, PayloadMark) {
         if let Some(digest) = self.document {
             return (Framing::Plain, PayloadMark::Sha256(digest));
         }
@@ -122,7 +122,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn trailing(&self, head: &mut Head, profile: &Profile, algorithm: Algorithm) -> (Framing, PayloadMark) {
+    fn trailing(&self, head: &mut Head, profile: Profile, algorithm: Algorithm) -> (Framing, PayloadMark) {
         let name = algorithm.header();
         // A short body is verified already: its checksum goes ahead of it, where it is understood.
         if let Some(value) = self.source.trailer(name) {

@@ -6,7 +6,7 @@ use crate::s3::query::decode;
 use crate::s3::xml::{Upload, UploadsPage};
 
 /// Key order is that of bytes, whatever the encoding of the page.
-fn key_bytes<'a>(key: &'a str, page_is_encoded: bool) -> Cow<'a, [u8]> {
+fn key_bytes(key: &str, page_is_encoded: bool) -> Cow<'_, [u8]> {
     if page_is_encoded {
         decode(key).unwrap_or(Cow::Borrowed(key.as_bytes()))
     } else {
@@ -107,7 +107,7 @@ impl UploadsPage {
     }
 }
 
-/// Several DeleteObjects results as one: the children of each `DeleteResult`, one after the other.
+/// Several `DeleteObjects` results as one: the children of each `DeleteResult`, one after the other.
 /// `None` where one of them is no `DeleteResult`.
 #[must_use]
 pub fn delete_results(documents: &[String]) -> Option<String> {

@@ -14,6 +14,10 @@
 #![expect(unreachable_pub, reason = "one binary: everything is for its own tests")]
 
 mod affinity;
+mod buckets;
+mod names;
+mod senders;
 mod bad_input;
+mod failover;
 mod house;
 mod house_itself;

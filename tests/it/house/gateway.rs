@@ -78,6 +78,11 @@ pub struct Setup {
     pub rest: String,
 }
 
+/// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
+/// the path as it was sent, as the oracle does.
+const FULL: &str = "profile: custom\n    honours: [conditional_writes, sse, sse_kms, sse_c, object_lock, acl, tagging, versioning, \
+                    trailers, checksums, attributes]\n    trailers: pass\n    body_hash: store";
+
 impl Setup {
     /// One access point `photos` over the first bucket of each region; the first region is home.
     /// One tenant, `app`.
@@ -93,7 +98,7 @@ impl Setup {
             rest: String::new(),
         };
         for region in regions {
-            setup = setup.region(region, "profile: minio");
+            setup = setup.region(region, FULL);
         }
         setup.access_point("photos", regions, 0, "allow", "refuse")
     }
@@ -177,16 +182,25 @@ impl Setup {
         text
     }
 
+    /// Writes configuration and policies into a folder; the configuration's path.
+    pub fn write(&self, folder: &std::path::Path) -> std::path::PathBuf {
+        let file = folder.join("nearpoint.yaml");
+        std::fs::write(&file, self.yaml(folder)).unwrap();
+        file
+    }
+
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("nearpoint.yaml");
-        std::fs::write(&file, self.yaml(folder.path())).unwrap();
+        let file = self.write(folder.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
 }
+
+/// Lines of the gateway that a failed test shows.
+const TOLD: usize = 40;
 
 /// Lines that a process wrote, as they come.
 #[derive(Debug, Default)]
@@ -295,24 +309,59 @@ impl Gateway {
 
     /// Waits until every region stands as said for reads.
     pub async fn wait_for_reads(&self, wanted: &[(&str, &str)]) {
-        self.wait_for_standing(|(id, reads, _)| wanted.iter().all(|(of, want)| of != id || want == reads))
-            .await;
+        self.wait_for_status(|status| {
+            let regions = status["regions"].as_array().expect("`regions` is a list");
+            let stands = |id: &str, reads: &str| {
+                regions.iter().any(|region| region["id"] == id && region["reads"] == reads)
+            };
+            wanted.iter().all(|(id, reads)| stands(id, reads))
+        })
+        .await;
     }
 
-    /// Waits until every region stands (id, reads, writes) as wanted.
-    pub async fn wait_for_standing(&self, wanted: impl Fn(&(String, String, String)) -> bool) {
+    /// Waits until the status document is as wanted.
+    pub async fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
         loop {
-            let standing = self.standing().await;
-            if standing.iter().all(&wanted) {
-                return;
+            let status = self.admin_json("/api/v1/status").await;
+            if wanted(&status) {
+                return status;
             }
             tokio::select! {
-                () = &mut patience => panic!("regions stand {standing:?}"),
+                () = &mut patience => panic!("the status is {status:#}"),
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
+    }
+
+    /// Access lines so far, in the order in which they were written.
+    pub fn access_lines(&self) -> Vec<Value> {
+        let lines = self.written();
+        lines.iter().filter_map(|line| access_line(line)).collect()
+    }
+
+    /// The access line of a request, waited for.
+    pub fn access_line(&self, request_id: &str) -> Value {
+        let wanted = |line: &str| access_line(line).filter(|line| line["id"] == request_id);
+        self.lines.wait_for(wanted, || true).expect("every request has its access line")
+    }
+
+    /// The log's line about a change of a region's standing, waited for: `what` is `read`, `write`,
+    /// `credential …`.
+    pub fn transition(&self, region: &str, what: &str, to: &str) -> Value {
+        let wanted = |line: &str| {
+            let fields = logged(line, "standing changed")?;
+            let is = |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
+            (is("region", region) && is("what", what) && is("to", to)).then_some(fields)
+        };
+        let found = self.lines.wait_for(wanted, || true);
+        found.unwrap_or_else(|| panic!("{region} never became {to} for {what}"))
+    }
+
+    /// Changes of standing so far, as the log tells them.
+    pub fn transitions(&self) -> Vec<Value> {
+        self.written().iter().filter_map(|line| logged(line, "standing changed")).collect()
     }
 
     /// Waits for a line that it writes, on either stream, for which `wanted` gives something.
@@ -324,14 +373,6 @@ impl Gateway {
     /// Waits for a log event with this message; its fields.
     pub fn wait_for_event(&self, message: &str) -> Value {
         self.wait_for_line(|line| logged(line, message))
-    }
-
-    /// Waits for the access line of a request.
-    pub fn access_line(&self, id: &str) -> Value {
-        self.wait_for_line(|line| {
-            let value: Value = serde_json::from_str(line).ok()?;
-            (value["id"] == id && value.get("total_ms").is_some()).then_some(value)
-        })
     }
 
     /// Writes another configuration over the one in force; nothing is told to the process.
@@ -390,6 +431,11 @@ impl Gateway {
     }
 }
 
+fn access_line(line: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    value.get("tries").is_some().then_some(value)
+}
+
 /// A JSON log line's fields, if its message is this one. Fields may stand beside the message or in
 /// `fields`.
 pub fn logged(line: &str, message: &str) -> Option<Value> {
@@ -402,7 +448,13 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap();
         // gone already where the test ended it
+        let ended = child.try_wait().unwrap();
         child.kill().unwrap_or_default();
         child.wait().unwrap();
+        if std::thread::panicking() {
+            let written = self.written();
+            let last = written.len().saturating_sub(TOLD);
+            eprintln!("the gateway (ended before: {ended:?}) last wrote:\n{}", written[last..].join("\n"));
+        }
     }
 }

@@ -135,6 +135,8 @@ pub struct Seen {
     pub key: String,
     /// The body's bytes on the wire (HTTP chunking removed); `None` until it is there whole.
     pub body: Option<Bytes>,
+    /// Where the body ended early: how many bytes with a length were there by then.
+    pub cut_at: Option<usize>,
     /// The status answered; `None` where nothing was answered.
     pub status: Option<u16>,
     /// The error code answered.

@@ -121,6 +121,7 @@ struct House {
 }
 
 async fn connection(mut stream: TcpStream, house: Rc<House>) {
+    stream.set_nodelay(true).unwrap();
     let mut kills = house.kills.clone();
     kills.mark_unchanged();
     let number = {
@@ -177,7 +178,18 @@ async fn request(line: &mut Line<'_>, house: &House, head: Head, number: usize) 
             line.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| End::Close)?;
         }
     }
-    let body = line.body(&head).await.map_err(|_| End::Close)?;
+    for act in &opened.acts {
+        if let Act::DropInBody(count, end) = act {
+            // gone already where the client ended first
+            let came = line.at_least(*count).await;
+            house.note(&opened, |seen| seen.cut_at = Some(line.buffered()));
+            return Err(if came.is_ok() { *end } else { End::Close });
+        }
+    }
+    let Ok(body) = line.body(&head).await else {
+        house.note(&opened, |seen| seen.cut_at = Some(line.buffered()));
+        return Err(End::Close);
+    };
     house.note(&opened, |seen| seen.body = Some(body.clone()));
     finish(line, house, &opened, &head, body).await
 }
@@ -211,6 +223,7 @@ fn open(house: &House, head: &Head, number: usize) -> Opened {
         bucket,
         key,
         body: None,
+        cut_at: None,
         status: None,
         code: None,
         continued: false,
