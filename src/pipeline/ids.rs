@@ -241,18 +241,16 @@ impl Opener<'_> {
         match token::open(self.keys, kind, text, &binding) {
             Ok(token) => Ok(Some(token)),
             Err(NotOpened::NotOurs) => Ok(None),
-            Err(NotOpened::Forged) => {
-                count_fault("forged");
-                Err(Refusal::new(forged, Blame::Client).caused_by("a forged token"))
-            }
+            Err(NotOpened::Forged) => Err(self::forged(forged)),
             Err(NotOpened::UnknownKey) => Err(unknown_key(self.access_point)),
         }
     }
 }
 
-/// Counts a token that did not open.
-fn count_fault(fault: &'static str) {
-    metric::counter(Metric::TokenFaults, &[fault]).increment(1);
+/// A token that was changed, or is another bucket's or key's.
+pub(super) fn forged(code: Code) -> Refusal {
+    count_fault("forged");
+    Refusal::new(code, Blame::Client).caused_by("a forged token")
 }
 
 /// A token that another gateway made by a key which is not on our list: nobody here knows where it
@@ -264,6 +262,11 @@ pub(super) fn unknown_key(access_point: &AccessPoint) -> Refusal {
         "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
     );
     Refusal::unavailable(Blame::House, "a token by an unknown key")
+}
+
+/// Counts a token that did not open.
+fn count_fault(fault: &'static str) {
+    metric::counter(Metric::TokenFaults, &[fault]).increment(1);
 }
 
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access

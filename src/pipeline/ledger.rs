@@ -92,6 +92,11 @@ impl Ledger {
         self.entry.at.mono
     }
 
+    /// Whether the client's connection is encrypted.
+    pub(super) fn tls(&self) -> bool {
+        self.entry.tls
+    }
+
     /// What an error document names: the path, as the client sent it.
     pub(super) fn resource(&self) -> String {
         self.entry.path.clone()

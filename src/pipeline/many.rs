@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::ids::{Replaced, Wrapper, bound_bucket, parameter, unknown_key};
+use super::ids::{Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, plan, relay, travel};
 use crate::body::{Reply, Source};
@@ -111,7 +111,7 @@ fn located(
             Ok((Some(token.region), object))
         }
         Err(NotOpened::NotOurs) => Ok((home, object)),
-        Err(NotOpened::Forged) => Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
+        Err(NotOpened::Forged) => Err(forged(Code::InvalidArgument)),
         Err(NotOpened::UnknownKey) => Err(unknown_key(&visit.access_point)),
     }
 }
@@ -224,7 +224,7 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
         }
         Err(NotOpened::NotOurs) => replaced.push(("upload-id-marker", None)),
         Err(NotOpened::UnknownKey) => return Err(unknown_key(&visit.access_point)),
-        Err(NotOpened::Forged) => return Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
+        Err(NotOpened::Forged) => return Err(forged(Code::InvalidArgument)),
     }
     Ok(replaced)
 }

@@ -48,7 +48,12 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     } else {
         reached.body
     };
-    let body = if visit.call.operation == Operation::ListBuckets { compose(visit, body).await } else { body };
+    let body = if visit.call.operation == Operation::ListBuckets {
+        headers.remove(CONTENT_LENGTH);
+        compose(visit, body).await
+    } else {
+        body
+    };
     Ok(response(status, headers, body))
 }
 
@@ -76,6 +81,13 @@ fn map_headers(visit: &Visit<'_>, words: &Words, status: StatusCode, theirs: &He
     let names =
         Mapping { region, location: Some(&location), version: &version, source_version: &source_version };
     reply_headers(status, theirs, &names)
+}
+
+/// Where the client's own request says that the object is, in either style of address.
+fn location(visit: &Visit<'_>) -> String {
+    let scheme = if visit.ledger.tls() { "https" } else { "http" };
+    let host = visit.head.first_text("host").unwrap_or_default();
+    format!("{scheme}://{host}{}", visit.head.path())
 }
 
 /// The version of a copy's source, as the access point that it is in hands it out.
@@ -203,6 +215,8 @@ struct Words {
     call: Arc<Call>,
     region: RegionId,
     bucket: String,
+    /// The object's URL, as the client named it.
+    location: String,
     logical_region: String,
     request_id: String,
     url_keys: bool,
@@ -216,23 +230,19 @@ struct Words {
     /// Where the listing stood before this page.
     listed_to: Option<Position>,
     now: UnixSeconds,
-    /// The store's own bucket name differs from the client's, or ids are wrapped.
-    differs: bool,
 }
 
 impl Words {
     fn new(visit: &Visit<'_>, region: &RegionId) -> Self {
         let query = visit.head.query();
-        let member = visit.access_point.member(region);
-        let physical = member.and_then(|member| member.bucket.as_ref());
         let bucket = logical_bucket(visit).to_owned();
         Self {
             view: Arc::clone(visit.view),
             access_point: Arc::clone(&visit.access_point),
             call: Arc::clone(&visit.call),
             region: region.clone(),
-            differs: visit.wraps() || physical.is_some(),
             bucket,
+            location: location(visit),
             logical_region: visit.view.logical_region.answer(visit.sender.region.as_deref()).to_owned(),
             request_id: visit.ledger.id().to_string(),
             url_keys: parameter(query, "encoding-type").as_deref() == Some("url"),
@@ -254,7 +264,8 @@ impl Words {
     fn concerns(&self, headers: &HeaderMap) -> bool {
         let names_something = matches!(
             self.call.operation,
-            Operation::ListObjects
+            Operation::ListBuckets
+                | Operation::ListObjects
                 | Operation::ListObjectsV2
                 | Operation::ListObjectVersions
                 | Operation::ListParts
@@ -269,7 +280,7 @@ impl Words {
         let is_xml = headers
             .get(CONTENT_TYPE)
             .is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")));
-        self.differs && names_something && is_xml
+        names_something && is_xml
     }
 
     fn wrapper(&self) -> Wrapper<'_> {
@@ -299,7 +310,8 @@ impl Words {
             } else {
                 self.logical_region.clone()
             }),
-            Slot::Location | Slot::Resource => {
+            Slot::Location => Some(self.location.clone()),
+            Slot::Resource => {
                 let key = String::from_utf8_lossy(self.call.key());
                 Some(format!("/{}/{key}", self.bucket))
             }

@@ -199,7 +199,8 @@ async fn while_the_region_of_an_upload_is_down_its_upload_is_unavailable_not_gon
     }
     assert!(home.seen().is_empty(), "{:?}", home.seen());
     away.revive();
-    gateway.wait_for_standing(|(_, _, writes)| writes != "out").await;
+    let writes_back = |region: &serde_json::Value| region["id"] != "away" || region["writes"] != "out";
+    gateway.wait_for_status(|status| status["regions"].as_array().unwrap().iter().all(writes_back)).await;
     let part = client.send(&Request::put(&aimed("/photos/big", "partNumber=1&", &id), "one")).await;
     assert_eq!(part.status, 200, "{}", part.text());
 }

@@ -15,7 +15,10 @@
 
 mod affinity;
 mod bad_input;
+mod buckets;
 mod failover;
 mod house;
 mod house_itself;
+mod names;
+mod senders;
 mod story;
