@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
@@ -61,8 +61,6 @@ pub struct Exchange {
     pub credentials: credentials::Store,
     /// What all workers see of the regions.
     pub meters: Arc<Meters>,
-    /// Requests that no region is offered, over all workers.
-    pub poisons: Arc<Poisons>,
     /// Who is told what happened.
     pub steward: steward::Handle,
     /// The view in force.
@@ -174,9 +172,6 @@ impl Exchange {
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
         let now = self.clock.now().mono;
-        if self.poisons.refuses(errand.permit.call(), now) {
-            return Err(Unanswered::GaveUp(GiveUp::Poisonous));
-        }
         self.budget.borrow_mut().request(now);
         let mut run = Run {
             exchange: self,

@@ -101,7 +101,6 @@ fn assemble(control: Control, view: View) -> Crew {
         credentials: store.clone(),
         canaries: Canaries::start(tools.clone()),
         meters: Arc::clone(&meters),
-        poisons: Arc::default(),
         roots: roots.clone(),
         replays: ReplayRoom::default(),
         in_flight: Arc::new(AtomicU32::new(0)),

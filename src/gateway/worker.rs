@@ -14,7 +14,6 @@ use crate::clock::Clock;
 use crate::exchange::Exchange;
 use crate::exchange::bell::Bell;
 use crate::exchange::meters::Meters;
-use crate::exchange::poison::Poisons;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::listen::{Admission, Bound, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
@@ -39,7 +38,6 @@ pub(super) struct Crew {
     pub credentials: credentials::Store,
     pub canaries: Canaries,
     pub meters: Arc<Meters>,
-    pub poisons: Arc<Poisons>,
     pub roots: MachineRoots,
     pub replays: ReplayRoom,
     pub in_flight: Arc<AtomicU32>,
@@ -130,7 +128,6 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         resolver: crew.resolver.clone(),
         credentials: crew.credentials.clone(),
         meters: Arc::clone(&crew.meters),
-        poisons: Arc::clone(&crew.poisons),
         steward: crew.steward.clone(),
         view: crew.view.clone(),
         bell: Bell::default(),

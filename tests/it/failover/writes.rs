@@ -73,7 +73,10 @@ async fn a_dead_home_takes_its_writes_with_it_unless_they_may_move() {
             (Request::put("/photos/copy", "").with("x-amz-copy-source", "/photos/k"), 200),
             (Request::post("/photos/k?uploads", ""), 200),
             (Request::delete("/photos/k"), 204),
-            (Request::post("/photos?delete", xml).with("content-md5", &digest::md5_base64(xml.as_bytes())), 200),
+            (
+                Request::post("/photos?delete", xml).with("content-md5", &digest::md5_base64(xml.as_bytes())),
+                200,
+            ),
         ]
     };
     let scene = pair("refuse").await;
@@ -308,10 +311,13 @@ async fn an_upload_waits_for_its_region() {
     }
     assert!(scene.far().seen().is_empty());
     scene.near().revive();
-    scene.gateway.wait_for_status(|status| {
-        let regions = status["regions"].as_array().expect("`regions` is a list");
-        regions.iter().all(|region| region["writes"] != "out" && region["reads"] != "out")
-    }).await;
+    scene
+        .gateway
+        .wait_for_status(|status| {
+            let regions = status["regions"].as_array().expect("`regions` is a list");
+            regions.iter().all(|region| region["writes"] != "out" && region["reads"] != "out")
+        })
+        .await;
     // a part is repeated in place
     scene.near().fault(When::operation("UploadPart").times(1), Act::DropAfterCommit(End::Reset));
     scene.client.send(&part).await.expect(200);
@@ -326,7 +332,11 @@ async fn conditional_writes_are_decided_at_home_or_not_at_all() {
     let regions = regions(2);
     let mut setup = setup(&regions, "allow");
     // writes go elsewhere first, and home is the other
-    setup.edit_access_point("photos", "writes: {order: home, home: near", "writes: {order: [far, near], home: near");
+    setup.edit_access_point(
+        "photos",
+        "writes: {order: home, home: near",
+        "writes: {order: [far, near], home: near",
+    );
     let scene = begin(regions, &setup).await;
     let reply = scene.client.send(&Request::put("/photos/k", "v")).await.expect(200);
     assert_eq!(served_by(&reply), "far");
@@ -393,4 +403,3 @@ async fn the_log_tells_every_try() {
     assert_eq!(tries(&line), told.map(|(region, outcome)| (region.to_owned(), outcome.to_owned())));
     assert_eq!((line["region"].as_str(), line["status"].as_u64()), (Some("far"), Some(200)));
 }
-
