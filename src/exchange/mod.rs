@@ -6,7 +6,6 @@ pub mod bell;
 pub mod dial;
 pub mod lane;
 pub mod meters;
-pub mod poison;
 pub mod pool;
 pub mod run;
 pub mod socket;

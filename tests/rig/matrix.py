@@ -264,8 +264,10 @@ def _row(name: str, make: Callable[[], Driver], store: str, bodies: Bodies, at_s
     session = Session(driver, bodies, at_store)
     results = [_cell(name, store, check, call, session) for check, call in checks().items()]
     driver.close()
-    failed = sum(result.outcome == FAIL for result in results)
-    say(f"{name} on {store}: {failed} failed, {time.monotonic() - start:.1f} s")
+    failed = [result for result in results if result.outcome == FAIL]
+    say(f"{name} on {store}: {len(failed)} failed, {time.monotonic() - start:.1f} s")
+    for result in failed:
+        say(f"  {result.check}: {result.reason}")
     return results
 
 

@@ -53,6 +53,13 @@ def yaml(value, indent: int = 0) -> str:
     return f"{pad}{json.dumps(value)}\n"
 
 
+def full_access(points: list[AccessPoint]) -> str:
+    """An IAM policy that grants everything on these access points: s3cmd reads a bucket's policy and CORS rules too."""
+    resources = [f"arn:aws:s3:::{point.name}{what}" for point in points for what in ("", "/*")]
+    statement = {"Effect": "Allow", "Action": "s3:*", "Resource": resources}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 def configuration(
     regions: list[Region],
     profile: str,
@@ -62,6 +69,7 @@ def configuration(
     certificates: Certificates,
     token_key: str,
     state_dir: Path,
+    policy: Path,
 ) -> str:
     """The YAML text of one gateway."""
     where = {
@@ -109,6 +117,7 @@ def configuration(
                     "name": client.name,
                     "access_key_id": client.access_key,
                     "secret_access_key": client.secret_key,
+                    "policy": str(policy),
                 }
             ],
             "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
@@ -128,10 +137,20 @@ class Gateway:
         self.client = client
         self.certificates = certificates
         self.ports = {what: free_port() for what in ("http", "https", "admin")}
+        policy = self.home / "policy.json"
+        policy.write_text(full_access(points))
         self.file = self.home / "nearpoint.yaml"
         self.file.write_text(
             configuration(
-                regions, profile, points, client, self.ports, certificates, token_key, self.home / "state"
+                regions,
+                profile,
+                points,
+                client,
+                self.ports,
+                certificates,
+                token_key,
+                self.home / "state",
+                policy,
             )
         )
         self.file.chmod(0o600)

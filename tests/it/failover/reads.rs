@@ -202,7 +202,9 @@ async fn a_reply_cut_in_its_middle_is_never_ended_cleanly() {
     // a region that promises more than it has
     scene.near().fault(When::always(), Act::LieAboutLength(10));
     let reply = scene.client.send(&object).await;
-    assert_eq!((reply.status, reply.ended, reply.body.len()), (200, Ended::Cut, 300_000));
+    assert_eq!((reply.status, reply.ended), (200, Ended::Cut));
+    // a reset may overtake bytes that were still on their way
+    assert!(body(300_000).starts_with(&reply.body));
     let reply = scene.client.send(&Request::get("/photos?list-type=2")).await;
     assert_eq!((reply.status, reply.ended), (200, Ended::Cut));
     scene.near().heal();

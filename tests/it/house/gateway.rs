@@ -25,21 +25,19 @@ pub struct Tenant {
     pub session_token: Option<String>,
     /// The policy's document; `None` leaves it out.
     pub policy: Option<String>,
-    /// Further lines, each indented by four.
+    /// Further lines of the client, each indented by four.
     pub lines: String,
 }
 
 impl Tenant {
     /// A client that may do everything with objects and listings of these access points.
     pub fn of(name: &str, access_points: &[&str]) -> Self {
-        let resources: Vec<String> = access_points
-            .iter()
-            .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
-            .collect();
-        let policy = format!(
-            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": "s3:*", "Resource": [{}]}}]}}"#,
-            resources.join(", ")
-        );
+        Self::with_statements(name, &allow("s3:*", access_points))
+    }
+
+    /// A client with a policy of these statements.
+    pub fn with_statements(name: &str, statements: &str) -> Self {
+        let policy = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
         Self {
             name: name.to_owned(),
             access_key_id: format!("NP{}", name.to_ascii_uppercase()),
@@ -51,6 +49,15 @@ impl Tenant {
     }
 }
 
+/// A statement that allows an action on access points and all their keys.
+pub fn allow(action: &str, access_points: &[&str]) -> String {
+    let resources: Vec<String> = access_points
+        .iter()
+        .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
+        .collect();
+    format!(r#"{{"Effect": "Allow", "Action": "{action}", "Resource": [{}]}}"#, resources.join(", "))
+}
+
 /// A configuration in the making. Every text is YAML, pasted as it is.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -59,13 +66,22 @@ pub struct Setup {
     /// Each access point's name and its lines (indented by four).
     pub access_points: Vec<(String, String)>,
     pub tenants: Vec<Tenant>,
-    /// Further lines of the data listener, each indented by six.
+    /// The data listener's address.
+    pub address: String,
+    /// Further lines of the data listener, each indented by six, and further listeners.
     pub listener: String,
+    /// `tokens`.
+    pub tokens: String,
     /// `logical_region`.
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
     pub rest: String,
 }
+
+/// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
+/// the path as it was sent, as the oracle does.
+const FULL: &str = "profile: custom\n    honours: [conditional_writes, sse, sse_kms, sse_c, object_lock, acl, tagging, versioning, \
+                    trailers, checksums, attributes]\n    trailers: pass\n    body_hash: store";
 
 impl Setup {
     /// One access point `photos` over the first bucket of each region; the first region is home.
@@ -75,12 +91,14 @@ impl Setup {
             regions: Vec::new(),
             access_points: Vec::new(),
             tenants: vec![Tenant::of("app", &["photos"])],
+            address: "127.0.0.1:0".to_owned(),
             listener: String::new(),
+            tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
         };
         for region in regions {
-            setup = setup.region(region, "profile: minio");
+            setup = setup.region(region, FULL);
         }
         setup.access_point("photos", regions, 0, "allow", "refuse")
     }
@@ -136,11 +154,11 @@ impl Setup {
     }
 
     /// The configuration's text; `folder` takes the policies.
-    fn yaml(&self, folder: &std::path::Path) -> String {
+    pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);
-        text.push_str("tokens: {keys: [\"a-token-key-for-tests-0123456789\"]}\n");
+        text.push_str(&format!("tokens: {}\n", self.tokens));
         text.push_str(&format!("state_dir: {}\n", folder.display()));
-        text.push_str("listeners:\n  s3:\n    - address: 127.0.0.1:0\n");
+        text.push_str(&format!("listeners:\n  s3:\n    - address: {}\n", self.address));
         text.push_str(&self.listener);
         text.push_str("  admin: {address: \"127.0.0.1:0\"}\nregions:\n");
         for (id, lines) in &self.regions {
@@ -288,15 +306,7 @@ impl Gateway {
 
     /// Each region's standing for reads and writes, by name.
     pub async fn standing(&self) -> Vec<(String, String, String)> {
-        let status = self.admin_json("/api/v1/status").await;
-        let regions = status["regions"].as_array().expect("`regions` is a list");
-        let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
-        let mut standing: Vec<_> = regions
-            .iter()
-            .map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes")))
-            .collect();
-        standing.sort();
-        standing
+        standing_of(&self.admin_json("/api/v1/status").await)
     }
 
     /// Waits until every region stands as said for reads.
@@ -309,6 +319,11 @@ impl Gateway {
             wanted.iter().all(|(id, reads)| stands(id, reads))
         })
         .await;
+    }
+
+    /// Waits until every region stands (id, reads, writes) as wanted.
+    pub async fn wait_for_standing(&self, wanted: impl Fn(&(String, String, String)) -> bool) {
+        self.wait_for_status(|status| standing_of(status).iter().all(&wanted)).await;
     }
 
     /// Waits until the status document is as wanted.
@@ -357,6 +372,51 @@ impl Gateway {
         self.written().iter().filter_map(|line| logged(line, "standing changed")).collect()
     }
 
+    /// Waits for a line that it writes, on either stream, for which `wanted` gives something.
+    pub fn wait_for_line<R>(&self, wanted: impl Fn(&str) -> Option<R>) -> R {
+        let found = self.lines.wait_for(wanted, || true);
+        found.unwrap_or_else(|| panic!("no such line in\n{}", self.written().join("\n")))
+    }
+
+    /// Waits for a log event with this message; its fields.
+    pub fn wait_for_event(&self, message: &str) -> Value {
+        self.wait_for_line(|line| logged(line, message))
+    }
+
+    /// Writes another configuration over the one in force; nothing is told to the process.
+    pub fn rewrite(&self, setup: &Setup) {
+        let aside = self.folder.path().join("next.yaml");
+        std::fs::write(&aside, setup.yaml(self.folder.path())).unwrap();
+        std::fs::rename(aside, self.file()).unwrap();
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process().to_string()).status();
+        assert!(sent.unwrap().success(), "kill -{name}");
+    }
+
+    /// Waits for the process to end; its exit code.
+    pub async fn wait_for_end(&self) -> Option<i32> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(ended) = self.child.lock().unwrap().try_wait().unwrap() {
+                return ended.code();
+            }
+            assert!(waited < PATIENCE, "the gateway goes on:\n{}", self.written().join("\n"));
+            let pause = Duration::from_millis(10);
+            tokio::time::sleep(pause).await;
+            waited += pause;
+        }
+    }
+
+    /// The text of `GET` on the admin listener, and its status.
+    pub async fn admin_text(&self, path: &str) -> (u16, String) {
+        let client = Client { address: self.admin, host: self.admin.to_string(), ..self.client() };
+        let reply = client.send_signed(&client.unsigned(&Request::get(path))).await;
+        (reply.status, reply.text())
+    }
+
     /// Everything it wrote so far, on either stream.
     pub fn written(&self) -> Vec<String> {
         self.lines.all.lock().unwrap().iter().cloned().collect()
@@ -386,7 +446,7 @@ fn access_line(line: &str) -> Option<Value> {
 
 /// A JSON log line's fields, if its message is this one. Fields may stand beside the message or in
 /// `fields`.
-fn logged(line: &str, message: &str) -> Option<Value> {
+pub fn logged(line: &str, message: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(line).ok()?;
     let fields = value.get("fields").unwrap_or(&value);
     (fields.get("message")?.as_str()? == message).then(|| fields.clone())
@@ -405,4 +465,15 @@ impl Drop for Gateway {
             eprintln!("the gateway (ended before: {ended:?}) last wrote:\n{}", written[last..].join("\n"));
         }
     }
+}
+
+/// Every region's id, and how it stands for reads and for writes.
+fn standing_of(status: &Value) -> Vec<(String, String, String)> {
+    let regions = status["regions"].as_array().expect("`regions` is a list");
+    let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
+    let stands = |region: &Value| (text(region, "id"), text(region, "reads"), text(region, "writes"));
+    // In order of name: which region is nearest is another matter.
+    let mut standing: Vec<_> = regions.iter().map(stands).collect();
+    standing.sort();
+    standing
 }

@@ -3,7 +3,7 @@
 import json
 
 import provision
-from places import say
+from places import RIG, say
 from processes import Service
 
 from stores.region import Region, Store
@@ -49,7 +49,7 @@ class Moto(Store):
             "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(64 << 20),
             "AWS_DEFAULT_REGION": region.signing_region,
         }
-        command = [self.venv / "bin" / "moto_server", "-H", "127.0.0.1", "-p", str(region.port)]
+        command = [self.venv / "bin" / "python", "-P", RIG / "stores" / "moto_server.py", "-H", "127.0.0.1", "-p", str(region.port)]
         region.service = Service(
             f"moto {region.name}", command, self.home / f"{region.short}.log", env
         ).start()

@@ -29,24 +29,34 @@ pub enum Command {
     Stop,
 }
 
-/// The port: listening, or held so that it refuses and nobody else takes it.
-enum Port {
-    Open(TcpListener),
-    Refusing(TcpSocket),
+/// The port: held for good, so that nobody else ever takes it, and listened on or refusing.
+struct Port {
+    number: u16,
+    /// Bound, never listening.
+    _hold: TcpSocket,
+    listener: Option<TcpListener>,
+}
+
+impl Port {
+    fn open() -> Self {
+        let hold = bound(0);
+        let number = hold.local_addr().unwrap().port();
+        Self { number, _hold: hold, listener: Some(listen(bound(number))) }
+    }
 }
 
 /// The body of the region's thread.
 pub fn run(state: Arc<Mutex<State>>, inbox: UnboundedReceiver<Command>, ready: &mpsc::Sender<SocketAddr>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let listener = {
+    let port = {
         let _inside = runtime.enter();
-        listen(bound(0))
+        Port::open()
     };
-    ready.send(listener.local_addr().unwrap()).unwrap();
-    LocalSet::new().block_on(&runtime, obey(state, inbox, listener));
+    ready.send((Ipv4Addr::LOCALHOST, port.number).into()).unwrap();
+    LocalSet::new().block_on(&runtime, obey(state, inbox, port));
 }
 
-/// Bound, not listening: connects are refused.
+/// Bound, not listening: connects are refused. Several may be bound, one of them listening.
 fn bound(port: u16) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -58,9 +68,7 @@ fn listen(socket: TcpSocket) -> TcpListener {
     socket.listen(1024).unwrap()
 }
 
-async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, listener: TcpListener) {
-    let port = listener.local_addr().unwrap().port();
-    let mut door = Port::Open(listener);
+async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, mut port: Port) {
     let (frozen, freezes) = watch::channel(false);
     let (killer, kills) = watch::channel(());
     let (hanger, hang_ups) = watch::channel(());
@@ -69,7 +77,7 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
     loop {
         let command = tokio::select! {
             command = inbox.recv() => command.unwrap_or(Command::Stop),
-            stream = accepted(&door, *frozen.borrow()) => {
+            stream = accepted(&port, *frozen.borrow()) => {
                 connections.spawn_local(connection(stream, Rc::clone(&house)));
                 continue;
             }
@@ -80,8 +88,7 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
         };
         match command {
             Command::Kill(done) => {
-                drop(std::mem::replace(&mut door, Port::Refusing(TcpSocket::new_v4().unwrap())));
-                door = Port::Refusing(bound(port));
+                drop(port.listener.take());
                 killer.send(()).unwrap();
                 while let Some(ended) = connections.join_next().await {
                     ended.unwrap();
@@ -89,10 +96,8 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
                 done.send(()).unwrap();
             }
             Command::Revive(done) => {
-                door = match door {
-                    Port::Refusing(socket) => Port::Open(listen(socket)),
-                    open @ Port::Open(_) => open,
-                };
+                let number = port.number;
+                port.listener.get_or_insert_with(|| listen(bound(number)));
                 done.send(()).unwrap();
             }
             Command::Freeze(whether, done) => {
@@ -112,9 +117,9 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
 }
 
 /// The next connection; never while frozen (the kernel's queue takes them) or killed.
-async fn accepted(door: &Port, frozen: bool) -> TcpStream {
-    match door {
-        Port::Open(listener) if !frozen => listener.accept().await.unwrap().0,
+async fn accepted(port: &Port, frozen: bool) -> TcpStream {
+    match &port.listener {
+        Some(listener) if !frozen => listener.accept().await.unwrap().0,
         _ => std::future::pending().await,
     }
 }
