@@ -1,8 +1,12 @@
 //! Who is to blame: what a client does wrong, or one key, or a credential, is not the region's fault.
 
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::{
     BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair, regions, seen,
-    served_by, setup,
+    served_by, setup, timed,
 };
 use crate::house::client::{Client, Payload, Request, Signed};
 use crate::house::digest::{self, Algorithm};
@@ -18,13 +22,7 @@ async fn changes_nothing(scene: &Scene, what: &str, client: &Client, signed: &Si
     let standing = scene.gateway.standing().await;
     let mut connection = client.connect().await;
     for _ in 0..OFTEN {
-        let reply = match connection.exchange(&signed.bytes(), &signed.method).await {
-            Some(reply) => reply,
-            None => {
-                connection = client.connect().await;
-                connection.exchange(&signed.bytes(), &signed.method).await.expect(what)
-            }
-        };
+        let reply = connection.exchange(&signed.bytes(), &signed.method).await.expect(what);
         assert_eq!(reply.status, status, "{what}: {}", reply.text());
         if reply.header("connection") == Some("close") {
             connection = client.connect().await;
@@ -304,4 +302,61 @@ async fn repeats_are_bounded_however_much_fails() {
     // a fifth of the requests, and ten a second for the ten seconds that count
     let bound = REQUESTS + REQUESTS / 5 + 100;
     assert!((REQUESTS + 50..=bound + 10).contains(&tried), "{tried} tries for {REQUESTS} requests");
+}
+
+// ── clients that go away or stand still ──────────────────────────────────────
+
+#[tokio::test]
+async fn clients_that_go_away_are_nobodys_failure() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "allow");
+    setup.rest = "timeouts: {first_byte: 30s, put_answer: 30s}\n".to_owned();
+    let scene = begin(regions, &setup).await;
+    scene.seed([("big".to_owned(), body(8 << 20))]);
+    let standing = scene.gateway.standing().await;
+    scene.near().fault(When::key("silent"), Act::Silent);
+    let waits = [
+        Request::get("/photos/silent"),
+        Request::put("/photos/silent", "v"),
+        Request::delete("/photos/silent"),
+    ];
+    for number in 0..30 {
+        let signed = scene.client.sign(&waits[number % waits.len()]);
+        let mut connection = scene.client.connect().await;
+        connection.stream.write_all(&signed.bytes()).await.unwrap();
+        scene.near().wait_for(|seen| seen.key == "silent").await;
+        scene.near().forget();
+    }
+    for _ in 0..30 {
+        let mut connection = scene.client.connect().await;
+        connection.stream.write_all(&scene.client.sign(&Request::get("/photos/big")).bytes()).await.unwrap();
+        let mut start = [0; 1000];
+        connection.stream.read_exact(&mut start).await.unwrap();
+    }
+    // each has its line before we look: none of them can come too late
+    let lines = |scene: &Scene| {
+        let lines = scene.gateway.access_lines();
+        lines.into_iter().filter(|line| line["aborted"] == "client").count()
+    };
+    scene.gateway.wait_for_status(|_| lines(&scene) == 60).await;
+    assert_eq!(scene.gateway.standing().await, standing);
+    assert!(scene.far().seen().is_empty(), "nobody is left to go on for");
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_cut_and_its_upload_with_it() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "allow");
+    setup.rest = "timeouts: {body_progress: 1s}\n".to_owned();
+    let scene = begin(regions, &setup).await;
+    let signed = scene.client.sign(&Request::put("/photos/k", body(4 << 20)).payload(Payload::Unsigned));
+    let mut connection = scene.client.connect().await;
+    connection.stream.write_all(&signed.head_bytes()).await.unwrap();
+    connection.stream.write_all(&signed.body[..1 << 20]).await.unwrap();
+    let (reply, took) = timed(connection.reply("PUT")).await;
+    assert_eq!(reply.expect("an answer").expect(400).code().as_deref(), Some("RequestTimeout"));
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    scene.near().wait_for(|seen| seen.cut_at.is_some()).await;
+    assert!(scene.near().keys(BUCKETS[0]).is_empty() && scene.far().seen().is_empty());
+    assert_eq!(scene.standing_of("near", "writes").await, "healthy");
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::house::client::{Ended, Request};
 use crate::house::moment;
-use crate::house::region::{Act, End, When};
+use crate::house::region::{Act, End, PATIENCE, When};
 use crate::house::text;
 
 /// Three reads in a row, each of another object, meet the fault; nobody notices, the region is out
@@ -160,7 +160,9 @@ async fn with_failover_refused_the_same_faults_reach_the_client() {
 async fn it_starts_with_every_region_down_and_serves_once_one_is_back() {
     let regions = regions(2);
     regions[0].seed(BUCKETS[0], "k", "v");
-    regions.iter().for_each(|region| region.kill());
+    for region in &regions {
+        region.kill();
+    }
     let gateway = setup(&regions, "refuse").start();
     let client = gateway.client();
     gateway.wait_for_reads(&[("near", "out"), ("far", "out")]).await;
@@ -176,8 +178,11 @@ async fn it_starts_with_every_region_down_and_serves_once_one_is_back() {
         refused += 1;
         assert!(moment::mono().saturating_duration_since(back) < Duration::from_secs(2), "{refused} refused");
     }
-    // it is taken back for good, although nothing but requests and its own probes speak for it
-    gateway.wait_for_reads(&[("near", "healthy")]).await;
+    // requests take it back for good: no other region serves, so the first in probation is enough
+    while gateway.standing().await.iter().all(|(_, reads, _)| reads != "healthy") {
+        client.send(&Request::get("/photos/k")).await.expect(200);
+        assert!(moment::mono().saturating_duration_since(back) < PATIENCE);
+    }
     client.send(&Request::put("/photos/new", "v")).await.expect(200);
 }
 
@@ -275,4 +280,17 @@ async fn a_listing_is_read_where_it_can_be_read() {
     assert_eq!(text::element(&listing, "Name").as_deref(), Some("photos"));
     scene.client.send(&Request::head("/photos/n/1")).await.expect(200);
     assert_eq!(operations(scene.far()), ["ListObjectsV2", "HeadObject"]);
+}
+
+#[tokio::test]
+async fn a_reply_that_stands_still_is_cut_when_its_time_is_up() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "refuse");
+    setup.rest = "timeouts: {body_progress: 1s}\n".to_owned();
+    let scene = begin(regions, &setup).await;
+    scene.seed([("big".to_owned(), body(300_000))]);
+    scene.near().fault(When::key("big"), Act::HangAfter(1_000));
+    let (reply, took) = timed(scene.client.send(&Request::get("/photos/big"))).await;
+    assert_eq!((reply.status, reply.ended, reply.body.len()), (200, Ended::Cut, 1_000));
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
 }

@@ -172,10 +172,10 @@ async fn shifts_within(limit: Duration, die: impl Fn(&Region) + Send + Clone + '
 
 #[tokio::test]
 async fn a_killed_region_is_left_within_a_tenth_of_a_second() {
-    shifts_within(Duration::from_millis(100), |near| near.kill()).await;
+    shifts_within(Duration::from_millis(100), Region::kill).await;
 }
 
 #[tokio::test]
 async fn a_hung_region_is_left_within_three_seconds() {
-    shifts_within(Duration::from_secs(3), |near| near.freeze()).await;
+    shifts_within(Duration::from_secs(3), Region::freeze).await;
 }

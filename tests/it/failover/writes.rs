@@ -8,7 +8,7 @@ use super::{
     BUCKETS, Scene, attempts, begin, body, expect_unavailable, operations, pair, regions, seen, served_by,
     setup, timed, tries,
 };
-use crate::house::client::{Reply, Request, Signed};
+use crate::house::client::{Payload, Reply, Request, Signed};
 use crate::house::digest;
 use crate::house::region::{Act, End, Region, When};
 use crate::house::text;
@@ -213,6 +213,27 @@ async fn a_refusal_instead_of_100_costs_no_body() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let put = &seen(scene.near(), "PutObject")[0];
     assert_eq!((put.body.as_ref(), put.continued), (None, false));
+}
+
+#[tokio::test]
+async fn a_region_that_stops_taking_a_body_is_given_up_when_its_time_is_up() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "allow");
+    setup.rest = "timeouts: {body_progress: 1s}\n".to_owned();
+    let scene = begin(regions, &setup).await;
+    // more than the sockets between hold
+    let put = Request::put("/photos/k", body(48 << 20)).payload(Payload::Unsigned);
+    let freezes = async {
+        scene.near().wait_for(|seen| seen.continued).await;
+        scene.near().freeze();
+    };
+    let ((reply, took), ()) = tokio::join!(timed(scene.client.send(&put)), freezes);
+    expect_unavailable(reply);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(scene.far().seen().is_empty(), "its beginning is gone");
+    scene.near().thaw();
+    scene.near().wait_for(|seen| seen.cut_at.is_some()).await;
+    assert!(scene.near().keys(BUCKETS[0]).is_empty());
 }
 
 // ── what commits by its head ─────────────────────────────────────────────────
