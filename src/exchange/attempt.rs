@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
-use http::{HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::bell::Bell;
@@ -19,7 +19,7 @@ use crate::body::upload::{Framing, Gate, Sent as SentSoFar};
 use crate::body::{Source, Upload};
 use crate::clock::Clock;
 use crate::fleet::Never;
-use crate::head::Head;
+use crate::head::{Head, Pieces};
 use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
@@ -30,18 +30,24 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// How often an attempt whose body is under way looks whether the body has gone out.
 const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
 
-/// What one try sends.
-pub struct Try<'a> {
-    /// Where to.
-    pub lane: &'a Rc<Lane>,
-    /// The head for that region, without host, length and signature.
+/// What is sent to one region.
+pub struct Prepared {
+    /// Without signature and length.
     pub head: Head,
-    /// The client's body.
-    pub source: &'a Source,
     /// How the body goes.
     pub framing: Framing,
     /// The payload hash line.
     pub payload: PayloadMark,
+}
+
+/// What one try sends.
+pub struct Try<'a> {
+    /// Where to.
+    pub lane: &'a Rc<Lane>,
+    /// What goes there; asked again where it must be written to a second connection.
+    pub prepare: &'a dyn Fn() -> Prepared,
+    /// The client's body.
+    pub source: &'a Source,
     /// Whose name it goes in; unsigned where `None`.
     pub credential: Option<Arc<Credential>>,
     /// Whether the body waits for `100 Continue`.
@@ -98,12 +104,12 @@ pub enum Failed {
 ///
 /// # Errors
 /// [`Failed`]: whose fault it was, and what of the request may be out.
-pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
+pub async fn attempt(desk: &Desk<'_>, this: Try<'_>) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
-    let authority = this.lane.authority_of(&this.head);
     loop {
-        let (connection, reused) = connect(desk, this.lane, &authority).await.map_err(Failed::Region)?;
-        match exchange(desk, &mut this, connection, reused).await {
+        let prepared = (this.prepare)();
+        let (connection, reused) = connect(desk, this.lane, &prepared.head).await.map_err(Failed::Region)?;
+        match exchange(desk, &this, prepared, connection, reused).await {
             Ok((head, body, connection, request_sent, ttfb)) => {
                 return Ok(Answer { head, body, connection, request_sent, ttfb, in_flight });
             }
@@ -129,8 +135,9 @@ impl Broken {
 async fn connect(
     desk: &Desk<'_>,
     lane: &Rc<Lane>,
-    authority: &Rc<str>,
+    head: &Head,
 ) -> Result<(Connection, bool), Outcome> {
+    let authority = head.first_text("host").unwrap_or_default();
     let now = desk.clock.now().mono;
     if let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
         // It was given back at its last body byte; its driver may still have to notice.
@@ -160,14 +167,15 @@ type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
 
 async fn exchange(
     desk: &Desk<'_>,
-    this: &mut Try<'_>,
+    this: &Try<'_>,
+    prepared: Prepared,
     mut connection: Connection,
     reused: bool,
 ) -> Result<Exchanged, Broken> {
     let gate = this.expect.then(Gate::closed);
-    let upload = Upload::new(this.source, this.framing, gate.as_ref());
+    let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, upload, gate.as_ref());
+    let request = build(desk, this, prepared, upload, gate.as_ref());
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -282,34 +290,34 @@ impl Wait<'_> {
 }
 
 /// Signs the head and turns it into hyper's request.
-fn build(desk: &Desk<'_>, this: &mut Try<'_>, upload: Upload, gate: Option<&Gate>) -> Request<Upload> {
-    let lane = this.lane;
-    let head = &mut this.head;
+fn build(
+    desk: &Desk<'_>,
+    this: &Try<'_>,
+    prepared: Prepared,
+    upload: Upload,
+    gate: Option<&Gate>,
+) -> Request<Upload> {
+    let Prepared { mut head, payload, .. } = prepared;
     if let Some(credential) = &this.credential {
         let now = desk.clock.now().wall;
         let mut keys = desk.keys.borrow_mut();
-        sigv4::sign(head, credential, &lane.settings.signing_region, now, &this.payload, &mut keys);
+        sigv4::sign(&mut head, credential, &this.lane.settings.signing_region, now, &payload, &mut keys);
     }
-    let mut request = Request::new(upload);
-    *request.method_mut() = head.method().clone();
-    // Every byte of the target came in through the same grammar that checks it here.
-    *request.uri_mut() = head.target().parse().unwrap_or_default();
-    let length = request.body().length();
-    let headers = request.headers_mut();
-    headers.reserve(head.field_count() + 2);
-    for field in head.fields() {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
-        {
-            headers.append(name, value);
-        }
-    }
-    if length > 0 || *head.method() == http::Method::PUT || *head.method() == http::Method::POST {
+    let pieces = head.into_pieces();
+    let mut headers = fields(&pieces);
+    let length = upload.length();
+    if length > 0 || pieces.method == http::Method::PUT || pieces.method == http::Method::POST {
         headers.insert(http::header::CONTENT_LENGTH, length.into());
     }
-    if let Some(gate) = gate {
+    if gate.is_some() {
         headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
-        let gate = gate.clone();
+    }
+    let mut request = Request::new(upload);
+    *request.headers_mut() = headers;
+    *request.method_mut() = pieces.method;
+    // Every byte of the target came in through the same grammar that checks it here.
+    *request.uri_mut() = Uri::from_maybe_shared(pieces.target).unwrap_or_default();
+    if let Some(gate) = gate.cloned() {
         hyper::ext::on_informational(&mut request, move |informational| {
             if informational.status() == http::StatusCode::CONTINUE {
                 gate.open();
@@ -317,4 +325,17 @@ fn build(desk: &Desk<'_>, this: &mut Try<'_>, upload: Upload, gate: Option<&Gate
         });
     }
     request
+}
+
+/// The fields as hyper takes them; values stay in the head's buffer.
+fn fields(pieces: &Pieces) -> HeaderMap {
+    /// Room for length and expectation.
+    const ADDED: usize = 2;
+    let mut headers = HeaderMap::with_capacity(pieces.field_count() + ADDED);
+    for (name, value) in pieces.fields() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
 }

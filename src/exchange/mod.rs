@@ -10,4 +10,5 @@ pub mod pool;
 pub mod run;
 pub mod tls;
 
-pub use run::{Errand, Exchange, Journey, Prepared, Reached, Unanswered};
+pub use attempt::Prepared;
+pub use run::{Errand, Exchange, Journey, Reached, Unanswered};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -17,6 +17,7 @@ use crate::exchange::bell::Bell;
 use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
+use crate::fleet::Digest;
 use crate::listen::{
     Admission, Bound, ConnectionRules, HeadLimits, Patience, Worker, WorkerRules, run_worker,
 };
@@ -58,14 +59,14 @@ pub(super) struct Crew {
 
 /// Serves until `stop`, then drains.
 pub(super) fn run(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: CancellationToken) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "a worker has no runtime");
             return;
         }
     };
-    LocalSet::new().block_on(&runtime, serve(crew, sockets, log, stop));
+    runtime.block_on(serve(crew, sockets, log, stop));
 }
 
 async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: CancellationToken) {
@@ -120,6 +121,7 @@ fn house(crew: &Crew, access: crate::telemetry::access::AccessLog) -> House {
         credentials: crew.credentials.clone(),
         meters: Arc::clone(&crew.meters),
         steward: crew.steward.clone(),
+        digest: RefCell::new(Digest::default()),
         view: crew.view.clone(),
         bell: Bell::default(),
         roots: crew.roots.clone(),

@@ -151,7 +151,6 @@ async fn ask(
         canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
-    journey.borrow_mut().why = Some(plan.why.clone());
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
     visit.ledger.travelled(journey.into_inner(), wire_bytes);
     Ok(reached?)
