@@ -14,7 +14,8 @@ use nearpoint::head::Head;
 use nearpoint::names::{AccessKeyId, ClientName, Secret};
 use nearpoint::sigv4::chunks::{Decoder, Encoder, Framing, Layout};
 use nearpoint::sigv4::{
-    Credential, Key, KeyCache, KeyRing, PayloadMark, Region, Rules, SigningKey, Verified, sign, verify,
+    Credential, Destination, Key, KeyCache, KeyRing, PathForm, PayloadMark, Region, Rules, SigningKey,
+    Verified, sign, verify,
 };
 use nearpoint::units::UnixSeconds;
 
@@ -68,7 +69,14 @@ fn list() -> Head {
 }
 
 fn signed(mut head: Head) -> Head {
-    sign(&mut head, &credential(), "us-east-1", NOW, &PayloadMark::Empty, &mut KeyCache::new());
+    sign(
+        &mut head,
+        &credential(),
+        &Destination { region: "us-east-1", path: PathForm::Reencoded },
+        NOW,
+        &PayloadMark::Empty,
+        &mut KeyCache::new(),
+    );
     head
 }
 
@@ -103,7 +111,14 @@ fn verify_forged_get(bencher: Bencher<'_, '_>) {
 fn signs(bencher: Bencher<'_, '_>, head: &Head) {
     let (credential, mut cache) = (credential(), KeyCache::new());
     bencher.with_inputs(|| head.clone()).bench_local_values(|mut head| {
-        sign(&mut head, &credential, "eu-west-1", NOW, &PayloadMark::Empty, &mut cache);
+        sign(
+            &mut head,
+            &credential,
+            &Destination { region: "eu-west-1", path: PathForm::Reencoded },
+            NOW,
+            &PayloadMark::Empty,
+            &mut cache,
+        );
         head
     });
 }
@@ -127,7 +142,14 @@ fn verify_and_sign_get(bencher: Bencher<'_, '_>) {
     bencher.with_inputs(|| head.clone()).bench_local_values(|mut head| {
         let verified = verify(&head, &ring, &rules, NOW, &mut cache);
         assert!(verified.is_ok());
-        sign(&mut head, &credential, "eu-west-1", NOW, &PayloadMark::Empty, &mut cache);
+        sign(
+            &mut head,
+            &credential,
+            &Destination { region: "eu-west-1", path: PathForm::Reencoded },
+            NOW,
+            &PayloadMark::Empty,
+            &mut cache,
+        );
         head
     });
 }

@@ -21,7 +21,7 @@ use nearpoint::config::{self, Outside};
 use nearpoint::gateway::{Gateway, Origin};
 use nearpoint::head::Head;
 use nearpoint::names::{AccessKeyId, Secret};
-use nearpoint::sigv4::{Credential, KeyCache, PayloadMark, sign};
+use nearpoint::sigv4::{Credential, Destination, KeyCache, PathForm, PayloadMark, sign};
 use nearpoint::telemetry::metric::{self, PrometheusHandle};
 
 fn main() {
@@ -156,7 +156,8 @@ fn signed(address: SocketAddr, path: &str) -> String {
         session_token: None,
     };
     let now = Clock::system().now().wall;
-    sign(&mut head, &credential, "us-east-1", now, &PayloadMark::Empty, &mut KeyCache::new());
+    let to = Destination { region: "us-east-1", path: PathForm::Reencoded };
+    sign(&mut head, &credential, &to, now, &PayloadMark::Empty, &mut KeyCache::new());
     let fields: String =
         head.fields().map(|field| format!("{}: {}\r\n", field.name, field.text().unwrap())).collect();
     format!("GET {path} HTTP/1.1\r\n{fields}\r\n")

@@ -144,14 +144,13 @@ impl From<strict::Fault> for Refusal {
         let code = match &fault {
             Fault::Method(_) => Code::MethodNotAllowed,
             Fault::Target(_) => Code::InvalidURI,
-            Fault::Repeated("authorization") => Code::InvalidArgument,
+            Fault::Repeated("authorization") | Fault::Expectation => Code::InvalidArgument,
             Fault::Host(_)
             | Fault::Repeated(_)
             | Fault::FieldName
             | Fault::Connection(_)
             | Fault::Framing(_) => Code::InvalidRequest,
             Fault::TooManyFields { .. } => Code::RequestHeaderSectionTooLarge,
-            Fault::Expectation => Code::InvalidArgument,
             Fault::Internal(_) => Code::AccessDenied,
             Fault::Metadata { .. } => Code::MetadataTooLarge,
             Fault::Upload { .. } => Code::EntityTooLarge,
@@ -168,7 +167,9 @@ impl From<strict::Fault> for Refusal {
 
 impl From<Malformed> for Refusal {
     fn from(fault: Malformed) -> Self {
-        let refusal = Self::because(fault.code, Blame::Client, fault.detail);
+        let mut refusal = Self::because(fault.code, Blame::Client, fault.detail);
+        // What is no target to us may be one to whoever framed it.
+        refusal.close = fault.code == Code::InvalidURI;
         match fault.argument {
             Some((name, value)) => refusal.with("ArgumentName", name).with("ArgumentValue", value),
             None => refusal,
@@ -232,8 +233,9 @@ impl From<NoRoute> for Refusal {
     fn from(no_route: NoRoute) -> Self {
         let words = no_route.to_string();
         match no_route {
-            NoRoute::NotHonoured { .. } => Self::because(Code::NotImplemented, Blame::House, words),
-            NoRoute::ConditionalRefused => Self::because(Code::NotImplemented, Blame::House, words),
+            NoRoute::NotHonoured { .. } | NoRoute::ConditionalRefused => {
+                Self::because(Code::NotImplemented, Blame::House, words)
+            }
             _ => Self::unavailable(Blame::Region, words),
         }
     }
@@ -261,6 +263,11 @@ impl From<Unanswered> for Refusal {
             Unanswered::NoRoute(no_route) => no_route.into(),
             Unanswered::GaveUp(reason) => reason.into(),
             Unanswered::Body(fault) => fault.into(),
+            Unanswered::Hopeless => {
+                Self::unavailable(Blame::Region, "no region is fit, and enough requests try them").after(2)
+            }
+            Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
+                .caused_by("the target is longer than a URI in a region's words"),
             Unanswered::Full => {
                 Self::new(Code::SlowDown, Blame::House).after(1).caused_by("limits.in_flight_per_region")
             }

@@ -23,7 +23,7 @@ use crate::units::{ByteCount, PerSecond, Ratio};
 pub struct View {
     /// Counts publications.
     pub epoch: u64,
-    /// The region that clients sign for and that GetBucketLocation answers.
+    /// The region that clients sign for and that `GetBucketLocation` answers.
     pub logical_region: LogicalRegion,
     /// How signatures are judged.
     pub rules: Arc<Rules>,

@@ -1,6 +1,8 @@
 //! Holds the house's walls: who may know whom, what a pure room may name, what nothing may be
 //! called. Reads `src/` as text and fails with the offending line.
 
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read fails the test, as it should")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // soil
     ("names", &[]),
     ("units", &[]),
-    ("head", &[]),
+    ("head", &["units"]),
     ("clock", &["units"]),
     ("chance", &[]),
     ("publish", &[]),
@@ -39,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["SOIL_TO_JUDGEMENT", "listen", "probe", "body", "credentials", "exchange", "refusal", "steward"],
     ),
     // side rooms: none sees the story
-    ("admin", &["SOIL_TO_JUDGEMENT", "steward"]),
+    ("admin", &["SOIL_TO_JUDGEMENT", "listen", "steward"]),
     ("demo", &["SOIL_TO_JUDGEMENT", "steward"]),
     // roof
     ("config", EVERYTHING),

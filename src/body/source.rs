@@ -244,7 +244,9 @@ impl Source {
         let mut reception = self.shared.intake.borrow_mut();
         let held = std::mem::take(&mut reception.held);
         let mut whole = Vec::with_capacity(usize::try_from(self.length()).unwrap_or_default());
-        held.iter().for_each(|span| whole.extend_from_slice(span));
+        for span in &held {
+            whole.extend_from_slice(span);
+        }
         let whole = Bytes::from(whole);
         if !whole.is_empty() {
             reception.held.push_back(whole.clone());

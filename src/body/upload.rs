@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ struct SentState {
     bytes: AtomicU64,
     /// 0 going on, 1 all handed over.
     ended: AtomicU8,
+    /// The connection asked for bytes, and the client has not sent them yet.
+    starved: AtomicBool,
 }
 
 impl Sent {
@@ -53,30 +55,54 @@ impl Sent {
     pub fn all(&self) -> bool {
         self.state.ended.load(Ordering::Relaxed) == 1
     }
+
+    /// Whether the connection waits for the client's bytes; else it is the region that takes none.
+    #[must_use]
+    pub fn starved(&self) -> bool {
+        self.state.starved.load(Ordering::Relaxed)
+    }
 }
 
 /// The gate before a body: closed until the store said `100 Continue`, or the attempt decided.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    open: watch::Sender<bool>,
+    key: watch::Sender<Option<Key>>,
+}
+
+/// Who opened a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Store,
+    Attempt,
 }
 
 impl Gate {
     /// A closed gate.
     #[must_use]
     pub fn closed() -> Self {
-        Self { open: watch::Sender::new(false) }
+        Self { key: watch::Sender::new(None) }
     }
 
-    /// Lets the body through. Callable from hyper's callback, on any thread.
+    /// The store said `100 Continue`. Callable from hyper's callback, on any thread.
+    pub fn continued(&self) {
+        self.key.send_replace(Some(Key::Store));
+    }
+
+    /// The attempt lets the body through although the store said nothing.
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.key.send_replace(Some(Key::Attempt));
     }
 
     /// Whether the body may go.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self.open.borrow()
+        self.key.borrow().is_some()
+    }
+
+    /// Whether the store asked for the body.
+    #[must_use]
+    pub fn was_continued(&self) -> bool {
+        *self.key.borrow() == Some(Key::Store)
     }
 }
 
@@ -181,10 +207,10 @@ pub fn layout(algorithm: Algorithm, length: u64) -> Layout {
 }
 
 fn wait_for(gate: &Gate) -> Pin<Box<dyn Future<Output = ()>>> {
-    let mut open = gate.open.subscribe();
+    let mut open = gate.key.subscribe();
     Box::pin(async move {
         // An error means that the gate was dropped with its attempt: nobody reads on.
-        if open.wait_for(|open| *open).await.is_err() {
+        if open.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
     })
@@ -206,8 +232,9 @@ impl Body for Upload {
         if upload.length == 0 {
             return Poll::Ready(None);
         }
-        let next = std::task::ready!(upload.poll_bytes(cx));
-        Poll::Ready(next.map(|bytes| bytes.map(|bytes| upload.handed(bytes))))
+        let next = upload.poll_bytes(cx);
+        upload.sent.state.starved.store(next.is_pending(), Ordering::Relaxed);
+        next.map(|next| next.map(|bytes| bytes.map(|bytes| upload.handed(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What a reload changes, and what of it needs a restart.
 
+use crate::listen::ListenerSettings;
 use crate::names::{ExposeSecret, Secret};
 use crate::policy::RegionCredentials;
 use crate::sigv4::{Credential, Key};
@@ -14,7 +15,7 @@ pub struct Change {
     pub what: String,
     /// How it differs.
     pub how: How,
-    /// It takes effect at the next start only: listeners are bound once, by all workers.
+    /// It takes effect at the next start only: sockets are bound and logs opened once.
     pub needs_restart: bool,
 }
 
@@ -36,13 +37,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     changes.whole("logical_region", old.logical_region == new.logical_region, false);
     changes.whole("tokens", same_secrets(old.tokens.as_deref(), new.tokens.as_deref()), false);
     changes.whole("state_dir", old.state_dir == new.state_dir, true);
-    changes.named(
-        "listener",
-        (&old.listeners, &new.listeners),
-        |listener| listener.address.to_string(),
-        |a, b| a == b,
-        true,
-    );
+    changes.listeners(&old.listeners, &new.listeners);
     let same_admin = old.admin.address == new.admin.address
         && same_secret(old.admin.token.as_ref(), new.admin.token.as_ref());
     changes.whole("admin", same_admin, true);
@@ -69,6 +64,21 @@ impl Changes {
     fn whole(&mut self, what: &str, same: bool, needs_restart: bool) {
         if !same {
             self.0.push(Change { what: what.to_owned(), how: How::Changed, needs_restart });
+        }
+    }
+
+    /// Whom a listener lets in changes at once; where it listens and its certificate's paths at
+    /// the next start.
+    fn listeners(&mut self, old: &[ListenerSettings], new: &[ListenerSettings]) {
+        let first = self.0.len();
+        let address = |listener: &ListenerSettings| listener.address.to_string();
+        self.named("listener", (old, new), address, |a, b| a == b, true);
+        for change in self.0.iter_mut().skip(first).filter(|change| change.how == How::Changed) {
+            let own =
+                |listener: &&ListenerSettings| change.what == format!("listener `{}`", listener.address);
+            let tls =
+                |all: &[ListenerSettings]| all.iter().find(own).and_then(|listener| listener.tls.clone());
+            change.needs_restart = tls(old) != tls(new);
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) struct PlacedListener {
 }
 
 /// Where a data listener listens unless the operator says otherwise.
-pub(super) const DATA: &str = "127.0.0.1:9000";
+pub const DATA: &str = "127.0.0.1:9000";
 /// Where the admin listener listens unless the operator says otherwise.
 pub const ADMIN: &str = "127.0.0.1:9901";
 

@@ -10,6 +10,8 @@ mod access_points;
 mod clients;
 mod compile;
 mod context;
+#[cfg(feature = "demo")]
+mod demo;
 mod diff;
 mod endpoint;
 mod expand;
@@ -32,10 +34,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use context::Outside;
+#[cfg(feature = "demo")]
+pub use demo::from_demo;
 pub use diff::{Change, How, diff};
 pub use fault::{Fault, Position};
 pub use flags::from_flags;
-pub use listeners::ADMIN as DEFAULT_ADMIN;
+pub use listeners::{ADMIN as DEFAULT_ADMIN, DATA as DEFAULT_DATA};
 pub use load::{load, load_flags};
 pub use settings::Settings;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::listen::{Address, Anonymous};
+use crate::listen::{Address, Anonymous, TlsSettings};
 use crate::names::{AccessPointName, BucketName, ExposeSecret, RegionId, Secret};
 use crate::policy::{Grant, RegionCredentials};
 use crate::route::{ConditionalWrites, Order, Replication, Rule, Versions};
@@ -270,6 +270,53 @@ fn every_key_is_shown_by_the_shipped_gateway() {
     }
 }
 
+#[cfg(feature = "demo")]
+#[test]
+fn the_demo_plays_the_shipped_file() {
+    use crate::demo::{DemoRegion, DemoSettings, regions};
+    use crate::sigv4::Credential;
+
+    let credential = |name: &str| Credential {
+        access_key_id: name.into(),
+        secret: Secret::from(format!("secret of {name}")),
+        session_token: None,
+    };
+    let planned = regions::PLANS.iter().map(|plan| DemoRegion {
+        id: RegionId::new(plan.id),
+        address: ([127, 0, 0, 1], 9101).into(),
+        signing_region: plan.signing_region.into(),
+        bucket: BucketName::new(&format!("photos-{}", plan.id)),
+        credential: credential(plan.id),
+        latency: plan.latency,
+    });
+    let demo = DemoSettings {
+        listen: ([127, 0, 0, 1], 0).into(),
+        logical_region: "us-east-1".into(),
+        access_point: AccessPointName::new("photos"),
+        regions: planned.collect(),
+        home: RegionId::new(regions::PLANS[0].id),
+        client: credential("client"),
+        state_dir: "/tmp/demo".into(),
+    };
+    let loaded = from_demo(&demo).unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(loaded.warnings, []);
+    let settings = loaded.settings;
+    assert_eq!(settings.logical_region, LogicalRegion::Exactly("us-east-1".into()));
+    assert_eq!(settings.state_dir, demo.state_dir);
+    let point = &settings.access_points[0];
+    assert_eq!((&point.name, &point.home), (&demo.access_point, &demo.home));
+    for (planned, region) in demo.regions.iter().zip(&settings.regions) {
+        assert_eq!(region.id, planned.id);
+        assert_eq!(region.signing_region, planned.signing_region);
+        assert_eq!(region.endpoint.authority(), planned.address.to_string());
+        assert_eq!(point.member(&region.id).unwrap().bucket.as_ref(), Some(&planned.bucket));
+        let CredentialSource::Static(pair) = &region.credentials else { panic!("a pair") };
+        assert_eq!(exposed(&pair.secret), exposed(&planned.credential.secret));
+    }
+    assert_eq!(settings.keys[0].access_key_id, demo.client.access_key_id);
+    assert_eq!(settings.regions.len(), demo.regions.len());
+}
+
 fn flags(point: &str, regions: &[&str]) -> Result<Loaded, Vec<String>> {
     let regions: Vec<_> = regions.iter().map(|region| (*region).to_owned()).collect();
     from_flags(point, &regions, NOTHING)
@@ -350,11 +397,26 @@ fn a_difference_is_named_with_what_it_needs() {
         names(&old, &new),
         [
             ("logical_region".into(), How::Changed, false),
-            ("listener `127.0.0.1:0`".into(), How::Changed, true),
+            ("listener `127.0.0.1:0`".into(), How::Changed, false),
             ("region `eu`".into(), How::Removed, false),
             ("region `us`".into(), How::Added, false),
             ("limits".into(), How::Changed, false),
             ("telemetry".into(), How::Changed, true),
+        ]
+    );
+
+    let listener = vec![("listener `127.0.0.1:0`".to_owned(), How::Changed, true)];
+    let mut encrypted = least("");
+    let file = PathBuf::from("tls.pem");
+    encrypted.listeners[0].tls = Some(TlsSettings { certificate: file.clone(), key: file, client_ca: None });
+    assert_eq!(names(&old, &encrypted), listener);
+    let mut moved = least("");
+    moved.listeners[0].address = "127.0.0.1:1".parse().unwrap();
+    assert_eq!(
+        names(&old, &moved),
+        [
+            ("listener `127.0.0.1:0`".into(), How::Removed, true),
+            ("listener `127.0.0.1:1`".into(), How::Added, true),
         ]
     );
 

@@ -104,7 +104,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::names::{AccessKeyId, ClientName, Secret};
     use crate::policy::{Client, Grant, RegionCredentials};
-    use crate::s3::profile::{Addressing, BodyHash, Features, Profile, Trailers};
+    use crate::s3::profile::Profile;
     use crate::view::{Endpoint, ProbeSettings, UpstreamTls};
 
     fn pair(id: &str) -> Credential {
@@ -116,12 +116,7 @@ mod tests {
     }
 
     fn region(id: &str, credentials: CredentialSource) -> RegionSettings {
-        let profile = Profile {
-            honours: Features::NONE,
-            addressing: Addressing::Path,
-            trailers: Trailers::Decode,
-            body_hash: BodyHash::Proxy,
-        };
+        let Some(profile) = Profile::named("custom") else { panic!("custom is a profile") };
         let (bucket, key) = (None, ProbeSettings::KEY.to_owned());
         RegionSettings {
             id: RegionId::new(id),

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::demo::{DemoRegion, RegionStanding};
 use crate::head::Head;
-use crate::sigv4::{KeyCache, PayloadMark, sign};
+use crate::sigv4::{Destination, KeyCache, PathForm, PayloadMark, sign};
 
 /// A stand-in for the gateway: forwards to the first region that accepts, signed anew.
 async fn forward(
@@ -30,7 +30,14 @@ async fn forward(
         head.push("content-length", body.len().to_string().as_bytes());
         let now = Clock::system().now().wall;
         let (pair, mark) = (&region.credential, PayloadMark::Unsigned);
-        sign(&mut head, pair, &region.signing_region, now, &mark, &mut KeyCache::new());
+        sign(
+            &mut head,
+            pair,
+            &Destination { region: &region.signing_region, path: PathForm::Raw },
+            now,
+            &mark,
+            &mut KeyCache::new(),
+        );
         let request = super::super::regions::wire_request(&head, Full::new(body.clone())).unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake::<_, Full<bytes::Bytes>>(TokioIo::new(stream)).await?;

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::head::Head;
 use crate::names::{BucketName, ExposeSecret, RegionId};
 use crate::s3::query;
-use crate::sigv4::{Credential, KeyCache, PayloadMark, sign};
+use crate::sigv4::{Credential, Destination, KeyCache, PathForm, PayloadMark, sign};
 
 /// A region as it is planned.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +269,14 @@ impl Region {
         }
         let now = self.shared.clock.now().wall;
         let region = &self.shared.signing_region;
-        sign(&mut head, &self.shared.credential, region, now, &PayloadMark::Unsigned, &mut KeyCache::new());
+        sign(
+            &mut head,
+            &self.shared.credential,
+            &Destination { region, path: PathForm::Raw },
+            now,
+            &PayloadMark::Unsigned,
+            &mut KeyCache::new(),
+        );
         let request = wire_request(&head, body).ok_or(Down)?;
         let reply = self.shared.service.call(request).await.map_err(|_| Down)?;
         if self.is_alive() { Ok(reply) } else { Err(Down) }

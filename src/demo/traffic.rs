@@ -15,7 +15,7 @@ use super::regions::wire_request;
 use crate::clock::Clock;
 use crate::head::Head;
 use crate::names::AccessPointName;
-use crate::sigv4::{Credential, KeyCache, PayloadMark, sign};
+use crate::sigv4::{Credential, Destination, KeyCache, PathForm, PayloadMark, sign};
 
 /// Longer than any failover takes: what has no answer by then has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -151,7 +151,14 @@ impl Client {
             head.push("content-length", body.len().to_string().as_bytes());
         }
         let now = Clock::system().now().wall;
-        sign(&mut head, &self.credential, &self.region, now, &PayloadMark::Unsigned, &mut KeyCache::new());
+        sign(
+            &mut head,
+            &self.credential,
+            &Destination { region: &self.region, path: PathForm::Raw },
+            now,
+            &PayloadMark::Unsigned,
+            &mut KeyCache::new(),
+        );
         let request = wire_request(&head, Full::new(Bytes::copy_from_slice(body.as_bytes())))?;
         let stream = TcpStream::connect(self.address).await.ok()?;
         let (mut sender, connection) =

@@ -13,7 +13,8 @@ use super::bell::Bell;
 use super::dial::{self, DialFault};
 use super::lane::Lane;
 use super::meters::InFlight;
-use super::pool::Connection;
+use super::pool::{Connection, Pool};
+use crate::body::progress::{Pace, Progress};
 use crate::body::source::BodyFault;
 use crate::body::upload::{Framing, Gate, Sent as SentSoFar};
 use crate::body::{Source, Upload};
@@ -22,11 +23,14 @@ use crate::fleet::Never;
 use crate::head::{Head, Pieces};
 use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
-use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::s3::profile::SignedPath;
+use crate::sigv4::{self, Credential, Destination, KeyCache, PathForm, PayloadMark};
 use crate::view::Timeouts;
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+/// How long a kept connection may take to end its last exchange before it is given up.
+const READY_WAIT: Duration = Duration::from_millis(20);
 /// How often an attempt whose body is under way looks whether the body has gone out.
 const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
 
@@ -57,6 +61,9 @@ pub struct Try<'a> {
     /// Whether the same request may be written again on a fresh connection when a kept one died
     /// under it.
     pub repeatable: bool,
+    /// Kept connections are not used: an earlier try of the same request broke one, and only a
+    /// fresh one can tell whether it was stale or the request kills stores.
+    pub fresh: bool,
     /// When the whole request must be over.
     pub deadline: Instant,
 }
@@ -83,6 +90,8 @@ pub struct Answer {
     pub body: Incoming,
     /// What it came over; to be given back after the body.
     pub connection: Connection,
+    /// Where to give it back: the pool of the settings that it was made by.
+    pub pool: Pool,
     /// Whether the request had been sent in full when it came.
     pub request_sent: bool,
     /// From the request's head to the answer's.
@@ -95,26 +104,44 @@ pub struct Answer {
 #[derive(Debug)]
 pub enum Failed {
     /// The region's, or the way to it.
-    Region(Outcome),
+    Region {
+        /// What it ended in.
+        outcome: Outcome,
+        /// It ended on a kept connection, which may have been stale.
+        kept: bool,
+    },
     /// The client's body.
     Client(BodyFault),
+    /// The target, in this region's words, is no URI.
+    Target,
+}
+
+impl Failed {
+    /// On a connection of its own, or before there was one.
+    #[must_use]
+    pub const fn region(outcome: Outcome) -> Self {
+        Self::Region { outcome, kept: false }
+    }
 }
 
 /// Makes one try.
 ///
 /// # Errors
 /// [`Failed`]: whose fault it was, and what of the request may be out.
-pub async fn attempt(desk: &Desk<'_>, this: Try<'_>) -> Result<Answer, Failed> {
+pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
     loop {
         let prepared = (this.prepare)();
-        let (connection, reused) = connect(desk, this.lane, &prepared.head).await.map_err(Failed::Region)?;
-        match exchange(desk, &this, prepared, connection, reused).await {
+        let connected = connect(desk, &this, &prepared.head).await;
+        let (connection, kept) = connected.map_err(Failed::region)?;
+        match exchange(desk, &this, prepared, connection, kept).await {
             Ok((head, body, connection, request_sent, ttfb)) => {
-                return Ok(Answer { head, body, connection, request_sent, ttfb, in_flight });
+                let pool = this.lane.pool.clone();
+                return Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight });
             }
-            // The daily case: the store closed a kept connection just as we took it.
-            Err(Broken::Stale) => {}
+            // The daily case: the store closed a kept connection just as we took it. Once only: a
+            // request that kills whatever carries it must not go through the whole pool.
+            Err(Broken::Stale) => this.fresh = true,
             Err(Broken::Failed(failed)) => return Err(failed),
         }
     }
@@ -126,22 +153,23 @@ enum Broken {
     Failed(Failed),
 }
 
-impl Broken {
-    fn region(outcome: Outcome) -> Self {
-        Self::Failed(Failed::Region(outcome))
-    }
+/// A kept connection, unless one has failed this request already.
+fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Option<Connection> {
+    (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
 }
 
 async fn connect(
     desk: &Desk<'_>,
-    lane: &Rc<Lane>,
+    this: &Try<'_>,
     head: &Head,
 ) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
-    let now = desk.clock.now().mono;
-    if let Some(mut kept) = lane.pool.take(authority, now, desk.timeouts.upstream_idle) {
-        // It was given back at its last body byte; its driver may still have to notice.
-        if kept.sender.ready().await.is_ok() {
+    let (now, lane) = (desk.clock.now().mono, this.lane);
+    while let Some(mut kept) = take(desk, this, authority, now) {
+        // It was given back at its last body byte; its driver may still have to notice. What may
+        // not be repeated at will is not risked on a connection that has just ended.
+        let ready = tokio::time::timeout(READY_WAIT, kept.sender.ready()).await;
+        if matches!(ready, Ok(Ok(()))) && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
     }
@@ -170,23 +198,26 @@ async fn exchange(
     this: &Try<'_>,
     prepared: Prepared,
     mut connection: Connection,
-    reused: bool,
+    kept: bool,
 ) -> Result<Exchanged, Broken> {
+    let region = |outcome| Broken::Failed(Failed::Region { outcome, kept });
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, prepared, upload, gate.as_ref());
+    let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
     let answered = wait.until(answer.as_mut()).await;
+    if gate.as_ref().is_some_and(Gate::was_continued) {
+        this.lane.meter.learn_continues();
+    }
     match answered {
         Ok(Ok(response)) => {
             let now = desk.clock.now().mono;
             this.lane.meter.answered(now);
-            if let Some(gate) = &gate {
-                // It answered for good without asking for the body, or asked for it.
-                gate.is_open().then(|| this.lane.meter.learn_never_continues(false));
+            if is_impossible(response.status(), &sent) {
+                return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
             let (head, body) = Response::into_parts(response);
             Ok((head, body, connection, sent.all(), now.saturating_duration_since(started)))
@@ -197,16 +228,22 @@ async fn exchange(
                 return Err(Broken::Failed(Failed::Client(fault)));
             }
             if unsent.is_some() {
-                return Err(if reused { Broken::Stale } else { Broken::region(unreachable(Never::Reset)) });
+                return Err(if kept { Broken::Stale } else { region(unreachable(Never::Reset)) });
             }
             // A kept connection may die between our looking at it and our writing to it.
-            if reused && this.repeatable && sent.bytes() == 0 {
+            if kept && this.repeatable && sent.bytes() == 0 {
                 return Err(Broken::Stale);
             }
-            Err(Broken::region(Outcome::Broken { sent: how_much(&sent, this.source) }))
+            Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }))
         }
-        Err(outcome) => Err(Broken::region(outcome)),
+        Err(outcome) => Err(region(outcome)),
     }
+}
+
+/// An answer that no store gives: one that switches protocols, and the success of an upload whose
+/// end it has not seen. Taken for it, the client would be told of an object that nobody has.
+fn is_impossible(status: http::StatusCode, sent: &SentSoFar) -> bool {
+    status.is_informational() || (status.is_success() && !sent.all())
 }
 
 /// What of the request may be out.
@@ -216,6 +253,17 @@ fn how_much(sent: &SentSoFar, source: &Source) -> Sent {
         (_, 0) => Sent::Head,
         (_, bytes) => Sent::Body(bytes),
     }
+}
+
+/// What a wait has seen so far.
+#[derive(Default)]
+struct Watched {
+    /// When the whole request was handed over.
+    all_sent_at: Option<Instant>,
+    /// Body bytes handed over by then.
+    bytes: u64,
+    /// The region's clock: how slowly it takes the body.
+    taking: Progress,
 }
 
 /// Waits for an answer's head, with every reason to stop waiting.
@@ -230,9 +278,9 @@ struct Wait<'a> {
 impl Wait<'_> {
     async fn until<F: Future>(&self, mut answer: std::pin::Pin<&mut F>) -> Result<F::Output, Outcome> {
         let mut ring = self.desk.bell.listen();
-        let mut all_sent_at = None;
+        let mut watched = Watched::default();
         loop {
-            let wake_at = self.next_glance(&mut all_sent_at);
+            let wake_at = self.next_glance(&mut watched);
             tokio::select! {
                 biased;
                 answered = answer.as_mut() => return Ok(answered),
@@ -241,27 +289,27 @@ impl Wait<'_> {
                         return Err(self.silent(Stage::FirstByte));
                     }
                 }
-                () = tokio::time::sleep_until(wake_at.into()) => self.glance(all_sent_at)?,
+                () = tokio::time::sleep_until(wake_at.into()) => self.glance(&mut watched)?,
             }
         }
     }
 
     /// When to look again: the deadline of the stage that the try is in.
-    fn next_glance(&self, all_sent_at: &mut Option<Instant>) -> Instant {
+    fn next_glance(&self, watched: &mut Watched) -> Instant {
         let now = self.desk.clock.now().mono;
         if let Some(gate) = self.gate
             && !gate.is_open()
         {
             return self.started + CONTINUE_WAIT;
         }
-        if all_sent_at.is_none() && (self.sent.all() || self.this.source.length() == 0) {
-            *all_sent_at = Some(if self.this.source.length() == 0 { self.started } else { now });
+        if watched.all_sent_at.is_none() && self.sent.all() {
+            watched.all_sent_at = Some(if self.this.source.length() == 0 { self.started } else { now });
         }
-        let due = all_sent_at.map_or(now + UPLOAD_GLANCE, |at| at + self.this.patience);
+        let due = watched.all_sent_at.map_or(now + UPLOAD_GLANCE, |at| at + self.this.patience);
         due.min(self.this.deadline)
     }
 
-    fn glance(&self, all_sent_at: Option<Instant>) -> Result<(), Outcome> {
+    fn glance(&self, watched: &mut Watched) -> Result<(), Outcome> {
         let now = self.desk.clock.now().mono;
         if now >= self.this.deadline {
             return Err(self.silent(Stage::FirstByte));
@@ -274,14 +322,25 @@ impl Wait<'_> {
                 return Err(self.silent(Stage::Continue));
             }
             // It lives, and does not know the expectation: it pays its second once.
-            meter.learn_never_continues(true);
+            meter.learn_mute(now);
             gate.open();
             return Ok(());
         }
-        match all_sent_at {
-            Some(at) if now >= at + self.this.patience => Err(self.silent(Stage::FirstByte)),
-            _ => Ok(()),
-        }
+        let (over, stage) = match watched.all_sent_at {
+            Some(at) => (now >= at + self.this.patience, Stage::FirstByte),
+            None => (self.takes_too_little(watched, now), Stage::Body),
+        };
+        if over { Err(self.silent(stage)) } else { Ok(()) }
+    }
+
+    /// Whether the region, while we had bytes for it, took fewer than a body must move. Looked at
+    /// every [`UPLOAD_GLANCE`]; the client's own silence stops the clock.
+    fn takes_too_little(&self, watched: &mut Watched, now: Instant) -> bool {
+        let pace = Pace::over(self.desk.timeouts.body_progress);
+        let bytes = self.sent.bytes();
+        let moved = bytes.saturating_sub(std::mem::replace(&mut watched.bytes, bytes));
+        watched.taking.moved(moved, now, pace);
+        !self.sent.starved() && now >= watched.taking.waiting(now, pace)
     }
 
     fn silent(&self, stage: Stage) -> Outcome {
@@ -290,20 +349,31 @@ impl Wait<'_> {
 }
 
 /// Signs the head and turns it into hyper's request.
+///
+/// # Errors
+/// [`Failed::Target`]: in this region's words the target is longer than a URI may be. Nothing else
+/// may take its place: `/` would be the bucket itself.
 fn build(
     desk: &Desk<'_>,
     this: &Try<'_>,
     prepared: Prepared,
     upload: Upload,
     gate: Option<&Gate>,
-) -> Request<Upload> {
+) -> Result<Request<Upload>, Failed> {
     let Prepared { mut head, payload, .. } = prepared;
+    let settings = &this.lane.settings;
     if let Some(credential) = &this.credential {
         let now = desk.clock.now().wall;
         let mut keys = desk.keys.borrow_mut();
-        sigv4::sign(&mut head, credential, &this.lane.settings.signing_region, now, &payload, &mut keys);
+        let path = match settings.profile.signed_path {
+            SignedPath::AsSent => PathForm::Raw,
+            SignedPath::Reencoded => PathForm::Reencoded,
+        };
+        let to = Destination { region: &settings.signing_region, path };
+        sigv4::sign(&mut head, credential, &to, now, &payload, &mut keys);
     }
     let pieces = head.into_pieces();
+    let target = Uri::from_maybe_shared(pieces.target.clone()).map_err(|_| Failed::Target)?;
     let mut headers = fields(&pieces);
     let length = upload.length();
     if length > 0 || pieces.method == http::Method::PUT || pieces.method == http::Method::POST {
@@ -315,16 +385,15 @@ fn build(
     let mut request = Request::new(upload);
     *request.headers_mut() = headers;
     *request.method_mut() = pieces.method;
-    // Every byte of the target came in through the same grammar that checks it here.
-    *request.uri_mut() = Uri::from_maybe_shared(pieces.target).unwrap_or_default();
+    *request.uri_mut() = target;
     if let Some(gate) = gate.cloned() {
         hyper::ext::on_informational(&mut request, move |informational| {
             if informational.status() == http::StatusCode::CONTINUE {
-                gate.open();
+                gate.continued();
             }
         });
     }
-    request
+    Ok(request)
 }
 
 /// The fields as hyper takes them; values stay in the head's buffer.

@@ -100,7 +100,9 @@ impl Stage {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// As metrics are labelled.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
             Self::Connect { .. } => "connect",

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use metrics::Gauge;
 
 use super::dial::{self, DialFault, DialTimeouts, Stream, Target};
 use super::meters::Meter;
 use super::pool::{Connection, Pool};
+use super::socket::Socket;
 use super::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::body::Upload;
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::names::RegionId;
+use crate::telemetry::metric::{self, Metric};
 use crate::view::{RegionSettings, Timeouts};
 
 /// What hyper may buffer of a region's replies on one connection. Its default (408 KiB) lets a
@@ -34,6 +37,7 @@ pub struct Lane {
     pub tls: Option<TlsClient>,
     resolver: Resolver,
     clock: Clock,
+    connections: Gauge,
 }
 
 impl Lane {
@@ -46,7 +50,9 @@ impl Lane {
         resolver: Resolver,
         clock: Clock,
     ) -> Self {
-        Self { region: settings.id.clone(), settings, pool: Pool::default(), meter, tls, resolver, clock }
+        let region = settings.id.clone();
+        let connections = metric::gauge(Metric::UpstreamConnections, &[region.as_str()]);
+        Self { region, settings, pool: Pool::default(), meter, tls, resolver, clock, connections }
     }
 
     /// Sets up TLS towards a region, where it speaks TLS.
@@ -70,7 +76,13 @@ impl Lane {
         let host = authority.strip_suffix(explicit.as_str()).unwrap_or(authority);
         let target = Target { host, port: endpoint.port, tls: self.tls.as_ref() };
         let limits = DialTimeouts { connect: timeouts.connect, tls: timeouts.tls };
-        dial::dial(target, &self.resolver, limits, self.clock).await
+        let dialled = dial::dial(target, &self.resolver, limits, self.clock).await;
+        let outcome = match &dialled {
+            Ok(_) => "connected",
+            Err(fault) => fault.stage.name(),
+        };
+        metric::counter(Metric::UpstreamConnects, &[self.region.as_str(), outcome]).increment(1);
+        dialled
     }
 
     /// Speaks HTTP/1.1 over a fresh connection; a task of this worker moves its bytes.
@@ -78,12 +90,14 @@ impl Lane {
     /// # Errors
     /// hyper's, where the connection ended at once.
     pub async fn open(&self, stream: Stream, authority: &str) -> hyper::Result<Connection> {
+        let socket = Socket::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
-            .handshake::<_, Upload>(TokioIo::new(stream))
+            .handshake::<_, Upload>(TokioIo::new(socket.clone()))
             .await?;
         let driver = tokio::task::spawn_local(driver);
-        Ok(Connection::new(sender, driver.abort_handle(), Rc::from(authority)))
+        let open = self.connections.clone();
+        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::from(authority), open))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,18 @@ use crate::names::RegionId;
 #[derive(Debug)]
 pub struct Meter {
     origin: Instant,
-    /// Milliseconds from `origin` to the last answer of any kind, plus one; 0 where none came yet.
+    /// Microseconds from `origin` to the last answer of any kind, plus one; 0 where none came yet.
     answered: AtomicU64,
     in_flight: AtomicUsize,
-    /// It was seen to answer without ever saying `100 Continue`.
-    never_continues: AtomicBool,
+    /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
+    /// one; 0 where it was not.
+    mute_since: AtomicU64,
 }
+
+/// How long a region is remembered not to say `100 Continue`. Asking anew costs one upload a second;
+/// never asking again would cost every upload its proof for as long as the process lives, because
+/// of one busy second.
+const MUTE: Duration = Duration::from_mins(10);
 
 impl Meter {
     fn new(origin: Instant) -> Self {
@@ -26,22 +32,25 @@ impl Meter {
             origin,
             answered: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
-            never_continues: AtomicBool::new(false),
+            mute_since: AtomicU64::new(0),
         }
     }
 
     /// The region answered something, to traffic or to a probe.
     pub fn answered(&self, now: Instant) {
-        let ms =
-            u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX - 1);
-        self.answered.fetch_max(ms + 1, Ordering::Relaxed);
+        self.answered.fetch_max(self.mark(now), Ordering::Relaxed);
+    }
+
+    /// An instant as it is kept: never 0.
+    fn mark(&self, at: Instant) -> u64 {
+        let us = u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX);
+        us.saturating_add(1)
     }
 
     /// Whether it answered anything since `then`.
     #[must_use]
     pub fn answered_since(&self, then: Instant) -> bool {
-        let ms = u64::try_from(then.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX);
-        self.answered.load(Ordering::Relaxed) > ms
+        self.answered.load(Ordering::Relaxed) >= self.mark(then)
     }
 
     /// Whether it answered anything within the last `age`.
@@ -63,15 +72,22 @@ impl Meter {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Learns that the region answers without ever saying `100 Continue`.
-    pub fn learn_never_continues(&self, never: bool) {
-        self.never_continues.store(never, Ordering::Relaxed);
+    /// The region answers other requests, and did not say `100 Continue` in time.
+    pub fn learn_mute(&self, now: Instant) {
+        self.mute_since.store(self.mark(now), Ordering::Relaxed);
     }
 
-    /// Whether the region is known never to say `100 Continue`.
+    /// The region said `100 Continue`.
+    pub fn learn_continues(&self) {
+        self.mute_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the region is known not to say `100 Continue`.
     #[must_use]
-    pub fn never_continues(&self) -> bool {
-        self.never_continues.load(Ordering::Relaxed)
+    pub fn is_mute(&self, now: Instant) -> bool {
+        let since = self.mute_since.load(Ordering::Relaxed);
+        let age = Duration::from_micros(self.mark(now).saturating_sub(since));
+        since > 0 && age < MUTE
     }
 }
 
@@ -92,13 +108,35 @@ impl Drop for InFlight {
 pub struct Meters {
     origin: Instant,
     regions: RwLock<BTreeMap<RegionId, Arc<Meter>>>,
+    hopeful: Arc<AtomicUsize>,
+}
+
+/// One try at a region that is not fit, made because nothing else is left.
+#[derive(Debug)]
+pub struct Hope {
+    hopeful: Arc<AtomicUsize>,
+}
+
+impl Drop for Hope {
+    fn drop(&mut self) {
+        self.hopeful.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Meters {
     /// No region yet; `origin` is where time is counted from.
     #[must_use]
     pub fn new(origin: Instant) -> Self {
-        Self { origin, regions: RwLock::default() }
+        Self { origin, regions: RwLock::default(), hopeful: Arc::default() }
+    }
+
+    /// Room for one more try at a region that is not fit, of at most `most` at a time: regions that
+    /// come back must not meet everybody at once, nor clients wait behind a crowd.
+    #[must_use]
+    pub fn hope(&self, most: usize) -> Option<Hope> {
+        let before = self.hopeful.fetch_add(1, Ordering::Relaxed);
+        let hope = Hope { hopeful: Arc::clone(&self.hopeful) };
+        (before < most).then_some(hope)
     }
 
     /// The region's meter.
@@ -132,5 +170,35 @@ mod tests {
         assert_eq!(meter.in_flight(), 1);
         drop(guard);
         assert_eq!(meter.in_flight(), 0);
+    }
+
+    #[test]
+    fn an_answer_before_an_instant_is_none_since_it() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meter = Meter::new(origin);
+        meter.answered(origin + Duration::from_micros(100_100));
+        assert!(!meter.answered_since(origin + Duration::from_micros(100_900)), "within one millisecond");
+    }
+
+    #[test]
+    fn silence_about_expectations_is_remembered_and_asked_about_again() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meter = Meter::new(origin);
+        assert!(!meter.is_mute(origin));
+        meter.learn_mute(origin);
+        assert!(meter.is_mute(origin) && meter.is_mute(origin + MUTE / 2));
+        assert!(!meter.is_mute(origin + MUTE));
+        meter.learn_mute(origin);
+        meter.learn_continues();
+        assert!(!meter.is_mute(origin));
+    }
+
+    #[test]
+    fn hopes_are_bounded_and_given_back() {
+        let meters = Meters::new(crate::clock::Clock::system().now().mono);
+        let first = meters.hope(1);
+        assert!(first.is_some() && meters.hope(1).is_none());
+        drop(first);
+        assert!(meters.hope(1).is_some());
     }
 }

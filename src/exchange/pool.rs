@@ -6,44 +6,61 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
+use metrics::Gauge;
 use tokio::task::AbortHandle;
 
+use super::socket::Socket;
 use crate::body::Upload;
 
 /// Idle connections kept for one authority of one region by one worker.
 const IDLE_MAX: usize = 256;
 
 /// An open connection to a region. Dropping it ends the connection at once.
-#[derive(Debug)]
 pub struct Connection {
     /// Sends one request after the other.
     pub sender: SendRequest<Upload>,
     driver: AbortHandle,
+    socket: Socket,
     authority: Rc<str>,
+    open: Gauge,
 }
 
 impl Connection {
-    /// A connection whose bytes are moved by `driver`.
+    /// A connection whose bytes are moved between `sender` and `socket` by `driver`, counted in
+    /// `open` for as long as it is.
     #[must_use]
-    pub fn new(sender: SendRequest<Upload>, driver: AbortHandle, authority: Rc<str>) -> Self {
-        Self { sender, driver, authority }
+    pub fn new(
+        sender: SendRequest<Upload>,
+        driver: AbortHandle,
+        socket: Socket,
+        authority: Rc<str>,
+        open: Gauge,
+    ) -> Self {
+        open.increment(1.0);
+        Self { sender, driver, socket, authority, open }
+    }
+
+    /// Whether the region has neither ended it nor sent what nobody asked for.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.open.decrement(1.0);
         self.driver.abort();
     }
 }
 
-#[derive(Debug)]
 struct Idle {
     connection: Connection,
     since: Instant,
 }
 
 /// The idle connections of one region.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Pool {
     idle: Rc<RefCell<Vec<Idle>>>,
 }

@@ -15,9 +15,9 @@ use tracing::debug;
 use super::attempt::{Answer, Desk, Failed, Prepared, Try, attempt};
 use super::bell::Bell;
 use super::lane::Lane;
-use super::meters::Meters;
+use super::meters::{Hope, Meters};
 use super::tls::MachineRoots;
-use crate::body::source::BodyFault;
+use crate::body::source::{BodyFault, HOLD_BACK};
 use crate::body::{Reply, Source};
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -36,6 +36,7 @@ use crate::s3::xml::{self, StoreError};
 use crate::sigv4::{Credential, KeyCache};
 use crate::steward;
 use crate::telemetry::access::TryNote;
+use crate::telemetry::metric::{self, Metric};
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
 /// Most of an error document that is read: S3's are below 4 KiB.
@@ -44,6 +45,8 @@ const ERROR_DOCUMENT: usize = 64 * 1024;
 const ERROR_DOCUMENT_WAIT: Duration = Duration::from_secs(2);
 /// How long a read may take until its answer's head, over all regions.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
+/// One in so many of `limits.in_flight` may at a time be trying regions that are not fit.
+const HOPES: usize = 10;
 /// How long a write may take: progress clocks end it long before.
 const WRITE_DEADLINE: Duration = Duration::from_hours(24);
 
@@ -84,10 +87,15 @@ pub struct Lanes {
     ways: Vec<Rc<Lane>>,
 }
 
+/// A canary's verdict to come: true where the answer in question is the client's own.
+pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
+
 /// One request's errand.
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
     pub permit: &'a Permit,
+    /// When its head came: what tries are dated from.
+    pub came: Instant,
     /// The client's body.
     pub source: &'a Source,
     /// What is sent to the region of a step.
@@ -99,7 +107,7 @@ pub struct Errand<'a> {
     /// A pair of the client's own.
     pub own_credential: &'a dyn Fn(&RegionId) -> Option<Arc<Credential>>,
     /// Settles whether an answer that blames us is the client's own.
-    pub canary: &'a dyn Fn(&Step) -> Pin<Box<dyn Future<Output = bool>>>,
+    pub canary: &'a dyn Fn(&Step) -> Judgement,
 }
 
 /// What came of an errand.
@@ -125,6 +133,10 @@ pub enum Unanswered {
     Body(BodyFault),
     /// Every region that may be asked is full.
     Full,
+    /// No region is fit, and as many requests as may are trying those that are not.
+    Hopeless,
+    /// The request's target cannot be said to a region.
+    Target,
 }
 
 /// What happened on the way, whatever came of it.
@@ -161,6 +173,7 @@ impl Exchange {
             attempts: 0,
             tried: SmallVec::new(),
             broken: SmallVec::new(),
+            distrusts_kept: false,
         };
         run.go(plan).await
     }
@@ -199,6 +212,20 @@ impl Exchange {
     }
 }
 
+/// What operators count of requests that nobody answered.
+fn count(reason: GiveUp, step: &Step) {
+    match reason {
+        GiveUp::Budget => metric::counter(Metric::BudgetExhausted, &[]).increment(1),
+        GiveUp::Ambiguous => metric::counter(Metric::WritesUnsettled, &[step.region.as_str()]).increment(1),
+        GiveUp::BodySpent
+        | GiveUp::TooLate
+        | GiveUp::NoRegion
+        | GiveUp::Poisonous
+        | GiveUp::Attempts
+        | GiveUp::Deadline => {}
+    }
+}
+
 fn deadline_of(permit: &Permit) -> Duration {
     let facts = permit.call().facts();
     if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
@@ -212,19 +239,25 @@ struct Run<'a> {
     deadline: Instant,
     attempts: u8,
     tried: SmallVec<[RegionId; 4]>,
-    /// Regions whose connection ended after it had taken the head.
+    /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
+    /// A kept connection ended after it had taken the head.
+    distrusts_kept: bool,
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
 struct Turn {
     step: Step,
     trial: Option<fleet::Turn>,
+    /// Of a last resort: its share of those that may be tried at a time.
+    hope: Option<Hope>,
 }
 
 /// A try that ended in an answer, read as far as judging it takes.
 struct Judged {
     outcome: Outcome,
+    /// It ended on a kept connection, which may have been stale: no evidence against the request.
+    kept: bool,
     answer: Option<Reached>,
 }
 
@@ -233,12 +266,12 @@ impl Run<'_> {
         let first = self.first_open(&plan);
         let mut failover = plan.failover;
         self.journey.borrow_mut().why = Some(plan.why);
-        let mut turn = first.ok_or(Unanswered::Full)?;
+        let mut turn = first?;
         loop {
             self.attempts += 1;
             let step = turn.step.clone();
             let judged = self.try_once(&step).await?;
-            drop(turn.trial.take());
+            drop((turn.trial.take(), turn.hope.take()));
             if !self.tried.contains(&step.region) {
                 self.tried.push(step.region.clone());
             }
@@ -246,13 +279,16 @@ impl Run<'_> {
                 return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
             }
             let fresh = (self.errand.replan)(&self.tried);
-            let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan));
+            let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
             match self.decide(failover, &step, &judged, next.is_some()).await {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
-                Verdict::GiveUp(reason) => return Err(Unanswered::GaveUp(reason)),
+                Verdict::GiveUp(reason) => {
+                    count(reason, &step);
+                    return Err(Unanswered::GaveUp(reason));
+                }
                 Verdict::SameAgain { after } => self.pause(after, &step).await,
                 Verdict::Next => {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
@@ -266,7 +302,7 @@ impl Run<'_> {
 
     /// The first step that is not full and, where it is a trial, gives us the turn. A trial that
     /// is somebody else's turn is taken all the same where the plan has nothing else.
-    fn first_open(&self, plan: &Plan) -> Option<Turn> {
+    fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
         let view = self.exchange.view.load();
         let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
@@ -274,10 +310,22 @@ impl Run<'_> {
             let row = view.table.row(&step.region).filter(|_| step.trial);
             match row.map(|row| row.of(self.kind()).trial.take()) {
                 Some(None) if !self.tried.contains(&step.region) => {}
-                trial => return Some(Turn { step: step.clone(), trial: trial.flatten() }),
+                trial => return self.turn(step, trial.flatten(), &view),
             }
         }
-        plan.steps.iter().find(open).map(|step| Turn { step: step.clone(), trial: None })
+        let step = plan.steps.iter().find(open).ok_or(Unanswered::Full)?;
+        self.turn(step, None, &view)
+    }
+
+    /// A step's turn; of a last resort, where there is room for one more hope.
+    fn turn(&self, step: &Step, trial: Option<fleet::Turn>, view: &View) -> Result<Turn, Unanswered> {
+        let hope = if step.last_resort {
+            let most = usize::try_from(view.limits.in_flight).unwrap_or(usize::MAX) / HOPES;
+            Some(self.exchange.meters.hope(most.max(1)).ok_or(Unanswered::Hopeless)?)
+        } else {
+            None
+        };
+        Ok(Turn { step: step.clone(), trial, hope })
     }
 
     async fn decide(
@@ -289,10 +337,7 @@ impl Run<'_> {
     ) -> Verdict {
         let permit = self.errand.permit;
         let now = self.exchange.clock.now().mono;
-        let broken_elsewhere = self.broken.iter().filter(|region| **region != step.region).count();
-        if matches!(judged.outcome, Outcome::Broken { sent } if sent != Sent::Nothing) {
-            self.broken.push(step.region.clone());
-        }
+        let broken_elsewhere = self.broken_elsewhere(step, judged);
         let source = self.errand.source;
         let question = Question {
             facts: permit.call().facts(),
@@ -325,6 +370,21 @@ impl Run<'_> {
         route::after_canary(&question, sound, &mut budget, &mut coin, now)
     }
 
+    /// Other regions whose connection this request has ended, where it has just ended one more. A
+    /// kept connection may have been stale: it proves nothing, but the next ones will be fresh.
+    fn broken_elsewhere(&mut self, step: &Step, judged: &Judged) -> usize {
+        let took_head = matches!(judged.outcome, Outcome::Broken { sent } if sent != Sent::Nothing);
+        if took_head && judged.kept {
+            self.distrusts_kept = true;
+            return 0;
+        }
+        let elsewhere = self.broken.iter().filter(|region| **region != step.region).count();
+        if took_head {
+            self.broken.push(step.region.clone());
+        }
+        elsewhere
+    }
+
     /// Waits before the same region is asked again.
     async fn pause(&self, after: Duration, step: &Step) {
         debug!(region = %step.region, ms = after.as_millis(), "the same region is asked again");
@@ -343,7 +403,8 @@ impl Run<'_> {
                 (self.read(answer, step).await, Some(ttfb))
             }
             Err(Failed::Client(fault)) => return Err(Unanswered::Body(fault)),
-            Err(Failed::Region(outcome)) => (Judged { outcome, answer: None }, None),
+            Err(Failed::Target) => return Err(Unanswered::Target),
+            Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
         };
         self.note(step, &judged.outcome, began, ttfb);
         Ok(judged)
@@ -354,7 +415,7 @@ impl Run<'_> {
     }
 
     async fn send(&self, view: &Arc<View>, step: &Step, now: Instant) -> Result<Answer, Failed> {
-        let unreachable = || Failed::Region(Outcome::NotSent(Unsent::StandingChanged));
+        let unreachable = || Failed::region(Outcome::NotSent(Unsent::StandingChanged));
         let lane = self.exchange.lane(view, &step.region).ok_or_else(unreachable)?;
         let credential = if self.errand.anonymous {
             None
@@ -385,6 +446,7 @@ impl Run<'_> {
             credential,
             patience,
             repeatable: kind == Kind::Read,
+            fresh: self.distrusts_kept,
             deadline: self.deadline,
         };
         attempt(&desk, this).await
@@ -392,13 +454,16 @@ impl Run<'_> {
 
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
     async fn read(&self, answer: Answer, step: &Step) -> Judged {
-        let Answer { head, body, connection, request_sent, ttfb: _, in_flight } = answer;
+        let Answer { head, body, connection, pool, request_sent, ttfb: _, in_flight } = answer;
         let pace = crate::body::progress::Pace::over(self.exchange.view.load().timeouts.body_progress);
-        let (pool, clock) = (self.pool_of(step), self.exchange.clock);
+        let clock = self.exchange.clock;
+        // An early answer leaves the rest of our body in the pipe: never used again. A refusal of a
+        // longer body may be early although the last byte was handed over, to hyper's buffer.
+        let longer = self.errand.source.length() > HOLD_BACK;
+        let whole = request_sent && !(longer && head.status.as_u16() >= 400);
         let release = Box::new(move || {
             drop(in_flight);
-            // An early answer leaves the rest of our body in the pipe: never used again.
-            if let (true, Some(pool)) = (request_sent, pool) {
+            if whole {
                 pool.put(connection, clock.now().mono);
             }
         });
@@ -413,12 +478,7 @@ impl Run<'_> {
         }
         let meaning = Meaning::read(status, error.as_ref().map(|error| error.code.as_str()));
         let outcome = Outcome::Answered { status, meaning };
-        Judged { outcome, answer: Some(Reached { head, body, error, step: step.clone() }) }
-    }
-
-    fn pool_of(&self, step: &Step) -> Option<super::pool::Pool> {
-        let view = self.exchange.view.load();
-        self.exchange.lane(&view, &step.region).map(|lane| lane.pool.clone())
+        Judged { outcome, kept: false, answer: Some(Reached { head, body, error, step: step.clone() }) }
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
@@ -448,7 +508,7 @@ impl Run<'_> {
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
         let at_us =
-            u64::try_from(began.saturating_duration_since(self.started).as_micros()).unwrap_or(u64::MAX);
+            u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
         journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
     }
 }
@@ -512,7 +572,7 @@ fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Durat
 /// to a region that is not known to be well this very second.
 fn expects(view: &View, step: &Step, lane: &Lane, source: &Source, body: BodyKind, now: Instant) -> bool {
     const FRESH: Duration = Duration::from_secs(1);
-    if source.length() == 0 || body != BodyKind::Stream || lane.meter.never_continues() {
+    if source.length() == 0 || body != BodyKind::Stream || lane.meter.is_mute(now) {
         return false;
     }
     let healthy = view.table.standing(&step.region, Kind::Write) == Standing::Healthy;

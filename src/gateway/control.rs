@@ -24,6 +24,7 @@ use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::{Admission, Door};
 use crate::names::RegionId;
+use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
 use crate::publish::Published;
 use crate::steward::{self, Steward};
@@ -103,6 +104,7 @@ fn assemble(control: Control, view: View) -> Crew {
         roots: roots.clone(),
         replays: ReplayRoom::default(),
         in_flight: Arc::new(AtomicU32::new(0)),
+        quarantine: Quarantine::default(),
         admission: Admission::new(),
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -111,7 +113,7 @@ fn assemble(control: Control, view: View) -> Crew {
     let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
-    tokio::spawn(gauges(crew.clone()));
+    tokio::spawn(gauges(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
         metrics: Arc::new(move || metrics.render()),
@@ -220,9 +222,9 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     ready.probed();
 }
 
-async fn gauges(crew: Crew) {
+async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
     loop {
-        status::gauges(&crew);
+        status::gauges(&crew, &doors);
         tokio::time::sleep(GAUGES).await;
     }
 }

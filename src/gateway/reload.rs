@@ -15,9 +15,10 @@ use crate::config::{self, How, Loaded, Settings};
 use crate::credentials::{self, Store};
 use crate::listen::Door;
 use crate::steward;
+use crate::telemetry::metric::{self, Metric};
 use crate::view::RegionSettings;
 
-/// Editors and ConfigMaps write in several steps: the last one counts.
+/// Editors and `ConfigMap`s write in several steps: the last one counts.
 const DEBOUNCE: Duration = Duration::from_millis(250);
 
 pub(super) struct Reloader {
@@ -50,7 +51,7 @@ impl Reloader {
         }
     }
 
-    /// Watches the folders of every file that counts: a mounted ConfigMap changes by a symlink.
+    /// Watches the folders of every file that counts: a mounted `ConfigMap` changes by a symlink.
     fn watch(&self, touched: &mpsc::Sender<()>) -> Option<RecommendedWatcher> {
         let touched = touched.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -76,7 +77,11 @@ impl Reloader {
 
     async fn reload(&mut self) {
         for door in &self.doors {
-            if let Some(Err(fault)) = door.tls().map(|tls| tls.reload()) {
+            let Some(reloaded) = door.tls().map(|tls| tls.reload()) else { continue };
+            let result = if reloaded.is_ok() { "taken" } else { "refused" };
+            let values = [&*door.address().to_string(), result];
+            metric::counter(Metric::CertificateReloads, &values).increment(1);
+            if let Err(fault) = reloaded {
                 error!(address = %door.address(), %fault, "a certificate was not taken; the old one stays");
             }
         }

@@ -1,11 +1,14 @@
 //! How the regions are doing, for operators: the status document and the gauges.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::worker::Crew;
 use crate::fleet::{RegionRow, Standing, Subject, Transition};
+use crate::listen::Door;
+use crate::names::CredentialId;
 use crate::s3::operation::{Class, Kind};
 use crate::telemetry::metric::{self, Metric};
 use crate::view::View;
@@ -52,8 +55,23 @@ pub fn regions(view: &View, now: Instant) -> Vec<Value> {
 
 /// Counts a change of standing.
 pub(super) fn announce(transition: &Transition) {
-    let Subject::Kind(kind) = &transition.subject else { return };
-    let (region, kind) = (transition.region.as_str(), word(*kind));
+    let out = if transition.to == Standing::Out { 1.0 } else { 0.0 };
+    let kind = match &transition.subject {
+        Subject::Kind(kind) => *kind,
+        Subject::Credential(credential) => {
+            let credential = match credential {
+                CredentialId::Region => "region",
+                CredentialId::Client(name) => name.as_str(),
+            };
+            return metric::gauge(Metric::CredentialOut, &[transition.region.as_str(), credential]).set(out);
+        }
+        Subject::Configuration(access_point) => {
+            let values = [transition.region.as_str(), access_point.as_str()];
+            return metric::gauge(Metric::ConfigurationOut, &values).set(out);
+        }
+        Subject::Nearest => return,
+    };
+    let (region, kind) = (transition.region.as_str(), word(kind));
     metric::gauge(Metric::RegionStanding, &[region, kind]).set(rank(transition.to));
     let to = transition.to.to_string();
     metric::counter(Metric::RegionTransitions, &[region, kind, &to]).increment(1);
@@ -77,7 +95,13 @@ fn rank(standing: Standing) -> f64 {
 }
 
 /// Sets what nobody pushes.
-pub(super) fn gauges(crew: &Crew) {
+pub(super) fn gauges(crew: &Crew, doors: &[Arc<Door>]) {
+    for door in doors {
+        if let Some(expiry) = door.tls().and_then(|tls| tls.expiry()) {
+            #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
+            metric::gauge(Metric::CertificateExpiry, &[&door.address().to_string()]).set(expiry.0 as f64);
+        }
+    }
     let view = crew.view.load();
     for row in view.table.rows() {
         of_region(row, crew);

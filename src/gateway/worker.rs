@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
@@ -18,26 +17,17 @@ use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::fleet::Digest;
-use crate::listen::{
-    Admission, Bound, ConnectionRules, HeadLimits, Patience, Worker, WorkerRules, run_worker,
-};
-use crate::pipeline::{self, House};
+use crate::listen::{Admission, Bound, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
+use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
 use crate::sigv4::KeyCache;
 use crate::steward;
-use crate::telemetry::access::LogHandle;
+use crate::telemetry::access::{AccessLine, AccessLog, LogHandle};
 use crate::telemetry::metric::WorkerMeters;
 use crate::view::View;
 use crate::{credentials, dns};
-
-/// Bytes that hyper may hold for one client connection, each way.
-const BUFFER: usize = 128 * 1024;
-/// A TLS handshake may take this long.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// An idle connection gets this long for one more request once the process drains.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 #[derive(Clone)]
@@ -52,6 +42,7 @@ pub(super) struct Crew {
     pub roots: MachineRoots,
     pub replays: ReplayRoom,
     pub in_flight: Arc<AtomicU32>,
+    pub quarantine: Quarantine,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
     pub workers: usize,
@@ -90,13 +81,14 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
             let house = Rc::clone(&house);
             async move { pipeline::answer(&house, &peer, head, body).await }
         },
-        rules: Box::new(move || worker_rules(&rules.load())),
+        rules: Box::new(move || {
+            let view = rules.load();
+            WorkerRules::of(&view.limits, &view.timeouts)
+        }),
         admission: Arc::clone(&crew.admission),
         clock: crew.clock,
         coin: super::fresh_coin(),
-        refused: Box::new(|peer, violation, id| {
-            tracing::info!(peer = %peer.address, %id, ?violation, "refused at the wire");
-        }),
+        refused: refused_at_the_wire(crew.clock, access.clone()),
     };
     match run_worker(sockets, worker, stop).await {
         Ok(drained) if drained.cut > 0 => {
@@ -110,7 +102,24 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
     access.flush();
 }
 
-fn house(crew: &Crew, access: crate::telemetry::access::AccessLog) -> House {
+/// A request that never became one has its line too: what cannot be read of it is left empty.
+fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
+    Box::new(move |peer, violation, id| {
+        let now = clock.now();
+        let address = match peer.address {
+            PeerAddress::Ip(address) => Some(address),
+            PeerAddress::Unix => None,
+        };
+        access.write(&AccessLine {
+            status: violation.status().0,
+            code: Some(violation.code()),
+            cause: Some(violation.label()),
+            ..AccessLine::unread(id, (now.wall, now.wall_millis), address, peer.tls)
+        });
+    })
+}
+
+fn house(crew: &Crew, access: AccessLog) -> House {
     let limits = Arc::clone(&crew.view.load().limits);
     let now = crew.clock.now().mono;
     #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
@@ -141,30 +150,7 @@ fn house(crew: &Crew, access: crate::telemetry::access::AccessLog) -> House {
         meters: Rc::new(WorkerMeters::new()),
         access,
         canaries: crew.canaries.clone(),
+        quarantine: crew.quarantine.clone(),
         mark: Arc::clone(&crew.mark),
-    }
-}
-
-fn worker_rules(view: &View) -> WorkerRules {
-    let (limits, timeouts) = (&view.limits, &view.timeouts);
-    WorkerRules {
-        connections: limits.connections as usize,
-        connections_per_address: limits.connections_per_ip as usize,
-        connection: ConnectionRules {
-            head: HeadLimits {
-                bytes: usize::try_from(limits.head.0).unwrap_or(usize::MAX),
-                fields: limits.header_fields as usize,
-            },
-            patience: Patience {
-                head: timeouts.client_head,
-                idle: timeouts.idle,
-                reader: timeouts.stalled_reader,
-                farewell: FAREWELL,
-            },
-            buffer: BUFFER,
-        },
-        handshake: HANDSHAKE,
-        drain_min: timeouts.drain_min,
-        drain: timeouts.drain,
     }
 }

@@ -1,9 +1,11 @@
 //! What one worker has at hand to answer requests.
 
 use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::body::ReplayRoom;
 use crate::chance::Coin;
@@ -14,7 +16,8 @@ use crate::names::RequestId;
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::refusal::{Blame, Refusal};
-use crate::s3::Code;
+use crate::route::{GiveUp, Poison};
+use crate::s3::{Call, Code};
 use crate::sigv4::KeyCache;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metric::WorkerMeters;
@@ -42,8 +45,45 @@ pub struct House {
     pub access: AccessLog,
     /// Who settles blame.
     pub canaries: Canaries,
+    /// Requests that kill stores, over all workers.
+    pub quarantine: Quarantine,
     /// Names this process in `Via`, so that a request that comes back is seen.
     pub mark: Arc<str>,
+}
+
+/// Requests that ended the connections of two regions, refused for a while by every worker. Its
+/// lock is taken only while there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Quarantine {
+    poison: Arc<Mutex<Poison>>,
+    any: Arc<AtomicBool>,
+}
+
+impl Quarantine {
+    /// Refuses what is in quarantine.
+    pub(super) fn admit(&self, call: &Call, now: Instant) -> Result<(), Refusal> {
+        if !self.any.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = poison.refuses(request(call), now);
+        self.any.store(!poison.is_empty(), Ordering::Relaxed);
+        if refused { Err(GiveUp::Poisonous.into()) } else { Ok(()) }
+    }
+
+    /// Takes a request in.
+    pub(super) fn take(&self, call: &Call, now: Instant) {
+        let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
+        poison.remember(request(call), now);
+        self.any.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Method and key, as a number.
+fn request(call: &Call) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (call.facts().rule.method, call.bucket(), call.key()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// One request under way.
@@ -84,5 +124,33 @@ impl House {
 
     pub(super) fn request_id(&self) -> RequestId {
         RequestId(self.coin.borrow_mut().bits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::call::Target;
+    use crate::s3::operation::Operation;
+
+    fn call(operation: Operation, key: &str) -> Call {
+        let target = Target::Object { bucket: "b".into(), raw_key: key.into(), key: key.as_bytes().to_vec() };
+        Call::new(operation, target)
+    }
+
+    #[test]
+    fn quarantine_is_of_method_and_key_and_for_every_worker() {
+        let now = Clock::system().now().mono;
+        let quarantine = Quarantine::default();
+        let another_worker = quarantine.clone();
+        assert!(quarantine.admit(&call(Operation::GetObject, "k"), now).is_ok());
+        quarantine.take(&call(Operation::GetObject, "k"), now);
+        let refused = another_worker.admit(&call(Operation::GetObject, "k"), now).unwrap_err();
+        assert_eq!((refused.status.as_u16(), refused.retry_after.is_some()), (503, true));
+        assert!(another_worker.admit(&call(Operation::PutObject, "k"), now).is_ok());
+        assert!(another_worker.admit(&call(Operation::GetObject, "l"), now).is_ok());
+        let later = now + std::time::Duration::from_mins(1);
+        assert!(another_worker.admit(&call(Operation::GetObject, "k"), later).is_ok());
+        assert!(!quarantine.any.load(Ordering::Relaxed), "and costs nothing any more");
     }
 }

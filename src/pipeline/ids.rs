@@ -12,6 +12,7 @@ use crate::route::{AccessPoint, Versions};
 use crate::s3::operation::Operation;
 use crate::s3::query::Query;
 use crate::s3::{Call, Code};
+use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened, Position, Subject, Token};
 use crate::units::UnixSeconds;
 use crate::view::View;
@@ -26,9 +27,17 @@ pub(super) struct Ids {
     pub origins: Origins,
     upload: Option<String>,
     version: Option<String>,
-    /// The version of a copy's source, as its region knows it.
-    pub source_version: Option<String>,
+    source: Option<SourceVersion>,
     listing: Option<Listing>,
+}
+
+/// The version of a copy's source.
+#[derive(Clone, Debug)]
+struct SourceVersion {
+    /// As its region knows it.
+    id: String,
+    /// Where it is; `None`: in every region that has the source.
+    region: Option<RegionId>,
 }
 
 /// A listing that goes on.
@@ -47,15 +56,17 @@ impl Ids {
     pub(super) fn open(
         view: &View,
         access_point: &Arc<AccessPoint>,
+        copy_from: Option<&Arc<AccessPoint>>,
         call: &Call,
         query: Option<&str>,
     ) -> Result<Self, Refusal> {
-        let mut ids = Self { source_version: source_version(call), ..Self::default() };
+        let mut ids = Self { source: source_version(view, copy_from, call)?, ..Self::default() };
         if access_point.members.len() < 2 {
             return Ok(ids);
         }
         let Some(keys) = &view.tokens else { return Ok(ids) };
-        let opener = Opener { keys, access_point, call, query };
+        let bucket = bound_bucket(access_point, call.bucket());
+        let opener = Opener { keys, access_point, bucket, call, query };
         ids.open_upload(&opener)?;
         ids.open_version(&opener)?;
         ids.open_listing(&opener)?;
@@ -73,7 +84,9 @@ impl Ids {
 
     fn open_version(&mut self, opener: &Opener<'_>) -> Result<(), Refusal> {
         if opener.access_point.versions == Versions::Shared {
-            self.origins.version = opener.call.version_id.as_ref().map(|_| Origin::Plain);
+            if opener.call.version_id.is_some() {
+                self.origins.version = Some(Origin::Plain);
+            }
             return Ok(());
         }
         if let Some(text) = &opener.call.version_id {
@@ -81,14 +94,6 @@ impl Ids {
             let (origin, id) = origin_of(opened, text);
             self.origins.version = Some(origin);
             self.version = Some(id);
-        }
-        let source = opener.call.copy_source.as_ref();
-        if let Some((source, text)) = source.and_then(|source| Some((source, source.version_id.as_ref()?))) {
-            let opened = opener.open(Kind::Version, text, &source.key, Code::InvalidArgument)?;
-            let (origin, id) = origin_of(opened, text);
-            self.source_version = Some(id);
-            // The copy happens where its source's version is.
-            self.origins.version.get_or_insert(origin);
         }
         Ok(())
     }
@@ -105,7 +110,8 @@ impl Ids {
             }
             _ => return Ok(()),
         };
-        if text.is_empty() {
+        // Every region has its own `null`: such a listing goes on in whichever serves it.
+        if text.is_empty() || (kind == Kind::VersionMarker && text == "null") {
             return Ok(());
         }
         match opener.open(kind, &text, &[], Code::InvalidArgument)? {
@@ -123,6 +129,26 @@ impl Ids {
             None => self.origins.listing = Some(Origin::Plain),
         }
         Ok(())
+    }
+
+    /// The version of a copy's source, as its region knows it.
+    pub(super) fn source_version(&self) -> Option<&str> {
+        self.source.as_ref().map(|source| source.id.as_str())
+    }
+
+    /// The only region that has the version of a copy's source.
+    pub(super) fn source_region(&self) -> Option<&RegionId> {
+        self.source.as_ref()?.region.as_ref()
+    }
+
+    /// Where a listing stood that goes on with this request.
+    pub(super) fn listed_to(&self) -> Option<&Position> {
+        self.listing.as_ref()?.after.as_ref()
+    }
+
+    /// Whether a listing goes on in another region than where it stood.
+    pub(super) fn listing_moved(&self, region: &RegionId) -> bool {
+        self.listing.as_ref().is_some_and(|listing| listing.region != *region)
     }
 
     /// The common prefix that a listing which goes on in another region must not repeat.
@@ -159,8 +185,31 @@ impl Ids {
     }
 }
 
-fn source_version(call: &Call) -> Option<String> {
-    call.copy_source.as_ref()?.version_id.clone()
+/// Opens the version of a copy's source: bound to the access point that the source is in.
+fn source_version(
+    view: &View,
+    copy_from: Option<&Arc<AccessPoint>>,
+    call: &Call,
+) -> Result<Option<SourceVersion>, Refusal> {
+    let source = call.copy_source.as_ref();
+    let Some((source, text)) = source.and_then(|source| Some((source, source.version_id.as_ref()?))) else {
+        return Ok(None);
+    };
+    let (Some(from), Some(keys)) = (copy_from, &view.tokens) else {
+        return Ok(Some(SourceVersion { id: text.clone(), region: None }));
+    };
+    if from.members.len() < 2 || from.versions == Versions::Shared {
+        return Ok(Some(SourceVersion { id: text.clone(), region: None }));
+    }
+    let bucket = bound_bucket(from, Some(&source.bucket));
+    let opener = Opener { keys, access_point: from, bucket, call, query: None };
+    let opened = opener.open(Kind::Version, text, &source.key, Code::InvalidArgument)?;
+    let (origin, id) = origin_of(opened, text);
+    let region = match origin {
+        Origin::Token(region) => region,
+        Origin::Plain => from.home.clone(),
+    };
+    Ok(Some(SourceVersion { id, region: Some(region) }))
 }
 
 /// After a prefix comes what no key under it can follow.
@@ -181,43 +230,56 @@ fn origin_of(opened: Option<Token>, text: &str) -> (Origin, String) {
 struct Opener<'a> {
     keys: &'a token::Keys,
     access_point: &'a AccessPoint,
+    bucket: &'a str,
     call: &'a Call,
     query: Option<&'a str>,
 }
 
 impl Opener<'_> {
     fn open(&self, kind: Kind, text: &str, key: &[u8], forged: Code) -> Result<Option<Token>, Refusal> {
-        let binding = Binding {
-            access_point: &self.access_point.name,
-            bucket: bound_bucket(self.access_point, self.call),
-            key,
-        };
+        let binding = Binding { access_point: &self.access_point.name, bucket: self.bucket, key };
         match token::open(self.keys, kind, text, &binding) {
             Ok(token) => Ok(Some(token)),
             Err(NotOpened::NotOurs) => Ok(None),
-            Err(NotOpened::Forged) => Err(Refusal::new(forged, Blame::Client).caused_by("a forged token")),
-            Err(NotOpened::UnknownKey) => {
-                tracing::error!(
-                    access_point = %self.access_point.name,
-                    "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
-                );
-                Err(Refusal::unavailable(Blame::House, "a token by an unknown key"))
-            }
+            Err(NotOpened::Forged) => Err(self::forged(forged)),
+            Err(NotOpened::UnknownKey) => Err(unknown_key(self.access_point)),
         }
     }
 }
 
+/// A token that was changed, or is another bucket's or key's.
+pub(super) fn forged(code: Code) -> Refusal {
+    count_fault("forged");
+    Refusal::new(code, Blame::Client).caused_by("a forged token")
+}
+
+/// A token that another gateway made by a key which is not on our list: nobody here knows where it
+/// leads.
+pub(super) fn unknown_key(access_point: &AccessPoint) -> Refusal {
+    count_fault("unknown key");
+    tracing::error!(
+        access_point = %access_point.name,
+        "a token by an unknown key: `tokens.keys` must be the same list on every gateway"
+    );
+    Refusal::unavailable(Blame::House, "a token by an unknown key")
+}
+
+/// Counts a token that did not open.
+fn count_fault(fault: &'static str) {
+    metric::counter(Metric::TokenFaults, &[fault]).increment(1);
+}
+
 /// The bucket that tokens are bound to: under the wildcard the client's own, else the access
 /// point's name says it all (an alias must open the same tokens).
-pub(super) fn bound_bucket<'a>(access_point: &'a AccessPoint, call: &'a Call) -> &'a str {
-    if access_point.is_wildcard() { call.bucket().unwrap_or_default() } else { access_point.name.as_str() }
+pub(super) fn bound_bucket<'a>(access_point: &'a AccessPoint, requested: Option<&'a str>) -> &'a str {
+    if access_point.is_wildcard() { requested.unwrap_or_default() } else { access_point.name.as_str() }
 }
 
 /// Wraps ids of one region for one client.
 pub(super) struct Wrapper<'a> {
     keys: Option<&'a token::Keys>,
     access_point: &'a AccessPoint,
-    call: &'a Call,
+    bucket: &'a str,
     region: &'a RegionId,
 }
 
@@ -225,11 +287,11 @@ impl<'a> Wrapper<'a> {
     pub(super) fn new(
         view: &'a View,
         access_point: &'a AccessPoint,
-        call: &'a Call,
+        requested: Option<&'a str>,
         region: &'a RegionId,
     ) -> Self {
         let keys = view.tokens.as_deref().filter(|_| access_point.members.len() > 1);
-        Self { keys, access_point, call, region }
+        Self { keys, access_point, bucket: bound_bucket(access_point, requested), region }
     }
 
     /// Whether anything is wrapped at all.
@@ -243,6 +305,8 @@ impl<'a> Wrapper<'a> {
 
     pub(super) fn version(&self, id: &str, key: &[u8]) -> String {
         match self.access_point.versions {
+            // The version of an object without versions has this name everywhere.
+            _ if id == "null" => id.to_owned(),
             Versions::PerRegion => self.wrap(id, Subject::Version, key),
             Versions::Shared => id.to_owned(),
         }
@@ -259,8 +323,8 @@ impl<'a> Wrapper<'a> {
     fn wrap(&self, id: &str, subject: Subject, key: &[u8]) -> String {
         let Some(keys) = self.keys else { return id.to_owned() };
         let token = Token { region: self.region.clone(), id: id.to_owned(), subject };
-        let bucket = bound_bucket(self.access_point, self.call);
-        token::wrap(keys, &token, &Binding { access_point: &self.access_point.name, bucket, key })
+        let binding = Binding { access_point: &self.access_point.name, bucket: self.bucket, key };
+        token::wrap(keys, &token, &binding)
     }
 }
 

@@ -96,12 +96,12 @@ fn check_empty(visit: &Visit<'_>) -> Result<(), Refusal> {
     Err(crate::body::BodyFault::Sha256 { claimed, computed }.into())
 }
 
-fn profiles<'a>(visit: &'a Visit<'_>) -> impl Iterator<Item = &'a Profile> {
+fn profiles<'a>(visit: &'a Visit<'_>) -> impl Iterator<Item = Profile> + use<'a> {
     let members = visit.access_point.members.iter();
-    members.filter_map(|member| visit.view.region(&member.region)).map(|region| &region.profile)
+    members.filter_map(|member| visit.view.region(&member.region)).map(|region| region.profile)
 }
 
-fn store_hashes(profile: &Profile) -> bool {
+fn store_hashes(profile: Profile) -> bool {
     profile.body_hash == BodyHash::Store
 }
 
@@ -143,7 +143,10 @@ pub(super) fn md5(document: &[u8]) -> String {
 pub(super) async fn document(visit: &Visit<'_>, source: &Source) -> Result<Bytes, Refusal> {
     let document = source.document(visit.view.limits.xml_body.0).await?;
     if visit.call.operation == Operation::CompleteMultipartUpload {
-        xml::complete_request(&document)?;
+        let parts = xml::complete_request(&document)?;
+        if !parts.is_sorted_by(|one, two| one.number < two.number) {
+            return Err(Refusal::new(Code::InvalidPartOrder, Blame::Client));
+        }
     }
     Ok(document)
 }

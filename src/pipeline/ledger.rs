@@ -3,11 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{HeaderName, Response};
 
 use super::House;
+use super::house::Room;
 use super::sender::Sender;
 use crate::body::Reply;
 use crate::body::reply::Ending;
@@ -44,6 +46,7 @@ struct Entry {
 /// What is learnt on the way.
 #[derive(Default)]
 struct Late {
+    room: Option<Room>,
     access_point: Option<AccessPointName>,
     client: Option<ClientName>,
     status: u16,
@@ -78,9 +81,24 @@ impl Ledger {
         self.entry.id
     }
 
+    /// When the request's head came.
+    pub(super) fn came(&self) -> Instant {
+        self.entry.at.mono
+    }
+
+    /// Whether the client's connection is encrypted.
+    pub(super) fn tls(&self) -> bool {
+        self.entry.tls
+    }
+
     /// What an error document names: the path, as the client sent it.
     pub(super) fn resource(&self) -> &str {
         self.entry.head.path()
+    }
+
+    /// Counts the request as under way until its line is written.
+    pub(super) fn keep(&self, room: Room) {
+        self.entry.late.borrow_mut().room = Some(room);
     }
 
     pub(super) fn classified(&self, call: &Call) {
@@ -95,9 +113,12 @@ impl Ledger {
         self.entry.late.borrow_mut().access_point = Some(access_point.clone());
     }
 
-    pub(super) fn travelled(&self, journey: Journey, bytes_in: u64) {
+    pub(super) fn received(&self, bytes: u64) {
+        self.entry.late.borrow_mut().bytes_in += bytes;
+    }
+
+    pub(super) fn travelled(&self, journey: Journey) {
         let mut late = self.entry.late.borrow_mut();
-        late.bytes_in += bytes_in;
         late.journey.notes.extend(journey.notes);
         late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
         late.journey.why = journey.why.or(late.journey.why.take());
@@ -191,8 +212,32 @@ impl Entry {
         let operation = self.operation.get().unwrap_or("none");
         let meters = self.meters.request(operation, late.region.as_ref(), late.status);
         meters.answered(total, late.first_byte.unwrap_or(total));
+        self.meters.body_bytes(late.bytes_in, bytes_out);
+        self.count_attempts(&late.journey);
         if let Some(aborted) = aborted {
             metric::counter(Metric::RequestsAborted, &[aborted.label()]).increment(1);
+        }
+    }
+}
+
+/// Outcomes after which a request may have been carried out although nobody said so.
+const UNHEARD: [&str; 2] = ["broken", "silent"];
+
+impl Entry {
+    fn count_attempts(&self, journey: &Journey) {
+        for note in &journey.notes {
+            self.meters.attempt(&note.region, note.outcome);
+        }
+        for pair in journey.notes.windows(2) {
+            let [before, after] = pair else { continue };
+            metric::counter(Metric::Retries, &[before.outcome]).increment(1);
+            if before.region != after.region {
+                metric::counter(Metric::Failovers, &[before.region.as_str(), after.region.as_str()])
+                    .increment(1);
+            }
+            if self.operation.get() == Some("CreateMultipartUpload") && UNHEARD.contains(&before.outcome) {
+                metric::counter(Metric::UploadOrphans, &[before.region.as_str()]).increment(1);
+            }
         }
     }
 }

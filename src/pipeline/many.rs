@@ -1,7 +1,6 @@
 //! Requests that are more than one: deletions of many keys, whose version ids may be of many
 //! regions, and the listing of uploads, which live in every region.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,12 +9,11 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::ids::{Replaced, Wrapper, bound_bucket, parameter};
+use super::ids::{Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
-use super::{Visit, intake, plan, replan};
-use super::{blame, relay};
+use super::{Visit, intake, plan, relay, travel};
 use crate::body::{Reply, Source};
-use crate::exchange::{Errand, Journey, Reached};
+use crate::exchange::Reached;
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
@@ -28,10 +26,16 @@ use crate::units::UnixSeconds;
 /// Most of a region's answer that is read.
 const ANSWER: usize = 8 * 1024 * 1024;
 
-/// DeleteObjects: every key is authorised on its own; versions go where they are.
+/// Most uploads in a page (S3's own bound). Regions are always asked for as many, so that a page of
+/// theirs ends within a key only where the key has more.
+const UPLOADS_MAX: usize = 1000;
+
+/// `DeleteObjects`: every key is authorised on its own; versions go where they are.
 pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
-    let document = intake::document(&visit, &source).await?;
+    let document = intake::document(&visit, &source).await;
+    visit.ledger.received(source.wire_bytes());
+    let document = document?;
     require_checksum(&visit)?;
     let request = xml::delete_request(&document)?;
     for object in &request.objects {
@@ -44,7 +48,7 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
     let alone = parts.len() == 1;
     for (region, part) in parts {
         let affinity = region.map_or(Affinity::None, Affinity::Region);
-        let reached = send(&visit, affinity, &part, source.wire_bytes()).await?;
+        let reached = send(&visit, affinity, &part).await?;
         if alone || !reached.head.status.is_success() {
             return relay::relay(&visit, reached).await;
         }
@@ -98,7 +102,7 @@ fn located(
     }
     let binding = Binding {
         access_point: &visit.access_point.name,
-        bucket: bound_bucket(&visit.access_point, &visit.call),
+        bucket: bound_bucket(&visit.access_point, visit.call.bucket()),
         key: object.key.as_bytes(),
     };
     match token::open(keys, Kind::Version, &text, &binding) {
@@ -107,18 +111,13 @@ fn located(
             Ok((Some(token.region), object))
         }
         Err(NotOpened::NotOurs) => Ok((home, object)),
-        Err(NotOpened::Forged) => Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
-        Err(NotOpened::UnknownKey) => Err(Refusal::unavailable(Blame::House, "a token by an unknown key")),
+        Err(NotOpened::Forged) => Err(forged(Code::InvalidArgument)),
+        Err(NotOpened::UnknownKey) => Err(unknown_key(&visit.access_point)),
     }
 }
 
 /// One part to its region, its checksum computed anew.
-async fn send(
-    visit: &Visit<'_>,
-    affinity: Affinity,
-    part: &DeleteRequest,
-    wire_bytes: u64,
-) -> Result<Reached, Refusal> {
+async fn send(visit: &Visit<'_>, affinity: Affinity, part: &DeleteRequest) -> Result<Reached, Refusal> {
     let document = Bytes::from(part.document());
     let permit = Permit::granted(
         Arc::clone(&visit.access_point),
@@ -130,36 +129,20 @@ async fn send(
     let mut outgoing = Outgoing::new(visit, &source, Some(&document));
     outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
     outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-    ask(visit, &permit, &source, &outgoing, wire_bytes).await
+    ask(visit, &permit, &outgoing).await
 }
 
-async fn ask(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    source: &Source,
-    outgoing: &Outgoing<'_>,
-    wire_bytes: u64,
-) -> Result<Reached, Refusal> {
-    let plan = plan(visit, permit, &[])?;
-    let errand = Errand {
-        permit,
-        source,
-        prepare: &|step, region| outgoing.prepare(step, region),
-        replan: &|tried| replan(visit, permit, tried),
-        anonymous: visit.sender.anonymous_upstream,
-        own_credential: &|region| visit.sender.own_credential(region),
-        canary: &|step| blame::canary(visit, step),
-    };
-    let journey = RefCell::new(Journey::default());
-    let reached = visit.house.exchange.run(&errand, plan, &journey).await;
-    visit.ledger.travelled(journey.into_inner(), wire_bytes);
-    Ok(reached?)
+async fn ask(visit: &Visit<'_>, permit: &Permit, outgoing: &Outgoing<'_>) -> Result<Reached, Refusal> {
+    let plan = plan(visit, permit)?;
+    travel(visit, permit, plan, outgoing).await
 }
 
-/// ListMultipartUploads: every region's page, merged by key, ids wrapped.
+/// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
 pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
-    let wanted = parameter(visit.head.query(), "max-uploads").map_or(Ok(1000), |text| text.parse::<usize>());
-    let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?.min(1000);
+    let query = visit.head.query();
+    let wanted = parameter(query, "max-uploads").map_or(Ok(UPLOADS_MAX), |text| text.parse::<usize>());
+    let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?;
+    let wanted = wanted.min(UPLOADS_MAX);
     let mut merged: Option<xml::UploadsPage> = None;
     for member in visit.access_point.members.clone() {
         let Some(page) = page_of(&visit, &member.region).await? else { continue };
@@ -171,6 +154,8 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
     let mut page =
         merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "no region listed its uploads"))?;
     relay::logical_bucket(&visit).clone_into(&mut page.bucket);
+    page.echo("MaxUploads", &wanted.to_string());
+    page.echo("UploadIdMarker", &parameter(query, "upload-id-marker").unwrap_or_default());
     page.cut(wanted);
     Ok(xml_reply(page.document()))
 }
@@ -187,7 +172,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     let source = Source::empty();
     let mut outgoing = Outgoing::new(visit, &source, None);
     outgoing.replaced_query = markers(visit, region)?;
-    let reached = match ask(visit, &permit, &source, &outgoing, 0).await {
+    let reached = match ask(visit, &permit, &outgoing).await {
         Ok(reached) if reached.head.status == StatusCode::OK => reached,
         Ok(reached) if reached.head.status.is_server_error() => return Ok(None),
         Ok(reached) => {
@@ -200,8 +185,8 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     };
     let document = reached.body.collect(ANSWER).await;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
-    let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
-    let wrapper = Wrapper::new(visit.view, &visit.access_point, &visit.call, region);
+    let mut page = xml::list_uploads_result(&document).map_err(|fault| unreadable(&fault))?;
+    let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
     let wrapped = page.uploads.iter().map(|upload| {
         let initiated = initiation(&upload.initiated);
         wrapper.upload(&upload.upload_id, &page.key_of(upload), initiated)
@@ -210,6 +195,10 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     for (upload, id) in page.uploads.iter_mut().zip(wrapped) {
         upload.upload_id = id;
     }
+    if !page.next_upload_id_marker.is_empty() {
+        let key = page.next_key();
+        page.next_upload_id_marker = wrapper.upload(&page.next_upload_id_marker, &key, UnixSeconds(0));
+    }
     Ok(Some(page))
 }
 
@@ -217,6 +206,7 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
 /// only; elsewhere the listing goes on behind the key.
 fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
     let mut replaced = Replaced::new();
+    replaced.push(("max-uploads", Some(UPLOADS_MAX.to_string())));
     let query = visit.head.query();
     let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker"))
     else {
@@ -225,15 +215,16 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
     let Some(keys) = visit.view.tokens.as_ref().filter(|_| !text.is_empty()) else { return Ok(replaced) };
     let binding = Binding {
         access_point: &visit.access_point.name,
-        bucket: bound_bucket(&visit.access_point, &visit.call),
+        bucket: bound_bucket(&visit.access_point, visit.call.bucket()),
         key: key.as_bytes(),
     };
     match token::open(keys, Kind::Upload, &text, &binding) {
         Ok(token) => {
             replaced.push(("upload-id-marker", (token.region == *region).then_some(token.id)));
         }
-        Err(NotOpened::NotOurs | NotOpened::UnknownKey) => replaced.push(("upload-id-marker", None)),
-        Err(NotOpened::Forged) => return Err(Refusal::new(Code::InvalidArgument, Blame::Client)),
+        Err(NotOpened::NotOurs) => replaced.push(("upload-id-marker", None)),
+        Err(NotOpened::UnknownKey) => return Err(unknown_key(&visit.access_point)),
+        Err(NotOpened::Forged) => return Err(forged(Code::InvalidArgument)),
     }
     Ok(replaced)
 }
@@ -243,7 +234,7 @@ fn initiation(text: &str) -> UnixSeconds {
     UnixSeconds(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second))
 }
 
-fn unreadable(fault: Malformed) -> Refusal {
+fn unreadable(fault: &Malformed) -> Refusal {
     Refusal::unavailable(Blame::Region, format!("a region's answer cannot be read: {fault}"))
 }
 

@@ -22,19 +22,20 @@ use std::sync::Arc;
 use http::Response;
 use hyper::body::Incoming;
 
-pub use house::House;
+pub use house::{House, Quarantine};
 
 use self::ids::Ids;
 use self::ledger::Ledger;
 use self::outgoing::Outgoing;
 use self::sender::Sender;
 use crate::body::Reply;
-use crate::exchange::{Errand, Journey};
+use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
 use crate::listen::Peer;
+use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, AccessPoint, Permit, Scene};
+use crate::route::{self, AccessPoint, Affinity, GiveUp, Member, NoRoute, Permit, Scene};
 use crate::s3::operation::{BodyKind, Operation};
 use crate::s3::profile::Features;
 use crate::s3::{Call, Code, classify};
@@ -67,7 +68,7 @@ async fn tell(
     body: Incoming,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
-    let _room = house.enter(&view.limits)?;
+    ledger.keep(house.enter(&view.limits)?);
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;
@@ -83,8 +84,11 @@ async fn tell(
     }
     let access_point = access_point.ok_or_else(|| Refusal::new(Code::NoSuchBucket, Blame::Client))?;
     ledger.on(&access_point.name);
-    let ids = Ids::open(view, &access_point, &call, head.query())?;
-    let visit = Visit { house, view, ledger, sender, head, call: Arc::new(call), access_point, ids };
+    let copy_from = copy_source(view, &call).cloned();
+    let ids = Ids::open(view, &access_point, copy_from.as_ref(), &call, head.query())?;
+    house.quarantine.admit(&call, house.clock.now().mono)?;
+    let call = Arc::new(call);
+    let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids };
     match (visit.call.operation, granted) {
         (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
         (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
@@ -103,6 +107,8 @@ struct Visit<'a> {
     head: Rc<Head>,
     call: Arc<Call>,
     access_point: Arc<AccessPoint>,
+    /// Where a copy's source is.
+    copy_from: Option<Arc<AccessPoint>>,
     ids: Ids,
 }
 
@@ -113,20 +119,35 @@ impl Visit<'_> {
     }
 
     fn permit(&self) -> Permit {
-        let affinity = route::affinity::affinity(&self.access_point, &self.call, &self.ids.origins);
-        Permit::granted(
-            Arc::clone(&self.access_point),
-            self.sender.credential_id(),
-            Arc::clone(&self.call),
-            affinity,
-        )
+        let affinity = match route::affinity::affinity(&self.access_point, &self.call, &self.ids.origins) {
+            // A copy of a version happens where that version is.
+            Affinity::None => self.ids.source_region().cloned().map_or(Affinity::None, Affinity::Region),
+            bound => bound,
+        };
+        let credential = self.sender.credential_id();
+        Permit::granted(self.reachable(), credential, Arc::clone(&self.call), affinity)
+    }
+
+    /// The access point less the regions that do not have a copy's source: stores copy only what
+    /// they have, and its logical name may be another's bucket there.
+    fn reachable(&self) -> Arc<AccessPoint> {
+        let has_source = |member: &Member| {
+            let stored = self.copy_from.as_ref().is_none_or(|from| from.member(&member.region).is_some());
+            stored && self.ids.source_region().is_none_or(|region| *region == member.region)
+        };
+        if self.access_point.members.iter().all(has_source) {
+            return Arc::clone(&self.access_point);
+        }
+        let mut narrowed = AccessPoint::clone(&self.access_point);
+        narrowed.members.retain(has_source);
+        Arc::new(narrowed)
     }
 }
 
 /// Plans, takes the body in, sends it to a region and brings the answer.
 async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
     let permit = visit.permit();
-    let plan = plan(&visit, &permit, &[])?;
+    let plan = plan(&visit, &permit)?;
     let source = intake::receive(&visit, body)?;
     source.verify_if_short().await?;
     let document = match visit.call.facts().body {
@@ -134,19 +155,36 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
         BodyKind::Empty | BodyKind::Stream => None,
     };
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
+    let reached = travel(&visit, &permit, plan, &outgoing).await;
+    visit.ledger.received(source.wire_bytes());
+    relay::relay(&visit, reached?).await
+}
+
+/// From a plan to a region's answer.
+async fn travel(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    plan: route::Plan,
+    outgoing: &Outgoing<'_>,
+) -> Result<Reached, Refusal> {
     let errand = Errand {
-        permit: &permit,
-        source: &source,
+        permit,
+        came: visit.ledger.came(),
+        source: outgoing.source,
         prepare: &|step, region| outgoing.prepare(step, region),
-        replan: &|tried| replan(&visit, &permit, tried),
+        replan: &|tried| replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,
         own_credential: &|region| visit.sender.own_credential(region),
-        canary: &|step| blame::canary(&visit, step),
+        canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
-    visit.ledger.travelled(journey.into_inner(), source.wire_bytes());
-    relay::relay(&visit, reached?).await
+    visit.ledger.travelled(journey.into_inner());
+    if let Err(Unanswered::GaveUp(GiveUp::Poisonous)) = &reached {
+        tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
+        visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
+    }
+    Ok(reached?)
 }
 
 /// The access point that the client means.
@@ -159,6 +197,11 @@ fn resolve(view: &View, call: &Call) -> Result<Option<Arc<AccessPoint>>, Refusal
     }
 }
 
+/// The access point that a copy's source is in.
+fn copy_source<'a>(view: &'a View, call: &Call) -> Option<&'a Arc<AccessPoint>> {
+    view.access_points.resolve(&call.copy_source.as_ref()?.bucket)
+}
+
 /// Whether the sender may do what the call asks.
 fn authorise(
     view: &View,
@@ -166,26 +209,27 @@ fn authorise(
     call: &Call,
     access_point: Option<&Arc<AccessPoint>>,
 ) -> Result<Granted, Refusal> {
-    let source = call.copy_source.as_ref().and_then(|source| view.access_points.resolve(&source.bucket));
-    let named =
-        Named { target: access_point.map(|point| &point.name), copy_source: source.map(|point| &point.name) };
+    let source = copy_source(view, call).map(|point| &point.name);
+    let named = Named { target: access_point.map(|point| &point.name), copy_source: source };
     Ok(policy::decide(&sender.grant, call, named)?)
 }
 
-fn plan(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    tried: &[crate::names::RegionId],
-) -> Result<route::Plan, Refusal> {
-    Ok(plan_on(visit, visit.view, permit, tried)?)
+fn plan(visit: &Visit<'_>, permit: &Permit) -> Result<route::Plan, Refusal> {
+    plan_on(visit, visit.view, permit, &[]).map_err(|none| {
+        let narrowed = permit.access_point().members.len() < visit.access_point.members.len();
+        match none {
+            NoRoute::Nothing | NoRoute::RegionGone(_) if narrowed => Refusal::because(
+                Code::NotImplemented,
+                Blame::House,
+                "The copy source is in no region where the copy may be made.",
+            ),
+            none => none.into(),
+        }
+    })
 }
 
 /// Plans again on the view in force: a failover decided later sees what is true then.
-fn replan(
-    visit: &Visit<'_>,
-    permit: &Permit,
-    tried: &[crate::names::RegionId],
-) -> Result<route::Plan, route::NoRoute> {
+fn replan(visit: &Visit<'_>, permit: &Permit, tried: &[RegionId]) -> Result<route::Plan, NoRoute> {
     let view = visit.house.view.load_full();
     plan_on(visit, &view, permit, tried)
 }
@@ -194,11 +238,10 @@ fn plan_on(
     visit: &Visit<'_>,
     view: &View,
     permit: &Permit,
-    tried: &[crate::names::RegionId],
-) -> Result<route::Plan, route::NoRoute> {
-    let honours = |region: &crate::names::RegionId| {
-        view.region(region).map_or(Features::NONE, |settings| settings.profile.honours)
-    };
+    tried: &[RegionId],
+) -> Result<route::Plan, NoRoute> {
+    let honours =
+        |region: &RegionId| view.region(region).map_or(Features::NONE, |settings| settings.profile.honours);
     let scene = Scene {
         table: &view.table,
         honours: &honours,

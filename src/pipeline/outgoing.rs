@@ -21,7 +21,8 @@ const VIA_MAX: usize = 1024;
 /// What stays the same over all regions of one request.
 pub(super) struct Outgoing<'a> {
     visit: &'a Visit<'a>,
-    source: &'a Source,
+    /// The body.
+    pub source: &'a Source,
     /// Of a document: its hash.
     document: Option<[u8; 32]>,
     trailer: Option<Algorithm>,
@@ -52,7 +53,7 @@ impl<'a> Outgoing<'a> {
 
     /// The request as the region of a step gets it.
     pub(super) fn prepare(&self, step: &Step, region: &RegionSettings) -> Prepared {
-        let profile = &region.profile;
+        let profile = region.profile;
         let mut query = self.visit.ids.query_in(&step.region);
         query.extend(self.replaced_query.iter().cloned());
         let authority = region.endpoint.authority();
@@ -78,13 +79,14 @@ impl<'a> Outgoing<'a> {
         Prepared { head, framing, payload }
     }
 
-    /// The source's bucket in the region that copies.
+    /// The source in the region that copies. Plans hold no region without it; a name that no
+    /// bucket has is refused by any store.
     fn copy_source(&self, source: &CopySource, step: &Step) -> String {
-        let named = self.visit.view.access_points.resolve(&source.bucket);
-        let member = named.and_then(|access_point| access_point.member(&step.region));
+        let from = self.visit.copy_from.as_ref();
+        let member = from.and_then(|access_point| access_point.member(&step.region));
         let bucket = member.and_then(|member| member.bucket.clone());
         let bucket = bucket.unwrap_or_else(|| BucketName::new(&source.bucket));
-        outbound::copy_source(&bucket, &source.key, self.visit.ids.source_version.as_deref())
+        outbound::copy_source(&bucket, &source.key, self.visit.ids.source_version())
     }
 
     /// Says in `Via` that the request went through this process.
@@ -100,7 +102,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// How the body goes: as the store understands it, and never less protected than it could be.
-    fn body(&self, head: &mut Head, profile: &Profile) -> (Framing, PayloadMark) {
+    fn body(&self, head: &mut Head, profile: Profile) -> (Framing, PayloadMark) {
         if let Some(digest) = self.document {
             return (Framing::Plain, PayloadMark::Sha256(digest));
         }
@@ -122,7 +124,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn trailing(&self, head: &mut Head, profile: &Profile, algorithm: Algorithm) -> (Framing, PayloadMark) {
+    fn trailing(&self, head: &mut Head, profile: Profile, algorithm: Algorithm) -> (Framing, PayloadMark) {
         let name = algorithm.header();
         // A short body is verified already: its checksum goes ahead of it, where it is understood.
         if let Some(value) = self.source.trailer(name) {

@@ -16,6 +16,7 @@ use crate::names::RegionId;
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
 use crate::s3::operation::Operation;
+use crate::s3::query::encode_into;
 use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
 use crate::s3::{Call, Code, xml};
@@ -41,13 +42,18 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     }
     let region = &reached.step.region;
     let mut headers = map_headers(visit, region, status, reached.head.headers);
-    let body = if names_physical(visit, region, &headers) {
+    let body = if names_physical(visit, &headers) {
         headers.remove(CONTENT_LENGTH);
         reached.body.edited(Words::new(visit, region).editor())
     } else {
         reached.body
     };
-    let body = if visit.call.operation == Operation::ListBuckets { compose(visit, body).await } else { body };
+    let body = if visit.call.operation == Operation::ListBuckets {
+        headers.remove(CONTENT_LENGTH);
+        compose(visit, body).await
+    } else {
+        body
+    };
     Ok(response(status, headers, body))
 }
 
@@ -69,23 +75,26 @@ fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Rep
 
 fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs: HeaderMap) -> HeaderMap {
     let version = |id: &str| {
-        let wrapper = Wrapper::new(visit.view, &visit.access_point, &visit.call, region);
+        let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
         wrapper.version(id, visit.call.key())
     };
+    let source_version = |id: &str| source_version(visit, region, id);
     let names = Mapping {
         region: visit.view.logical_region.answer(visit.sender.region.as_deref()),
         location: Some(logical_bucket(visit)),
         version: &version,
+        source_version: &source_version,
     };
     reply_headers(status, theirs, &names)
 }
 
 /// Whether the reply is a document that may name something physical. Objects are never looked
 /// into, whatever their type says.
-fn names_physical(visit: &Visit<'_>, region: &RegionId, headers: &HeaderMap) -> bool {
+fn names_physical(visit: &Visit<'_>, headers: &HeaderMap) -> bool {
     let names_something = matches!(
         visit.call.operation,
-        Operation::ListObjects
+        Operation::ListBuckets
+            | Operation::ListObjects
             | Operation::ListObjectsV2
             | Operation::ListObjectVersions
             | Operation::ListParts
@@ -101,12 +110,22 @@ fn names_physical(visit: &Visit<'_>, region: &RegionId, headers: &HeaderMap) -> 
         let kind = headers.get(CONTENT_TYPE);
         kind.is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")))
     };
-    // The store's own bucket name differs from the client's, or ids are wrapped.
-    let differs = || {
-        let member = visit.access_point.member(region);
-        visit.wraps() || member.is_some_and(|member| member.bucket.is_some())
+    names_something && is_xml()
+}
+
+/// Where the client's own request says that the object is, in either style of address.
+fn location(visit: &Visit<'_>) -> String {
+    let scheme = if visit.ledger.tls() { "https" } else { "http" };
+    let host = visit.head.first_text("host").unwrap_or_default();
+    format!("{scheme}://{host}{}", visit.head.path())
+}
+
+/// The version of a copy's source, as the access point that it is in hands it out.
+fn source_version(visit: &Visit<'_>, region: &RegionId, id: &str) -> String {
+    let (Some(from), Some(source)) = (&visit.copy_from, &visit.call.copy_source) else {
+        return id.to_owned();
     };
-    names_something && differs() && is_xml()
+    Wrapper::new(visit.view, from, Some(&source.bucket), region).version(id, &source.key)
 }
 
 /// What the client calls the bucket.
@@ -165,7 +184,7 @@ fn said(code: &str, status: StatusCode) -> Refusal {
             return Refusal::unavailable(Blame::Region, format!("the store says {code}"));
         }
         Some(known) => known,
-        None => by_status(code, status),
+        None => by_status(status),
     };
     let mut refusal = Refusal::new(known, Blame::Client);
     if status.is_server_error() && known.status().is_client_error() {
@@ -183,7 +202,7 @@ fn said(code: &str, status: StatusCode) -> Refusal {
 }
 
 /// The code of a status, for stores that send none, or one that we do not know.
-fn by_status(_code: &str, status: StatusCode) -> Code {
+fn by_status(status: StatusCode) -> Code {
     match status.as_u16() {
         401 | 403 => Code::AccessDenied,
         404 => Code::NoSuchKey,
@@ -225,12 +244,20 @@ struct Words {
     call: Arc<Call>,
     region: RegionId,
     bucket: String,
+    /// The object's URL, as the client named it.
+    location: String,
     logical_region: String,
     request_id: String,
     url_keys: bool,
     delimiter: Option<String>,
     prefix: usize,
     without_prefix: Option<Vec<u8>>,
+    /// The client's `version-id-marker`.
+    version_marker: Option<String>,
+    /// The client's `start-after`, where the listing went on elsewhere by another.
+    start_after: Option<String>,
+    /// Where the listing stood before this page.
+    listed_to: Option<Position>,
     now: UnixSeconds,
 }
 
@@ -243,18 +270,25 @@ impl Words {
             call: Arc::clone(&visit.call),
             region: region.clone(),
             bucket: logical_bucket(visit).to_owned(),
+            location: location(visit),
             logical_region: visit.view.logical_region.answer(visit.sender.region.as_deref()).to_owned(),
             request_id: visit.ledger.id().to_string(),
             url_keys: parameter(query, "encoding-type").as_deref() == Some("url"),
             delimiter: parameter(query, "delimiter").filter(|delimiter| !delimiter.is_empty()),
             prefix: parameter(query, "prefix").map_or(0, |prefix| prefix.len()),
             without_prefix: visit.ids.prefix_seen(region),
+            version_marker: parameter(query, "version-id-marker"),
+            start_after: visit
+                .ids
+                .listing_moved(region)
+                .then(|| parameter(query, "start-after").unwrap_or_default()),
+            listed_to: visit.ids.listed_to().cloned(),
             now: visit.house.clock.now().wall,
         }
     }
 
     fn wrapper(&self) -> Wrapper<'_> {
-        Wrapper::new(&self.view, &self.access_point, &self.call, &self.region)
+        Wrapper::new(&self.view, &self.access_point, self.call.bucket(), &self.region)
     }
 
     fn editor(self) -> Box<dyn Edit> {
@@ -276,7 +310,8 @@ impl Words {
             } else {
                 self.logical_region.clone()
             }),
-            Slot::Location | Slot::Resource => {
+            Slot::Location => Some(self.location.clone()),
+            Slot::Resource => {
                 let key = String::from_utf8_lossy(self.call.key());
                 Some(format!("/{}/{key}", self.bucket))
             }
@@ -289,13 +324,13 @@ impl Words {
             Slot::NextVersionIdMarker if near.text.is_empty() => None,
             Slot::NextVersionIdMarker => Some(wrapper.version_marker(near.text)),
             Slot::NextContinuation if wrapper.wraps() => {
-                Some(wrapper.listing(near.text, self.position(near.key.unwrap_or_default())))
+                Some(wrapper.listing(near.text, self.position(near.key)))
             }
             Slot::Continuation => self.call.continuation.clone(),
-            Slot::NextContinuation
-            | Slot::UploadIdMarker
-            | Slot::NextUploadIdMarker
-            | Slot::VersionIdMarker => None,
+            Slot::VersionIdMarker => self.version_marker.clone(),
+            Slot::StartAfter if self.url_keys => self.start_after.as_deref().map(encoded_key),
+            Slot::StartAfter => self.start_after.clone(),
+            Slot::NextContinuation | Slot::UploadIdMarker | Slot::NextUploadIdMarker => None,
         }
     }
 
@@ -308,8 +343,11 @@ impl Words {
     }
 
     /// Whether a listing ended with a key or with a common prefix, which ends in the delimiter and
-    /// is longer than what was asked for.
-    fn position(&self, last: &[u8]) -> Position {
+    /// is longer than what was asked for. A page without entries ends where it began.
+    fn position(&self, last: Option<&[u8]>) -> Position {
+        let Some(last) = last else {
+            return self.listed_to.clone().unwrap_or_else(|| Position::Key(Vec::new()));
+        };
         let rolled_up = self.delimiter.as_ref().is_some_and(|delimiter| last.ends_with(delimiter.as_bytes()));
         if rolled_up && last.len() > self.prefix {
             Position::Prefix(last.to_vec())
@@ -317,6 +355,13 @@ impl Words {
             Position::Key(last.to_vec())
         }
     }
+}
+
+/// A key as `encoding-type=url` shows it.
+fn encoded_key(key: &str) -> String {
+    let mut out = String::with_capacity(key.len());
+    encode_into(key.as_bytes(), b"/", &mut out);
+    out
 }
 
 struct Editor<F>(Rewriter<F>);

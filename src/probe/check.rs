@@ -293,7 +293,9 @@ fn broken(error: &hyper::Error) -> CheckFault {
 fn sign(head: &mut Head, credential: Option<&Credential>, site: &Site, tools: &Tools) {
     if let Some(credential) = credential {
         let (now, mut keys) = (tools.clock.now().wall, KeyCache::holding(1));
-        sigv4::sign(head, credential, &site.signing_region, now, &PayloadMark::Empty, &mut keys);
+        // The probe key is encoded as SigV4 encodes: both spellings are one.
+        let to = sigv4::Destination { region: &site.signing_region, path: sigv4::PathForm::Raw };
+        sigv4::sign(head, credential, &to, now, &PayloadMark::Empty, &mut keys);
     }
 }
 

@@ -15,11 +15,12 @@ pub const TIMEOUT_FIRST: Duration = Duration::from_millis(500);
 const TIMEOUT_FACTOR: u32 = 4;
 /// Durations remembered: two minutes at one probe a second.
 const REMEMBERED: usize = 128;
-/// Durations needed before they count. Until then each failure doubles the timeout, so that a
-/// far region is not called dead for being far.
+/// Durations needed before they may shorten the first timeout.
 const LEARNT_AFTER: usize = 8;
 /// Failures in a row that take a region out (`reliability.md` A4). Only beyond them does the
-/// timeout grow: by then nothing is lost, and a region that became slow must be able to come back.
+/// timeout of a region that was ever heard grow: by then nothing is lost, and one that became slow
+/// must be able to come back. One that was never heard is given twice the time after each failure,
+/// so that it is not called dead for being far.
 const FALL: u32 = 3;
 /// Pauses are shortened by up to this share, so that gateways do not probe in step.
 const JITTER: f64 = 0.2;
@@ -64,11 +65,11 @@ impl Schedule {
     /// How long the next probe may take, all told.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        let learnt = self.durations.len() >= LEARNT_AFTER;
-        let base = if learnt { self.percentile_99() * TIMEOUT_FACTOR } else { TIMEOUT_FIRST };
-        let spared = if learnt { FALL - 1 } else { 0 };
+        let least = if self.durations.len() < LEARNT_AFTER { TIMEOUT_FIRST } else { TIMEOUT_MIN };
+        let base = (self.percentile_99() * TIMEOUT_FACTOR).clamp(least, TIMEOUT_MAX);
+        let spared = if self.durations.is_empty() { 0 } else { FALL - 1 };
         let doublings = self.failures.saturating_sub(spared).min(8);
-        base.clamp(TIMEOUT_MIN, TIMEOUT_MAX).saturating_mul(1 << doublings).min(TIMEOUT_MAX)
+        base.saturating_mul(1 << doublings).min(TIMEOUT_MAX)
     }
 
     /// A probe ended; `took` is how long it took where it was answered.
@@ -195,26 +196,31 @@ mod tests {
         assert_eq!(schedule.durations.len(), REMEMBERED);
     }
 
-    #[test]
-    fn a_far_region_is_given_more_time_before_it_is_called_dead() {
-        let (mut schedule, now, mut coin) = after(0, SECOND);
+    fn timeouts(of: usize, (mut schedule, now, mut coin): (Schedule, Instant, Coin)) -> Vec<Duration> {
         let mut timeouts = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..of {
             timeouts.push(schedule.timeout());
             schedule.ended(now, None, &mut coin);
         }
-        assert_eq!(timeouts, [ms(500), ms(1000), ms(2000), ms(2000)]);
+        timeouts
+    }
+
+    #[test]
+    fn a_far_region_is_given_more_time_before_it_is_called_dead() {
+        assert_eq!(timeouts(4, after(0, SECOND)), [ms(500), ms(1000), ms(2000), ms(2000)]);
+    }
+
+    #[test]
+    fn a_region_that_was_heard_but_once_is_given_no_more_time_to_die() {
+        assert_eq!(timeouts(4, after(1, ms(2))), [ms(500), ms(500), ms(500), ms(1000)]);
+        assert_eq!(timeouts(4, after(1, ms(300))), [ms(1200), ms(1200), ms(1200), ms(2000)]);
     }
 
     #[test]
     fn a_known_region_is_not_given_more_time_to_die_but_to_come_back() {
+        assert_eq!(timeouts(7, after(100, ms(50))), [250, 250, 250, 500, 1000, 2000, 2000].map(ms));
         let (mut schedule, now, mut coin) = after(100, ms(50));
-        let mut timeouts = Vec::new();
-        for _ in 0..7 {
-            timeouts.push(schedule.timeout());
-            schedule.ended(now, None, &mut coin);
-        }
-        assert_eq!(timeouts, [250, 250, 250, 500, 1000, 2000, 2000].map(ms));
+        (0..7).for_each(|_| schedule.ended(now, None, &mut coin));
         schedule.ended(now, Some(ms(900)), &mut coin);
         assert_eq!(schedule.timeout(), ms(250));
     }

@@ -6,7 +6,7 @@ use crate::s3::query::decode;
 use crate::s3::xml::{Upload, UploadsPage};
 
 /// Key order is that of bytes, whatever the encoding of the page.
-fn key_bytes<'a>(key: &'a str, page_is_encoded: bool) -> Cow<'a, [u8]> {
+fn key_bytes(key: &str, page_is_encoded: bool) -> Cow<'_, [u8]> {
     if page_is_encoded {
         decode(key).unwrap_or(Cow::Borrowed(key.as_bytes()))
     } else {
@@ -27,10 +27,21 @@ impl UploadsPage {
         key_bytes(&upload.key, self.is_encoded())
     }
 
+    /// The key marker of the next page, decoded.
+    #[must_use]
+    pub fn next_key(&self) -> Vec<u8> {
+        key_bytes(&self.next_key_marker, self.is_encoded()).into_owned()
+    }
+
+    /// Says what was asked, whatever the region was asked in turn.
+    pub fn echo(&mut self, name: &'static str, value: &str) {
+        self.echoed.retain(|(have, _)| *have != name);
+        self.echoed.push((name, value.to_owned()));
+    }
+
     /// The last key that this page is complete up to; `None` where it is complete.
     fn bound(&self) -> Option<Vec<u8>> {
-        let bound = || key_bytes(&self.next_key_marker, self.is_encoded()).into_owned();
-        self.truncated.then(bound)
+        self.truncated.then(|| self.next_key())
     }
 
     /// This page and another region's, by key. Complete only as far as both are.
@@ -83,6 +94,10 @@ impl UploadsPage {
         if self.uploads.len() + self.prefixes.len() == before {
             return;
         }
+        if self.bound().is_some_and(|bound| bound == last) {
+            // A region has more of this very key: its own marker leads on.
+            return;
+        }
         self.truncated = true;
         let upload = self.uploads.iter().rev().find(|upload| *key_bytes(&upload.key, encoded) == *last);
         let prefix = self.prefixes.iter().find(|prefix| *key_bytes(prefix, encoded) == *last);
@@ -92,7 +107,7 @@ impl UploadsPage {
     }
 }
 
-/// Several DeleteObjects results as one: the children of each `DeleteResult`, one after the other.
+/// Several `DeleteObjects` results as one: the children of each `DeleteResult`, one after the other.
 /// `None` where one of them is no `DeleteResult`.
 #[must_use]
 pub fn delete_results(documents: &[String]) -> Option<String> {
@@ -161,6 +176,16 @@ mod tests {
         let mut short = page(&[("a", "1")], None);
         short.cut(1);
         assert!(!short.truncated);
+    }
+
+    #[test]
+    fn a_cut_at_a_key_of_which_a_region_has_more_keeps_that_regions_marker() {
+        let mut more = page(&[("a", "1"), ("b", "2")], Some("b"));
+        more.next_upload_id_marker = "2".to_owned();
+        let mut merged = more.merged(page(&[("b", "3"), ("c", "4")], None));
+        merged.cut(2);
+        assert_eq!(ids(&merged), ["1", "2", "3"]);
+        assert_eq!((merged.next_key_marker.as_str(), merged.next_upload_id_marker.as_str()), ("b", "2"));
     }
 
     #[test]

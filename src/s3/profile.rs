@@ -156,6 +156,16 @@ pub enum BodyHash {
     Store,
 }
 
+/// Which spelling of a path a store verifies signatures over, where a client's escapes are not
+/// SigV4's own (`%2F`, a raw `+`): for all other paths the two are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignedPath {
+    /// As it stands in the request's target.
+    AsSent,
+    /// Decoded once and encoded again.
+    Reencoded,
+}
+
 /// What a region's store understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -167,6 +177,8 @@ pub struct Profile {
     pub trailers: Trailers,
     /// Who checks hex payload hashes.
     pub body_hash: BodyHash,
+    /// Which spelling of the path it verifies signatures over.
+    pub signed_path: SignedPath,
 }
 
 /// Stores that we know, by the name that a configuration's `profile` gives them. `custom` honours
@@ -188,6 +200,7 @@ const AWS: Profile = Profile {
     addressing: Addressing::Virtual,
     trailers: Trailers::Pass,
     body_hash: BodyHash::Store,
+    signed_path: SignedPath::Reencoded,
 };
 
 /// The least that is S3. Also Google's XML API: it refuses trailers and has checksums, versions,
@@ -197,6 +210,7 @@ const CUSTOM: Profile = Profile {
     addressing: Addressing::Path,
     trailers: Trailers::Decode,
     body_hash: BodyHash::Proxy,
+    signed_path: SignedPath::AsSent,
 };
 
 /// Ignores conditions on writes and SSE-S3 without a word; no ACLs, tags, versions, locks.
@@ -218,6 +232,7 @@ const CEPH: Profile = Profile {
         Feature::Versioning,
     ]),
     body_hash: BodyHash::Store,
+    signed_path: SignedPath::Reencoded,
     ..CUSTOM
 };
 

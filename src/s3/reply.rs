@@ -29,6 +29,8 @@ pub struct Mapping<'a> {
     pub location: Option<&'a str>,
     /// A version id in the client's words: wrapped, or as it is.
     pub version: &'a dyn Fn(&str) -> String,
+    /// The same for the version of a copy's source, which is of another key.
+    pub source_version: &'a dyn Fn(&str) -> String,
 }
 
 /// The headers that the client gets. Content length and type, entity tags, metadata, checksums,
@@ -108,8 +110,9 @@ const ADDED: usize = 4;
 fn mapped(name: &HeaderName, value: HeaderValue, names: &Mapping<'_>) -> Option<HeaderValue> {
     match name.as_str() {
         "x-amz-bucket-region" => HeaderValue::from_str(names.region).ok(),
-        "x-amz-version-id" | "x-amz-copy-source-version-id" => {
-            HeaderValue::try_from((names.version)(value.to_str().ok()?)).ok()
+        "x-amz-version-id" => HeaderValue::try_from((names.version)(value.to_str().ok()?)).ok(),
+        "x-amz-copy-source-version-id" => {
+            HeaderValue::try_from((names.source_version)(value.to_str().ok()?)).ok()
         }
         // An ARN has the account in it; a plain key id is the client's own.
         "x-amz-server-side-encryption-aws-kms-key-id" if value.as_bytes().starts_with(b"arn:") => None,
@@ -124,7 +127,13 @@ mod tests {
 
     fn replied(status: StatusCode, headers: &[(&'static str, &'static str)]) -> HeaderMap {
         let version = |id: &str| format!("wrapped-{id}");
-        let names = Mapping { region: "logical-1", location: Some("photos"), version: &version };
+        let source_version = |id: &str| format!("source-{id}");
+        let names = Mapping {
+            region: "logical-1",
+            location: Some("/photos"),
+            version: &version,
+            source_version: &source_version,
+        };
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
@@ -180,11 +189,13 @@ mod tests {
         let headers = [
             ("x-amz-bucket-region", "eu-central-1"),
             ("x-amz-version-id", "v"),
+            ("x-amz-copy-source-version-id", "v"),
             ("location", "http://photos-fra.store/"),
         ];
         let out = replied(StatusCode::OK, &headers);
         assert_eq!(out["x-amz-bucket-region"], "logical-1");
         assert_eq!(out["x-amz-version-id"], "wrapped-v");
+        assert_eq!(out["x-amz-copy-source-version-id"], "source-v");
         assert_eq!(out["location"], "/photos");
     }
 

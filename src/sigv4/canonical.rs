@@ -12,7 +12,7 @@ use crate::sigv4::{ALGORITHM, Stamp, TERMINATOR, hex32};
 /// Which spelling of the path is signed. S3 clients differ: most encode a key once and sign that;
 /// some leave `!*'()` and the like as they are, or encode more than they must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PathForm {
+pub enum PathForm {
     /// Decoded once and encoded again with SigV4's unreserved set. `%2F` and `/` are one, as they
     /// are in S3's keys.
     Reencoded,

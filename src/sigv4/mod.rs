@@ -27,10 +27,11 @@ mod stamp;
 mod tests;
 mod verify;
 
+pub use canonical::PathForm;
 pub use key::{Credential, Key, KeyCache, KeyRing, SigningKey};
 pub use payload::{Payload, PayloadMark};
 pub use rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
-pub use sign::sign;
+pub use sign::{Destination, sign};
 pub use stamp::Stamp;
 pub use verify::{Region, Rules, Signed, Unjudged, Verified, verify, verify_off};
 

@@ -13,14 +13,14 @@ use crate::units::UnixSeconds;
 ///
 /// Signed are `host`, `content-type`, `content-md5`, `range` and all `x-amz-*`: what gives the
 /// request its meaning, and nothing that something on the way may touch (`accept-encoding`,
-/// `expect`, `content-length`). The path is signed as it stands in the target where it is already
-/// encoded as SigV4 encodes, and in its re-encoded form else, which is what stores compute.
+/// `expect`, `content-length`). The path is signed as the store will spell it: only targets that are
+/// not encoded as SigV4 encodes (`%2F`, a raw `+`) have two spellings.
 ///
 /// A retry signs again, with a fresh `now`: stores allow 15 minutes.
 pub fn sign(
     head: &mut Head,
     credential: &Credential,
-    region: &str,
+    to: &Destination<'_>,
     now: UnixSeconds,
     payload: &PayloadMark,
     keys: &mut KeyCache,
@@ -28,14 +28,23 @@ pub fn sign(
     let stamp = Stamp::of(now);
     mark(head, credential, &stamp, payload);
     let mut buffer = keys.take_buffer();
-    let start = authorization(&mut buffer, head, credential, &Place { region, stamp }, payload, keys);
+    let start = authorization(&mut buffer, head, credential, &Place { to, stamp }, payload, keys);
     head.push("authorization", buffer.get(start..).unwrap_or_default());
     keys.give_back(buffer);
 }
 
-/// When and for which region a head is signed.
+/// The store that a head is signed for.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The region in the scope.
+    pub region: &'a str,
+    /// How the store spells the path when it verifies.
+    pub path: PathForm,
+}
+
+/// When and for which store a head is signed.
 struct Place<'a> {
-    region: &'a str,
+    to: &'a Destination<'a>,
     stamp: Stamp,
 }
 
@@ -64,9 +73,9 @@ fn authorization(
     let signed: Names<'_> = fields.names().filter(|name| is_signed(name)).collect();
     payload.text(|payload| {
         let request = Canonical { head, fields: &fields, signed: &signed, payload };
-        request.write(buffer, PathForm::Reencoded);
+        request.write(buffer, place.to.path);
     });
-    let scope = Scope { day: place.stamp.day(), region: place.region, service: SERVICE };
+    let scope = Scope { day: place.stamp.day(), region: place.to.region, service: SERVICE };
     let canonical = sha256(buffer);
     let to_sign = buffer.len();
     string_to_sign(buffer, &place.stamp, &scope, &canonical);

@@ -140,6 +140,38 @@ const SHOWN_VALUES: &[&str] = &[
 ];
 
 impl AccessLine<'_> {
+    /// The line of a request of which nothing could be read.
+    #[must_use]
+    pub fn unread(id: RequestId, at: (UnixSeconds, u16), peer: Option<SocketAddr>, tls: bool) -> Self {
+        Self {
+            id,
+            at,
+            peer,
+            tls,
+            http2: false,
+            method: "",
+            path: "",
+            query: None,
+            user_agent: None,
+            access_point: None,
+            operation: None,
+            client: None,
+            status: 0,
+            code: None,
+            region: None,
+            attempts: 0,
+            why: None,
+            cause: None,
+            tries: &[],
+            bytes_in: 0,
+            bytes_out: 0,
+            total: Duration::ZERO,
+            first_byte: None,
+            upstream: None,
+            aborted: None,
+        }
+    }
+
     /// Appends the line, newline included.
     pub fn write_to(&self, out: &mut String) {
         let mut line = Line { out, first: true };

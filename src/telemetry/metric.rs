@@ -87,8 +87,6 @@ metrics_table! {
         "Body bytes taken from clients (in) and given to them (out).";
     Attempts: Counter "nearpoint_attempts_total" Count ["region", "outcome"],
         "Tries of requests at regions, by how they ended.";
-    AttemptSeconds: Histogram "nearpoint_attempt_first_byte_seconds" Seconds ["region", "class"],
-        "Time from a try's start to the region's first byte, by latency class.";
     Retries: Counter "nearpoint_retries_total" Count ["reason"],
         "Tries after the first, by why the one before did not do.";
     Failovers: Counter "nearpoint_failovers_total" Count ["from", "to"],
@@ -257,6 +255,8 @@ impl RequestMeters {
 #[derive(Debug, Default)]
 pub struct WorkerMeters {
     requests: RefCell<HashMap<RequestKey, Rc<RequestMeters>>>,
+    attempts: RefCell<HashMap<(RegionId, &'static str), Counter>>,
+    body: RefCell<Option<[Counter; 2]>>,
 }
 
 type RequestKey = (&'static str, Option<RegionId>, &'static str);
@@ -266,6 +266,24 @@ impl WorkerMeters {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Counts a try at a region, by how it ended.
+    pub fn attempt(&self, region: &RegionId, outcome: &'static str) {
+        let mut attempts = self.attempts.borrow_mut();
+        let counter = attempts
+            .entry((region.clone(), outcome))
+            .or_insert_with(|| counter(Metric::Attempts, &[region.as_str(), outcome]));
+        counter.increment(1);
+    }
+
+    /// Counts body bytes of one request.
+    pub fn body_bytes(&self, taken: u64, given: u64) {
+        let mut body = self.body.borrow_mut();
+        let [into, out] = body
+            .get_or_insert_with(|| ["in", "out"].map(|direction| counter(Metric::BodyBytes, &[direction])));
+        into.increment(taken);
+        out.increment(given);
     }
 
     /// The handles for answers to `operation` (its API name) from `region` (`None`: answered
@@ -310,6 +328,34 @@ mod tests {
             assert_eq!(name.contains("_bytes"), *unit == Unit::Bytes, "{name}");
             assert!(help.ends_with('.'), "{name}");
             assert!(labels.iter().all(|label| !label.is_empty()), "{name}");
+        }
+    }
+
+    /// A metric that nobody sets is a promise that nobody keeps.
+    #[test]
+    fn every_metric_is_set_somewhere() {
+        fn sources(folder: &std::path::Path, all: &mut String) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    sources(&path, all);
+                } else if !path.ends_with("telemetry/metric.rs") {
+                    all.push_str(&std::fs::read_to_string(&path).unwrap());
+                }
+            }
+        }
+        let mut all = String::new();
+        sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+        // Of requests, tries and bodies this file counts itself.
+        let here = [
+            Metric::Requests,
+            Metric::RequestSeconds,
+            Metric::FirstByteSeconds,
+            Metric::Attempts,
+            Metric::BodyBytes,
+        ];
+        for metric in Metric::ALL.iter().filter(|metric| !here.contains(metric)) {
+            assert!(all.contains(&format!("Metric::{metric:?}")), "{metric:?}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::house::client::{Client, Ended, Framing, Payload, Request, Signed, http_chunked};
 use crate::house::digest::{self, Algorithm};
+use crate::house::gateway::{Setup, Tenant};
 use crate::house::region::{Act, End, PATIENCE, Region, Settings, When};
 use crate::house::replicator::{Replicator, Ways};
 use crate::house::{moment, text};
@@ -392,6 +393,21 @@ async fn more_than_the_throttle_allows_is_told_to_slow_down() {
     assert_eq!(reply.code().as_deref(), Some("SlowDown"));
     region.throttle(Some(1000));
     client.send(&Request::get("/photos")).await.expect(200);
+}
+
+// ── the gateway's configuration ──────────────────────────────────────────────
+
+#[test]
+fn the_configuration_of_the_default_set_up_is_accepted_without_a_warning() {
+    let (near, far) = (Region::start("near", &["photos-near"]), Region::start("far", &["photos-far"]));
+    let mut setup = Setup::over(&[&near, &far]);
+    let mut second = Tenant::of("second", &["photos"]);
+    second.session_token = Some("a-token".to_owned());
+    setup.tenants.push(second);
+    let folder = tempfile::tempdir().unwrap();
+    let loaded =
+        nearpoint::config::load(&setup.write(folder.path())).unwrap_or_else(|refused| panic!("{refused}"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 // ── replication ──────────────────────────────────────────────────────────────

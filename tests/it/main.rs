@@ -13,6 +13,12 @@
 )]
 #![expect(unreachable_pub, reason = "one binary: everything is for its own tests")]
 
+mod affinity;
 mod bad_input;
+mod buckets;
+mod failover;
 mod house;
 mod house_itself;
+mod names;
+mod senders;
+mod story;

@@ -10,6 +10,7 @@ import ssl
 import statistics
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from nearpoint import LOGICAL_REGION, AccessPoint, Gateway
 from places import say
@@ -188,11 +189,12 @@ def shift_time(lines: list[dict], fault: Fault) -> float | None:
 def tries(line: dict) -> list[tuple[float, str, bool]]:
     """The attempts of one access-log line: Unix time, region, whether it failed.
 
-    The line's `start` is Unix seconds; `tries` lists `region`, `at_us` (microseconds after `start`) and `outcome`.
+    The line's `time` is when the request came, to the millisecond; `tries` lists `region`, `at_us` (microseconds
+    after that) and `outcome`.
     """
-    if "tries" not in line or "start" not in line:
+    if "tries" not in line or "time" not in line:
         return []
-    begin = float(line["start"])
+    begin = datetime.fromisoformat(line["time"]).timestamp()
     return [
         (begin + one["at_us"] / 1e6, one["region"], one["outcome"] != "answered") for one in line["tries"]
     ]

@@ -38,6 +38,8 @@ pub enum Slot {
     Continuation,
     /// Where the next page of objects begins.
     NextContinuation,
+    /// Where the client's own listing began, echoed.
+    StartAfter,
 }
 
 /// What is done about an element.
@@ -100,6 +102,7 @@ const DOCUMENTS: &[Document] = &[
             ("Name", Edit(Slot::Bucket)),
             ("ContinuationToken", Edit(Slot::Continuation)),
             ("NextContinuationToken", Defer(Slot::NextContinuation)),
+            ("StartAfter", Edit(Slot::StartAfter)),
             ("Contents/Key", LastKey),
             ("Contents/Owner/ID", Edit(Slot::Owner)),
             ("Contents/Owner/DisplayName", Edit(Slot::Owner)),

@@ -275,7 +275,7 @@ pub fn create_bucket(document: &[u8]) -> Result<Option<String>, Malformed> {
     Ok(location)
 }
 
-/// Reads a store's ListBuckets: names and dates of creation.
+/// Reads a store's `ListBuckets`: names and dates of creation.
 ///
 /// # Errors
 /// `MalformedXML`.

@@ -263,9 +263,7 @@ impl Decoder {
                 self.close()?;
                 Ok(self.trailers)
             }
-            State::Trailers(_) if self.trailer_is_missing() => {
-                Err(Fault::MalformedTrailer("a declared trailer is missing"))
-            }
+            State::Trailers(_) if self.trailer_is_missing() => Err(self.missing_trailer()),
             State::ChunkLine | State::Data { .. } | State::DataEnd | State::Trailers(_) | State::Broken => {
                 Err(self.incomplete(self.seen))
             }
@@ -473,10 +471,19 @@ impl Decoder {
         self.declared.iter().any(|name| !self.has(name)) || (signed && !self.has(TRAILER_SIGNATURE))
     }
 
+    /// What is missing: a trailer that the head declares, else only the signature over all.
+    fn missing_trailer(&self) -> Fault {
+        if self.declared.iter().all(|name| self.has(name)) {
+            Fault::BadTrailerSignature
+        } else {
+            Fault::MalformedTrailer("a declared trailer is missing")
+        }
+    }
+
     /// The end: everything that was promised came, and its signature holds.
     fn close(&mut self) -> Result<(), Fault> {
         if self.trailer_is_missing() {
-            return Err(Fault::MalformedTrailer("a declared trailer is missing"));
+            return Err(self.missing_trailer());
         }
         let signature_text = match self.trailers.last() {
             Some(last) if last.name == TRAILER_SIGNATURE => self.trailers.pop(),

@@ -8,8 +8,8 @@ use super::{
 use crate::head::Head;
 use crate::names::{AccessKeyId, Secret};
 use crate::sigv4::{
-    Credential, DateFault, EMPTY_SHA256, ExpiresFault, KeyCache, KeyRing, Malformed, Payload, PayloadMark,
-    Place, Region, Rejected, Rules, Verified, sign, verify, verify_off,
+    Credential, DateFault, Destination, EMPTY_SHA256, ExpiresFault, KeyCache, KeyRing, Malformed, PathForm,
+    Payload, PayloadMark, Place, Region, Rejected, Rules, Verified, sign, verify, verify_off,
 };
 use crate::units::UnixSeconds;
 
@@ -57,7 +57,14 @@ fn ours(unsigned: &Head, region: &str, at: UnixSeconds) -> Head {
         session_token: None,
     };
     let mut signed = unsigned.clone();
-    sign(&mut signed, &credential, region, at, &PayloadMark::Unsigned, &mut KeyCache::new());
+    sign(
+        &mut signed,
+        &credential,
+        &Destination { region, path: PathForm::Reencoded },
+        at,
+        &PayloadMark::Unsigned,
+        &mut KeyCache::new(),
+    );
     signed
 }
 

@@ -25,27 +25,37 @@ pub struct Tenant {
     pub session_token: Option<String>,
     /// The policy's document; `None` leaves it out.
     pub policy: Option<String>,
+    /// Further lines of the client, each indented by four.
+    pub lines: String,
 }
 
 impl Tenant {
     /// A client that may do everything with objects and listings of these access points.
     pub fn of(name: &str, access_points: &[&str]) -> Self {
-        let resources: Vec<String> = access_points
-            .iter()
-            .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
-            .collect();
-        let policy = format!(
-            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": "s3:*", "Resource": [{}]}}]}}"#,
-            resources.join(", ")
-        );
+        Self::with_statements(name, &allow("s3:*", access_points))
+    }
+
+    /// A client with a policy of these statements.
+    pub fn with_statements(name: &str, statements: &str) -> Self {
+        let policy = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
         Self {
             name: name.to_owned(),
             access_key_id: format!("NP{}", name.to_ascii_uppercase()),
             secret: format!("client-secret-of-{name}"),
             session_token: None,
             policy: Some(policy),
+            lines: String::new(),
         }
     }
+}
+
+/// A statement that allows an action on access points and all their keys.
+pub fn allow(action: &str, access_points: &[&str]) -> String {
+    let resources: Vec<String> = access_points
+        .iter()
+        .flat_map(|point| [format!("\"arn:aws:s3:::{point}\""), format!("\"arn:aws:s3:::{point}/*\"")])
+        .collect();
+    format!(r#"{{"Effect": "Allow", "Action": "{action}", "Resource": [{}]}}"#, resources.join(", "))
 }
 
 /// A configuration in the making. Every text is YAML, pasted as it is.
@@ -56,13 +66,22 @@ pub struct Setup {
     /// Each access point's name and its lines (indented by four).
     pub access_points: Vec<(String, String)>,
     pub tenants: Vec<Tenant>,
-    /// Further lines of the data listener, each indented by six.
+    /// The data listener's address.
+    pub address: String,
+    /// Further lines of the data listener, each indented by six, and further listeners.
     pub listener: String,
+    /// `tokens`.
+    pub tokens: String,
     /// `logical_region`.
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
     pub rest: String,
 }
+
+/// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
+/// the path as it was sent, as the oracle does.
+const FULL: &str = "profile: custom\n    honours: [conditional_writes, sse, sse_kms, sse_c, object_lock, acl, tagging, versioning, \
+                    trailers, checksums, attributes]\n    trailers: pass\n    body_hash: store";
 
 impl Setup {
     /// One access point `photos` over the first bucket of each region; the first region is home.
@@ -72,12 +91,14 @@ impl Setup {
             regions: Vec::new(),
             access_points: Vec::new(),
             tenants: vec![Tenant::of("app", &["photos"])],
+            address: "127.0.0.1:0".to_owned(),
             listener: String::new(),
+            tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
         };
         for region in regions {
-            setup = setup.region(region, "profile: minio");
+            setup = setup.region(region, FULL);
         }
         setup.access_point("photos", regions, 0, "allow", "refuse")
     }
@@ -124,12 +145,20 @@ impl Setup {
         self
     }
 
+    /// Replaces a piece of an access point's lines; fails where it is not there.
+    pub fn edit_access_point(&mut self, name: &str, from: &str, to: &str) {
+        let point = self.access_points.iter_mut().find(|(have, _)| have == name);
+        let (_, lines) = point.expect("the access point is there");
+        assert!(lines.contains(from), "{lines}");
+        *lines = lines.replace(from, to);
+    }
+
     /// The configuration's text; `folder` takes the policies.
-    fn yaml(&self, folder: &std::path::Path) -> String {
+    pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);
-        text.push_str("tokens: {keys: [\"a-token-key-for-tests-0123456789\"]}\n");
+        text.push_str(&format!("tokens: {}\n", self.tokens));
         text.push_str(&format!("state_dir: {}\n", folder.display()));
-        text.push_str("listeners:\n  s3:\n    - address: 127.0.0.1:0\n");
+        text.push_str(&format!("listeners:\n  s3:\n    - address: {}\n", self.address));
         text.push_str(&self.listener);
         text.push_str("  admin: {address: \"127.0.0.1:0\"}\nregions:\n");
         for (id, lines) in &self.regions {
@@ -155,21 +184,31 @@ impl Setup {
                 std::fs::write(&file, policy).unwrap();
                 text.push_str(&format!("    policy: {}\n", file.display()));
             }
+            text.push_str(&tenant.lines);
         }
         text.push_str(&self.rest);
         text
     }
 
+    /// Writes configuration and policies into a folder; the configuration's path.
+    pub fn write(&self, folder: &std::path::Path) -> std::path::PathBuf {
+        let file = folder.join("nearpoint.yaml");
+        std::fs::write(&file, self.yaml(folder)).unwrap();
+        file
+    }
+
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("nearpoint.yaml");
-        std::fs::write(&file, self.yaml(folder.path())).unwrap();
+        let file = self.write(folder.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
 }
+
+/// Lines of the gateway that a failed test shows.
+const TOLD: usize = 40;
 
 /// Lines that a process wrote, as they come.
 #[derive(Debug, Default)]
@@ -267,30 +306,115 @@ impl Gateway {
 
     /// Each region's standing for reads and writes.
     pub async fn standing(&self) -> Vec<(String, String, String)> {
-        let status = self.admin_json("/api/v1/status").await;
-        let regions = status["regions"].as_array().expect("`regions` is a list");
-        let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
-        regions
-            .iter()
-            .map(|region| (text(region, "id"), text(region, "reads"), text(region, "writes")))
-            .collect()
+        standing_of(&self.admin_json("/api/v1/status").await)
     }
 
     /// Waits until every region stands as said for reads.
     pub async fn wait_for_reads(&self, wanted: &[(&str, &str)]) {
+        self.wait_for_status(|status| {
+            let regions = status["regions"].as_array().expect("`regions` is a list");
+            let stands = |id: &str, reads: &str| {
+                regions.iter().any(|region| region["id"] == id && region["reads"] == reads)
+            };
+            wanted.iter().all(|(id, reads)| stands(id, reads))
+        })
+        .await;
+    }
+
+    /// Waits until every region stands (id, reads, writes) as wanted.
+    pub async fn wait_for_standing(&self, wanted: impl Fn(&(String, String, String)) -> bool) {
+        self.wait_for_status(|status| standing_of(status).iter().all(&wanted)).await;
+    }
+
+    /// Waits until the status document is as wanted.
+    pub async fn wait_for_status(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
         loop {
-            let standing = self.standing().await;
-            let stands = |id: &str, reads: &str| standing.iter().any(|row| row.0 == id && row.1 == reads);
-            if wanted.iter().all(|(id, reads)| stands(id, reads)) {
-                return;
+            let status = self.admin_json("/api/v1/status").await;
+            if wanted(&status) {
+                return status;
             }
             tokio::select! {
-                () = &mut patience => panic!("regions stand {standing:?}"),
+                () = &mut patience => panic!("the status is {status:#}"),
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
+    }
+
+    /// Access lines so far, in the order in which they were written.
+    pub fn access_lines(&self) -> Vec<Value> {
+        let lines = self.written();
+        lines.iter().filter_map(|line| access_line(line)).collect()
+    }
+
+    /// The access line of a request, waited for.
+    pub fn access_line(&self, request_id: &str) -> Value {
+        let wanted = |line: &str| access_line(line).filter(|line| line["id"] == request_id);
+        self.lines.wait_for(wanted, || true).expect("every request has its access line")
+    }
+
+    /// The log's line about a change of a region's standing, waited for: `what` is `read`, `write`,
+    /// `credential …`.
+    pub fn transition(&self, region: &str, what: &str, to: &str) -> Value {
+        let wanted = |line: &str| {
+            let fields = logged(line, "standing changed")?;
+            let is =
+                |name: &str, text: &str| fields[name].as_str().is_some_and(|have| have.starts_with(text));
+            (is("region", region) && is("what", what) && is("to", to)).then_some(fields)
+        };
+        let found = self.lines.wait_for(wanted, || true);
+        found.unwrap_or_else(|| panic!("{region} never became {to} for {what}"))
+    }
+
+    /// Changes of standing so far, as the log tells them.
+    pub fn transitions(&self) -> Vec<Value> {
+        self.written().iter().filter_map(|line| logged(line, "standing changed")).collect()
+    }
+
+    /// Waits for a line that it writes, on either stream, for which `wanted` gives something.
+    pub fn wait_for_line<R>(&self, wanted: impl Fn(&str) -> Option<R>) -> R {
+        let found = self.lines.wait_for(wanted, || true);
+        found.unwrap_or_else(|| panic!("no such line in\n{}", self.written().join("\n")))
+    }
+
+    /// Waits for a log event with this message; its fields.
+    pub fn wait_for_event(&self, message: &str) -> Value {
+        self.wait_for_line(|line| logged(line, message))
+    }
+
+    /// Writes another configuration over the one in force; nothing is told to the process.
+    pub fn rewrite(&self, setup: &Setup) {
+        let aside = self.folder.path().join("next.yaml");
+        std::fs::write(&aside, setup.yaml(self.folder.path())).unwrap();
+        std::fs::rename(aside, self.file()).unwrap();
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process().to_string()).status();
+        assert!(sent.unwrap().success(), "kill -{name}");
+    }
+
+    /// Waits for the process to end; its exit code.
+    pub async fn wait_for_end(&self) -> Option<i32> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Some(ended) = self.child.lock().unwrap().try_wait().unwrap() {
+                return ended.code();
+            }
+            assert!(waited < PATIENCE, "the gateway goes on:\n{}", self.written().join("\n"));
+            let pause = Duration::from_millis(10);
+            tokio::time::sleep(pause).await;
+            waited += pause;
+        }
+    }
+
+    /// The text of `GET` on the admin listener, and its status.
+    pub async fn admin_text(&self, path: &str) -> (u16, String) {
+        let client = Client { address: self.admin, host: self.admin.to_string(), ..self.client() };
+        let reply = client.send_signed(&client.unsigned(&Request::get(path))).await;
+        (reply.status, reply.text())
     }
 
     /// Everything it wrote so far, on either stream.
@@ -315,9 +439,14 @@ impl Gateway {
     }
 }
 
+fn access_line(line: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    value.get("tries").is_some().then_some(value)
+}
+
 /// A JSON log line's fields, if its message is this one. Fields may stand beside the message or in
 /// `fields`.
-fn logged(line: &str, message: &str) -> Option<Value> {
+pub fn logged(line: &str, message: &str) -> Option<Value> {
     let value: Value = serde_json::from_str(line).ok()?;
     let fields = value.get("fields").unwrap_or(&value);
     (fields.get("message")?.as_str()? == message).then(|| fields.clone())
@@ -327,7 +456,24 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap();
         // gone already where the test ended it
+        let ended = child.try_wait().unwrap();
         child.kill().unwrap_or_default();
         child.wait().unwrap();
+        if std::thread::panicking() {
+            let written = self.written();
+            let last = written.len().saturating_sub(TOLD);
+            eprintln!("the gateway (ended before: {ended:?}) last wrote:\n{}", written[last..].join("\n"));
+        }
     }
+}
+
+/// Every region's id, and how it stands for reads and for writes.
+fn standing_of(status: &Value) -> Vec<(String, String, String)> {
+    let regions = status["regions"].as_array().expect("`regions` is a list");
+    let text = |region: &Value, field: &str| region[field].as_str().expect(field).to_owned();
+    let stands = |region: &Value| (text(region, "id"), text(region, "reads"), text(region, "writes"));
+    // In order of name: which region is nearest is another matter.
+    let mut standing: Vec<_> = regions.iter().map(stands).collect();
+    standing.sort();
+    standing
 }

@@ -141,7 +141,7 @@ impl Desk<'_> {
             "ListObjects" | "ListObjectsV2" => {
                 listing::objects(self.store.bucket(index), self.ask, &self.settings.name)
             }
-            "ListObjectVersions" => Ok(listing::versions(self.store.bucket(index), self.ask)),
+            "ListObjectVersions" => listing::versions(self.store.bucket(index), self.ask),
             "ListMultipartUploads" => Ok(listing::uploads(self.store.bucket(index), self.ask)),
             "DeleteObjects" => self.delete_objects(index),
             "GetObject" | "HeadObject" => self.get(index),
@@ -277,19 +277,27 @@ impl Desk<'_> {
         let mut inner = String::new();
         for entry in entries {
             let key = text::element(&entry, "Key").ok_or_else(malformed_xml)?;
-            match text::element(&entry, "VersionId") {
-                Some(id) => self.store.delete_version(index, &key, &id),
-                None => drop(self.store.delete(index, &key)),
-            }
+            let version = text::element(&entry, "VersionId");
+            let told = match &version {
+                Some(id) => {
+                    self.store.delete_version(index, &key, id);
+                    format!("<VersionId>{}</VersionId>", text::escaped(id))
+                }
+                None => self.store.delete(index, &key).map_or_else(String::new, |id| {
+                    format!(
+                        "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>"
+                    )
+                }),
+            };
             if !quiet {
-                inner.push_str(&format!("<Deleted><Key>{}</Key></Deleted>", text::escaped(&key)));
+                inner.push_str(&format!("<Deleted><Key>{}</Key>{told}</Deleted>", text::escaped(&key)));
             }
         }
         Ok(Reply::new(200).xml("DeleteResult", &inner))
     }
 
     /// The object that `x-amz-copy-source` names.
-    fn source(&self) -> Result<Object, Refusal> {
+    fn source(&self) -> Result<(Object, String), Refusal> {
         let invalid = || Refusal::new(400, "InvalidArgument", "x-amz-copy-source");
         let source = self.head.header("x-amz-copy-source").ok_or_else(invalid)?;
         let (path, version) = match source.split_once("?versionId=") {
@@ -301,6 +309,7 @@ impl Desk<'_> {
         let index = self.store.index(bucket);
         let index = index.ok_or_else(|| Refusal::new(404, "NoSuchBucket", "no such source bucket"))?;
         let version = self.store.bucket(index).version(key, version);
+        let id = version.map(|version| version.id.clone()).unwrap_or_default();
         let object = version.and_then(|version| version.object.as_deref());
         let object = object.ok_or_else(|| Refusal::new(404, "NoSuchKey", "no such source"))?;
         let failed = || Refusal::new(412, "PreconditionFailed", "a condition on the source does not hold");
@@ -310,19 +319,23 @@ impl Desk<'_> {
         }
         match self.head.header("x-amz-copy-source-if-none-match") {
             Some(tags) if tag_matches(tags, &object.etag) => Err(failed()),
-            _ => Ok(object.clone()),
+            _ => Ok((object.clone(), id)),
         }
     }
 
     fn copy(&mut self, index: usize) -> Answer {
-        let source = self.source()?;
+        let (source, source_version) = self.source()?;
         self.check_write_conditions(self.store.bucket(index))?;
         let replaced = self.head.header("x-amz-metadata-directive") == Some("REPLACE");
         let headers = if replaced { kept_headers(self.head) } else { source.headers };
         let object = Object { headers, modified: moment::now(), ..source };
         let inner = copy_result(&object);
         let version = self.store.put(index, &self.ask.key, object);
-        Ok(with_version(Reply::new(200).xml("CopyObjectResult", &inner), version.as_deref()))
+        let mut reply = Reply::new(200).xml("CopyObjectResult", &inner);
+        if version.is_some() {
+            reply = reply.with("x-amz-copy-source-version-id", &source_version);
+        }
+        Ok(with_version(reply, version.as_deref()))
     }
 
     fn create_upload(&mut self, index: usize) -> Reply {
@@ -369,7 +382,7 @@ impl Desk<'_> {
     }
 
     fn upload_part_copy(&mut self, index: usize) -> Answer {
-        let source = self.source()?;
+        let (source, _) = self.source()?;
         let whole = source.body.len();
         let body = match self.head.header("x-amz-copy-source-range").map(|text| range(text, whole)) {
             None => source.body,

@@ -22,6 +22,9 @@ pub enum Act {
     SilentAfterCommit,
     /// Ends the connection once the head is read; body unread, nothing committed.
     DropAtHead(End),
+    /// Ends the connection once so many body bytes are read; nothing committed. The body must have
+    /// a length.
+    DropInBody(usize, End),
     /// Ends the connection once the body is read; nothing committed.
     DropBeforeCommit(End),
     /// Commits, ends the connection without an answer.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Refusal;
 use super::answer::Ask;
-use super::store::{Bucket, Store, Upload};
+use super::store::{Bucket, Store, Upload, Version};
 use super::wire::Reply;
 use crate::house::{moment, text};
 
@@ -126,25 +126,53 @@ fn entries(bucket: &Bucket, prefix: &str, delimiter: Option<&str>, after: &str) 
     entries
 }
 
-/// `ListObjectVersions`, one page.
-pub fn versions(bucket: &Bucket, ask: &Ask) -> Reply {
+/// `ListObjectVersions`, with markers and pages. Version ids of other regions are refused as markers.
+pub fn versions(bucket: &Bucket, ask: &Ask) -> Result<Reply, Refusal> {
     let prefix = ask.parameter("prefix").unwrap_or_default();
-    let mut inner = format!("<Name>{}</Name><IsTruncated>false</IsTruncated>", text::escaped(&ask.bucket));
-    let mut previous = String::new();
-    for (key, version) in bucket.versions().filter(|(key, _)| key.starts_with(prefix)) {
+    let max = ask.parameter("max-keys").and_then(|text| text.parse().ok()).unwrap_or(1000);
+    let mut all: Vec<(&str, &Version)> =
+        bucket.versions().filter(|(key, _)| key.starts_with(prefix)).collect();
+    let newest: Vec<bool> = (0..all.len()).map(|at| at == 0 || all[at - 1].0 != all[at].0).collect();
+    let key_marker = ask.parameter("key-marker").unwrap_or_default();
+    let skipped = match ask.parameter("version-id-marker").filter(|marker| !marker.is_empty()) {
+        None => all.iter().filter(|(key, _)| *key <= key_marker).count(),
+        Some(marker) => {
+            let at = all.iter().position(|(key, version)| *key == key_marker && version.id == marker);
+            at.ok_or_else(|| Refusal::new(400, "InvalidArgument", "Invalid version id specified"))? + 1
+        }
+    };
+    all.drain(..skipped);
+    let truncated = all.len() > max;
+    all.truncate(max);
+    let mut inner = format!(
+        "<Name>{}</Name><MaxKeys>{max}</MaxKeys><IsTruncated>{truncated}</IsTruncated>",
+        text::escaped(&ask.bucket)
+    );
+    for (name, parameter) in [("KeyMarker", "key-marker"), ("VersionIdMarker", "version-id-marker")] {
+        let echoed = text::escaped(ask.parameter(parameter).unwrap_or_default());
+        write!(inner, "<{name}>{echoed}</{name}>").unwrap();
+    }
+    if let (Some((key, version)), true) = (all.last(), truncated) {
+        write!(
+            inner,
+            "<NextKeyMarker>{}</NextKeyMarker><NextVersionIdMarker>{}</NextVersionIdMarker>",
+            text::escaped(key),
+            text::escaped(&version.id)
+        )
+        .unwrap();
+    }
+    for ((key, version), newest) in all.iter().zip(&newest[skipped..]) {
         let shape = if version.object.is_some() { "Version" } else { "DeleteMarker" };
         write!(
             inner,
-            "<{shape}><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{}</IsLatest><LastModified>{}</LastModified></{shape}>",
+            "<{shape}><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{newest}</IsLatest><LastModified>{}</LastModified></{shape}>",
             text::escaped(key),
             text::escaped(&version.id),
-            previous != key,
             moment::iso(version.modified)
         )
         .unwrap();
-        key.clone_into(&mut previous);
     }
-    Reply::new(200).xml("ListVersionsResult", &inner)
+    Ok(Reply::new(200).xml("ListVersionsResult", &inner))
 }
 
 /// `ListMultipartUploads`, with markers and pages.

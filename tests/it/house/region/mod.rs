@@ -135,6 +135,8 @@ pub struct Seen {
     pub key: String,
     /// The body's bytes on the wire (HTTP chunking removed); `None` until it is there whole.
     pub body: Option<Bytes>,
+    /// Where the body ended early: how many bytes with a length were there by then.
+    pub cut_at: Option<usize>,
     /// The status answered; `None` where nothing was answered.
     pub status: Option<u16>,
     /// The error code answered.
@@ -371,6 +373,12 @@ impl Region {
     /// As SIGCONT: goes on where it stood.
     pub fn thaw(&self) {
         self.command(|done| Command::Freeze(false, done));
+    }
+
+    /// Ends every connection that waits for a request, as servers do with idle ones; their FINs are
+    /// out when this returns.
+    pub fn hang_up_idle(&self) {
+        self.command(Command::HangUp);
     }
 
     fn command(&self, command: impl FnOnce(mpsc::Sender<()>) -> Command) {

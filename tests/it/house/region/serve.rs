@@ -1,5 +1,6 @@
 //! The region's thread: accepts, serves one request after the other, obeys commands.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
@@ -24,27 +25,38 @@ pub enum Command {
     Kill(mpsc::Sender<()>),
     Revive(mpsc::Sender<()>),
     Freeze(bool, mpsc::Sender<()>),
+    HangUp(mpsc::Sender<()>),
     Stop,
 }
 
-/// The port: listening, or held so that it refuses and nobody else takes it.
-enum Port {
-    Open(TcpListener),
-    Refusing(TcpSocket),
+/// The port: held for good, so that nobody else ever takes it, and listened on or refusing.
+struct Port {
+    number: u16,
+    /// Bound, never listening.
+    _hold: TcpSocket,
+    listener: Option<TcpListener>,
+}
+
+impl Port {
+    fn open() -> Self {
+        let hold = bound(0);
+        let number = hold.local_addr().unwrap().port();
+        Self { number, _hold: hold, listener: Some(listen(bound(number))) }
+    }
 }
 
 /// The body of the region's thread.
 pub fn run(state: Arc<Mutex<State>>, inbox: UnboundedReceiver<Command>, ready: &mpsc::Sender<SocketAddr>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let listener = {
+    let port = {
         let _inside = runtime.enter();
-        listen(bound(0))
+        Port::open()
     };
-    ready.send(listener.local_addr().unwrap()).unwrap();
-    LocalSet::new().block_on(&runtime, obey(state, inbox, listener));
+    ready.send((Ipv4Addr::LOCALHOST, port.number).into()).unwrap();
+    LocalSet::new().block_on(&runtime, obey(state, inbox, port));
 }
 
-/// Bound, not listening: connects are refused.
+/// Bound, not listening: connects are refused. Several may be bound, one of them listening.
 fn bound(port: u16) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -56,17 +68,16 @@ fn listen(socket: TcpSocket) -> TcpListener {
     socket.listen(1024).unwrap()
 }
 
-async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, listener: TcpListener) {
-    let port = listener.local_addr().unwrap().port();
-    let mut door = Port::Open(listener);
+async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, mut port: Port) {
     let (frozen, freezes) = watch::channel(false);
     let (killer, kills) = watch::channel(());
-    let house = Rc::new(House { state, frozen: freezes, kills });
+    let (hanger, hang_ups) = watch::channel(());
+    let house = Rc::new(House { state, frozen: freezes, kills, hang_ups, idle: Cell::new(0) });
     let mut connections = JoinSet::new();
     loop {
         let command = tokio::select! {
             command = inbox.recv() => command.unwrap_or(Command::Stop),
-            stream = accepted(&door, *frozen.borrow()) => {
+            stream = accepted(&port, *frozen.borrow()) => {
                 connections.spawn_local(connection(stream, Rc::clone(&house)));
                 continue;
             }
@@ -77,8 +88,7 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
         };
         match command {
             Command::Kill(done) => {
-                drop(std::mem::replace(&mut door, Port::Refusing(TcpSocket::new_v4().unwrap())));
-                door = Port::Refusing(bound(port));
+                drop(port.listener.take());
                 killer.send(()).unwrap();
                 while let Some(ended) = connections.join_next().await {
                     ended.unwrap();
@@ -86,14 +96,19 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
                 done.send(()).unwrap();
             }
             Command::Revive(done) => {
-                door = match door {
-                    Port::Refusing(socket) => Port::Open(listen(socket)),
-                    open @ Port::Open(_) => open,
-                };
+                let number = port.number;
+                port.listener.get_or_insert_with(|| listen(bound(number)));
                 done.send(()).unwrap();
             }
             Command::Freeze(whether, done) => {
                 frozen.send(whether).unwrap();
+                done.send(()).unwrap();
+            }
+            Command::HangUp(done) => {
+                hanger.send(()).unwrap();
+                while house.idle.get() > 0 {
+                    tokio::task::yield_now().await;
+                }
                 done.send(()).unwrap();
             }
             Command::Stop => return,
@@ -102,9 +117,9 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, l
 }
 
 /// The next connection; never while frozen (the kernel's queue takes them) or killed.
-async fn accepted(door: &Port, frozen: bool) -> TcpStream {
-    match door {
-        Port::Open(listener) if !frozen => listener.accept().await.unwrap().0,
+async fn accepted(port: &Port, frozen: bool) -> TcpStream {
+    match &port.listener {
+        Some(listener) if !frozen => listener.accept().await.unwrap().0,
         _ => std::future::pending().await,
     }
 }
@@ -113,9 +128,29 @@ struct House {
     state: Arc<Mutex<State>>,
     frozen: watch::Receiver<bool>,
     kills: watch::Receiver<()>,
+    hang_ups: watch::Receiver<()>,
+    /// Connections that wait for a request.
+    idle: Cell<usize>,
+}
+
+/// One connection that waits for a request, until dropped.
+struct Idle<'a>(&'a Cell<usize>);
+
+impl<'a> Idle<'a> {
+    fn at(house: &'a House) -> Self {
+        house.idle.set(house.idle.get() + 1);
+        Self(&house.idle)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 async fn connection(mut stream: TcpStream, house: Rc<House>) {
+    stream.set_nodelay(true).unwrap();
     let mut kills = house.kills.clone();
     kills.mark_unchanged();
     let number = {
@@ -146,7 +181,18 @@ async fn served(stream: &mut TcpStream, house: &House, number: usize) -> End {
 /// Serves requests until the connection is to end, and says how.
 async fn requests(stream: &mut TcpStream, house: &House, number: usize) -> End {
     let mut line = Line::new(stream, house.frozen.clone());
-    while let Some(head) = line.head().await {
+    let mut hang_ups = house.hang_ups.clone();
+    loop {
+        hang_ups.mark_unchanged();
+        let head = {
+            let _idle = Idle::at(house);
+            tokio::select! {
+                biased;
+                head = line.head() => head,
+                _ = hang_ups.changed() => None,
+            }
+        };
+        let Some(head) = head else { break };
         if let Err(end) = request(&mut line, house, head, number).await {
             return end;
         }
@@ -172,7 +218,18 @@ async fn request(line: &mut Line<'_>, house: &House, head: Head, number: usize) 
             line.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| End::Close)?;
         }
     }
-    let body = line.body(&head).await.map_err(|_| End::Close)?;
+    for act in &opened.acts {
+        if let Act::DropInBody(count, end) = act {
+            // gone already where the client ended first
+            let came = line.at_least(*count).await;
+            house.note(&opened, |seen| seen.cut_at = Some(line.buffered()));
+            return Err(if came.is_ok() { *end } else { End::Close });
+        }
+    }
+    let Ok(body) = line.body(&head).await else {
+        house.note(&opened, |seen| seen.cut_at = Some(line.buffered()));
+        return Err(End::Close);
+    };
     house.note(&opened, |seen| seen.body = Some(body.clone()));
     finish(line, house, &opened, &head, body).await
 }
@@ -206,6 +263,7 @@ fn open(house: &House, head: &Head, number: usize) -> Opened {
         bucket,
         key,
         body: None,
+        cut_at: None,
         status: None,
         code: None,
         continued: false,

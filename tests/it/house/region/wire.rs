@@ -87,12 +87,23 @@ impl<'a> Line<'a> {
     }
 
     async fn exactly(&mut self, count: usize) -> io::Result<Bytes> {
+        self.at_least(count).await?;
+        Ok(self.buffer.split_to(count).freeze())
+    }
+
+    /// Waits until so many bytes of a body are there; takes none.
+    pub async fn at_least(&mut self, count: usize) -> io::Result<()> {
         while self.buffer.len() < count {
             if self.more().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(self.buffer.split_to(count).freeze())
+        Ok(())
+    }
+
+    /// Bytes that are there and not taken.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
     async fn chunks(&mut self) -> io::Result<Bytes> {
