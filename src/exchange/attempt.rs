@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
-use http::{HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::bell::Bell;
@@ -20,7 +20,7 @@ use crate::body::upload::{Framing, Gate, Sent as SentSoFar};
 use crate::body::{Source, Upload};
 use crate::clock::Clock;
 use crate::fleet::Never;
-use crate::head::Head;
+use crate::head::{Head, Pieces};
 use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::s3::profile::SignedPath;
@@ -34,18 +34,24 @@ const READY_WAIT: Duration = Duration::from_millis(20);
 /// How often an attempt whose body is under way looks whether the body has gone out.
 const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
 
-/// What one try sends.
-pub struct Try<'a> {
-    /// Where to.
-    pub lane: &'a Rc<Lane>,
-    /// The head for that region, without host, length and signature.
+/// What is sent to one region.
+pub struct Prepared {
+    /// Without signature and length.
     pub head: Head,
-    /// The client's body.
-    pub source: &'a Source,
     /// How the body goes.
     pub framing: Framing,
     /// The payload hash line.
     pub payload: PayloadMark,
+}
+
+/// What one try sends.
+pub struct Try<'a> {
+    /// Where to.
+    pub lane: &'a Rc<Lane>,
+    /// What goes there; asked again where it must be written to a second connection.
+    pub prepare: &'a dyn Fn() -> Prepared,
+    /// The client's body.
+    pub source: &'a Source,
     /// Whose name it goes in; unsigned where `None`.
     pub credential: Option<Arc<Credential>>,
     /// Whether the body waits for `100 Continue`.
@@ -124,11 +130,11 @@ impl Failed {
 /// [`Failed`]: whose fault it was, and what of the request may be out.
 pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
-    let authority = this.lane.authority_of(&this.head);
     loop {
-        let connected = connect(desk, &this, &authority).await;
+        let prepared = (this.prepare)();
+        let connected = connect(desk, &this, &prepared.head).await;
         let (connection, kept) = connected.map_err(Failed::region)?;
-        match exchange(desk, &mut this, connection, kept).await {
+        match exchange(desk, &this, prepared, connection, kept).await {
             Ok((head, body, connection, request_sent, ttfb)) => {
                 let pool = this.lane.pool.clone();
                 return Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight });
@@ -148,15 +154,16 @@ enum Broken {
 }
 
 /// A kept connection, unless one has failed this request already.
-fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &Rc<str>, now: Instant) -> Option<Connection> {
+fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Option<Connection> {
     (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
 }
 
 async fn connect(
     desk: &Desk<'_>,
     this: &Try<'_>,
-    authority: &Rc<str>,
+    head: &Head,
 ) -> Result<(Connection, bool), Outcome> {
+    let authority = head.first_text("host").unwrap_or_default();
     let (now, lane) = (desk.clock.now().mono, this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {
         // It was given back at its last body byte; its driver may still have to notice. What may
@@ -188,15 +195,16 @@ type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
 
 async fn exchange(
     desk: &Desk<'_>,
-    this: &mut Try<'_>,
+    this: &Try<'_>,
+    prepared: Prepared,
     mut connection: Connection,
     kept: bool,
 ) -> Result<Exchanged, Broken> {
     let region = |outcome| Broken::Failed(Failed::Region { outcome, kept });
     let gate = this.expect.then(Gate::closed);
-    let upload = Upload::new(this.source, this.framing, gate.as_ref());
+    let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, upload, gate.as_ref()).map_err(Broken::Failed)?;
+    let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -347,42 +355,38 @@ impl Wait<'_> {
 /// may take its place: `/` would be the bucket itself.
 fn build(
     desk: &Desk<'_>,
-    this: &mut Try<'_>,
+    this: &Try<'_>,
+    prepared: Prepared,
     upload: Upload,
     gate: Option<&Gate>,
 ) -> Result<Request<Upload>, Failed> {
-    let lane = this.lane;
-    let head = &mut this.head;
-    let target: http::Uri = head.target().parse().map_err(|_| Failed::Target)?;
+    let Prepared { mut head, payload, .. } = prepared;
+    let settings = &this.lane.settings;
     if let Some(credential) = &this.credential {
         let now = desk.clock.now().wall;
         let mut keys = desk.keys.borrow_mut();
-        let path = match lane.settings.profile.signed_path {
+        let path = match settings.profile.signed_path {
             SignedPath::AsSent => PathForm::Raw,
             SignedPath::Reencoded => PathForm::Reencoded,
         };
-        let to = Destination { region: &lane.settings.signing_region, path };
-        sigv4::sign(head, credential, &to, now, &this.payload, &mut keys);
+        let to = Destination { region: &settings.signing_region, path };
+        sigv4::sign(&mut head, credential, &to, now, &payload, &mut keys);
     }
-    let mut request = Request::new(upload);
-    *request.method_mut() = head.method().clone();
-    *request.uri_mut() = target;
-    let length = request.body().length();
-    let headers = request.headers_mut();
-    headers.reserve(head.field_count() + 2);
-    for field in head.fields() {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
-        {
-            headers.append(name, value);
-        }
-    }
-    if length > 0 || *head.method() == http::Method::PUT || *head.method() == http::Method::POST {
+    let pieces = head.into_pieces();
+    let target = Uri::from_maybe_shared(pieces.target.clone()).map_err(|_| Failed::Target)?;
+    let mut headers = fields(&pieces);
+    let length = upload.length();
+    if length > 0 || pieces.method == http::Method::PUT || pieces.method == http::Method::POST {
         headers.insert(http::header::CONTENT_LENGTH, length.into());
     }
-    if let Some(gate) = gate {
+    if gate.is_some() {
         headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
-        let gate = gate.clone();
+    }
+    let mut request = Request::new(upload);
+    *request.headers_mut() = headers;
+    *request.method_mut() = pieces.method;
+    *request.uri_mut() = target;
+    if let Some(gate) = gate.cloned() {
         hyper::ext::on_informational(&mut request, move |informational| {
             if informational.status() == http::StatusCode::CONTINUE {
                 gate.continued();
@@ -390,4 +394,17 @@ fn build(
         });
     }
     Ok(request)
+}
+
+/// The fields as hyper takes them; values stay in the head's buffer.
+fn fields(pieces: &Pieces) -> HeaderMap {
+    /// Room for length and expectation.
+    const ADDED: usize = 2;
+    let mut headers = HeaderMap::with_capacity(pieces.field_count() + ADDED);
+    for (name, value) in pieces.fields() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
+            headers.append(name, value);
+        }
+    }
+    headers
 }

@@ -15,9 +15,7 @@ use super::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::body::Upload;
 use crate::clock::Clock;
 use crate::dns::Resolver;
-use crate::head::Head;
-use crate::names::{BucketName, RegionId};
-use crate::s3::profile::Addressing;
+use crate::names::RegionId;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::{RegionSettings, Timeouts};
 
@@ -68,22 +66,6 @@ impl Lane {
         TlsClient::new(&settings.tls, roots).map(Some)
     }
 
-    /// The host that requests for `bucket` are sent to, as it stands in `Host`.
-    #[must_use]
-    pub fn authority(&self, bucket: Option<&BucketName>) -> Rc<str> {
-        let endpoint = &self.settings.endpoint;
-        match (self.settings.profile.addressing, bucket) {
-            (Addressing::Virtual, Some(bucket)) => Rc::from(format!("{bucket}.{}", endpoint.authority())),
-            (Addressing::Virtual | Addressing::Path, _) => Rc::from(endpoint.authority()),
-        }
-    }
-
-    /// The authority that a prepared head names.
-    #[must_use]
-    pub fn authority_of(&self, head: &Head) -> Rc<str> {
-        Rc::from(head.first_text("host").unwrap_or_default())
-    }
-
     /// Connects to an authority of this region.
     ///
     /// # Errors
@@ -107,7 +89,7 @@ impl Lane {
     ///
     /// # Errors
     /// hyper's, where the connection ended at once.
-    pub async fn open(&self, stream: Stream, authority: &Rc<str>) -> hyper::Result<Connection> {
+    pub async fn open(&self, stream: Stream, authority: &str) -> hyper::Result<Connection> {
         let socket = Socket::new(stream);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
@@ -115,7 +97,7 @@ impl Lane {
             .await?;
         let driver = tokio::task::spawn_local(driver);
         let open = self.connections.clone();
-        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::clone(authority), open))
+        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::from(authority), open))
     }
 }
 

@@ -11,4 +11,5 @@ pub mod run;
 pub mod socket;
 pub mod tls;
 
-pub use run::{Errand, Exchange, Journey, Prepared, Reached, Unanswered};
+pub use attempt::Prepared;
+pub use run::{Errand, Exchange, Journey, Reached, Unanswered};

@@ -12,29 +12,28 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tracing::debug;
 
-use super::attempt::{Answer, Desk, Failed, Try, attempt};
+use super::attempt::{Answer, Desk, Failed, Prepared, Try, attempt};
 use super::bell::Bell;
 use super::lane::Lane;
 use super::meters::{Hope, Meters};
 use super::tls::MachineRoots;
 use crate::body::source::{BodyFault, HOLD_BACK};
-use crate::body::upload::Framing;
 use crate::body::{Reply, Source};
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
-use crate::fleet::{self, Event, Never, Standing};
-use crate::head::Head;
+use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::{
     self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
     Verdict,
 };
+use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
 use crate::s3::xml::{self, StoreError};
-use crate::sigv4::{Credential, KeyCache, PayloadMark};
+use crate::sigv4::{Credential, KeyCache};
 use crate::steward;
 use crate::telemetry::access::TryNote;
 use crate::telemetry::metric::{self, Metric};
@@ -63,6 +62,8 @@ pub struct Exchange {
     pub meters: Arc<Meters>,
     /// Who is told what happened.
     pub steward: steward::Handle,
+    /// Successes that the steward was not told of yet.
+    pub digest: RefCell<Digest>,
     /// The view in force.
     pub view: Published<View>,
     /// Rung when a view is published.
@@ -84,16 +85,6 @@ pub struct Exchange {
 pub struct Lanes {
     regions: Option<Arc<[Arc<RegionSettings>]>>,
     ways: Vec<Rc<Lane>>,
-}
-
-/// What is sent to one region.
-pub struct Prepared {
-    /// Without signature and length.
-    pub head: Head,
-    /// How the body goes.
-    pub framing: Framing,
-    /// The payload hash line.
-    pub payload: PayloadMark,
 }
 
 /// A canary's verdict to come: true where the answer in question is the client's own.
@@ -272,8 +263,10 @@ struct Judged {
 
 impl Run<'_> {
     async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
-        let mut plan = plan;
-        let mut turn = self.first_open(&plan)?;
+        let first = self.first_open(&plan);
+        let mut failover = plan.failover;
+        self.journey.borrow_mut().why = Some(plan.why);
+        let mut turn = first?;
         loop {
             self.attempts += 1;
             let step = turn.step.clone();
@@ -282,10 +275,13 @@ impl Run<'_> {
             if !self.tried.contains(&step.region) {
                 self.tried.push(step.region.clone());
             }
+            if judged.outcome.is_final() {
+                return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
+            }
             let fresh = (self.errand.replan)(&self.tried);
             let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
-            match self.decide(&plan, &step, &judged, next.is_some()).await {
+            match self.decide(failover, &step, &judged, next.is_some()).await {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
@@ -298,7 +294,7 @@ impl Run<'_> {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
                         return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::NoRegion));
                     };
-                    (plan, turn) = (fresh, next);
+                    (failover, turn) = (fresh.failover, next);
                 }
             }
         }
@@ -332,7 +328,13 @@ impl Run<'_> {
         Ok(Turn { step: step.clone(), trial, hope })
     }
 
-    async fn decide(&mut self, plan: &Plan, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
+    async fn decide(
+        &mut self,
+        failover: bool,
+        step: &Step,
+        judged: &Judged,
+        next_exists: bool,
+    ) -> Verdict {
         let permit = self.errand.permit;
         let now = self.exchange.clock.now().mono;
         let broken_elsewhere = self.broken_elsewhere(step, judged);
@@ -348,7 +350,7 @@ impl Run<'_> {
                 untouched: !source.touched(),
                 replayable: source.replayable(),
             },
-            failover: plan.failover,
+            failover,
             next_exists,
             attempts_made: self.attempts,
             attempts_max: u8::try_from(self.exchange.view.load().limits.attempts).unwrap_or(u8::MAX),
@@ -423,7 +425,7 @@ impl Run<'_> {
             let region = || self.exchange.credentials.current(&step.region, &CredentialId::Region);
             Some(own.or_else(region).ok_or_else(unreachable)?)
         };
-        let Prepared { head, framing, payload } = (self.errand.prepare)(step, &lane.settings);
+        let prepare = || (self.errand.prepare)(step, &lane.settings);
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
         let patience = patience(view, step, self.errand.permit, self.errand.source);
@@ -440,10 +442,8 @@ impl Run<'_> {
         let this = Try {
             expect: expects(view, step, &lane, self.errand.source, facts.body, now),
             lane: &lane,
-            head,
+            prepare: &prepare,
             source: self.errand.source,
-            framing,
-            payload,
             credential,
             patience,
             repeatable: kind == Kind::Read,
@@ -482,20 +482,29 @@ impl Run<'_> {
         Judged { outcome, kept: false, answer: Some(Reached { head, body, error, step: step.clone() }) }
     }
 
+    /// Tells the steward how a try ended: failures at once, successes together.
+    fn tell(&self, region: &RegionId, signal: Signal) {
+        let call = self.errand.permit.call();
+        let (kind, class) = (call.facts().kind, call.facts().class);
+        let (steward, mut digest) = (&self.exchange.steward, self.exchange.digest.borrow_mut());
+        if let Signal::Answered { ttfb } = signal {
+            let settled = self.exchange.view.load().table.standing(region, kind) == Standing::Healthy;
+            let now = self.exchange.clock.now().mono;
+            if let Some(event) = digest.success(region, (kind, class), ttfb, settled, now) {
+                steward.report(event);
+            }
+            return;
+        }
+        digest.failure(region).into_iter().for_each(|event| steward.report(event));
+        let (region, key_hash) = (region.clone(), hash_of(call));
+        steward.report(Event::Answered { region, kind, class, key_hash, signal, count: 1 });
+    }
+
     /// Tells the steward and the journey.
     fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
-        let call = self.errand.permit.call();
-        let facts = call.facts();
-        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(call.facts().body))) {
-            let mut hasher = DefaultHasher::new();
-            (call.bucket(), call.key()).hash(&mut hasher);
-            self.exchange.steward.report(Event::Answered {
-                region: step.region.clone(),
-                kind: facts.kind,
-                class: facts.class,
-                key_hash: hasher.finish(),
-                signal,
-            });
+        let facts = self.errand.permit.call().facts();
+        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(facts.body))) {
+            self.tell(&step.region, signal);
         }
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
@@ -503,6 +512,13 @@ impl Run<'_> {
             u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
         journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
     }
+}
+
+/// Tells one poisonous key from another.
+fn hash_of(call: &Call) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (call.bucket(), call.key()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether time to first byte says something of the region: a streamed body is as slow as its client.

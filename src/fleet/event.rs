@@ -32,6 +32,9 @@ pub enum Event {
         key_hash: u64,
         /// How it ended.
         signal: Signal,
+        /// How many attempts this tells of: more than one only of answers as they should be
+        /// ([`super::Digest`]), whose `ttfb` is then the latest.
+        count: u32,
     },
     /// A canary settled whether a region takes a credential.
     CredentialJudged {

@@ -151,9 +151,10 @@ impl Health {
         self.probe_passes
     }
 
-    /// A request was answered as it should be.
-    pub(super) fn answered(&mut self, scene: Scene<'_>) -> Option<Change> {
-        self.window.good(scene.now);
+    /// So many requests were answered as they should be. More than one is no more of a trial than
+    /// one.
+    pub(super) fn answered(&mut self, count: u32, scene: Scene<'_>) -> Option<Change> {
+        self.window.good(count, scene.now);
         self.streak = Streak::default();
         self.probe_fails = 0;
         match self.standing {

@@ -6,6 +6,7 @@
 //! its own. It knows no S3 beyond the names of request kinds and classes, and decides nothing
 //! about a request: that is `route`.
 
+mod digest;
 mod event;
 mod health;
 mod latency;
@@ -24,6 +25,7 @@ use crate::chance::Coin;
 use crate::names::{AccessPointName, CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 
+pub use digest::Digest;
 pub use event::{Cause, Event, Never, ProbeFault, Signal, Subject, Transition};
 pub use health::Standing;
 pub use settings::{FleetSettings, Margin};
@@ -90,8 +92,8 @@ impl Fleet {
     pub fn apply(&mut self, event: Event, now: Instant, coin: &mut Coin) -> Vec<Transition> {
         let transitions = match event {
             Event::Probed { region, alive } => self.probed(&region, alive, now, coin),
-            Event::Answered { region, kind, class, key_hash, signal } => {
-                let attempt = Attempt { kind, class, key_hash, signal };
+            Event::Answered { region, kind, class, key_hash, signal, count } => {
+                let attempt = Attempt { kind, class, key_hash, signal, count };
                 self.answered(&region, attempt, now, coin)
             }
             Event::CredentialJudged { region, credential, sound } => {
@@ -209,10 +211,10 @@ impl Fleet {
     ) -> Vec<Transition> {
         let mut transitions = Vec::new();
         let Some(place) = self.place(region) else { return transitions };
-        let Attempt { kind, class, key_hash, signal } = attempt;
+        let Attempt { kind, class, key_hash, signal, count } = attempt;
         self.note(place, class, signal, now);
         self.change(place, kind, now, &mut transitions, |health, scene| match signal {
-            Signal::Answered { .. } => health.answered(scene),
+            Signal::Answered { .. } => health.answered(count, scene),
             Signal::NeverAnswered(never) => health.never_answered(never, key_hash, scene, coin),
             Signal::ServerError(status) => health.server_error(status, key_hash, scene, coin),
             Signal::Throttled => {
@@ -477,6 +479,7 @@ struct Attempt {
     class: Class,
     key_hash: u64,
     signal: Signal,
+    count: u32,
 }
 
 impl Region {

@@ -43,7 +43,7 @@ impl Rig {
 
     fn request(&mut self, region: &str, kind: Kind, key_hash: u64, signal: Signal) {
         let class = if kind == Kind::Read { Class::Get } else { Class::Put };
-        self.apply(Event::Answered { region: region.into(), kind, class, key_hash, signal });
+        self.apply(Event::Answered { region: region.into(), kind, class, key_hash, signal, count: 1 });
     }
 
     fn fine(&mut self, region: &str) {

@@ -62,10 +62,10 @@ impl Window {
         self.failing.clear();
     }
 
-    /// Counts a success.
-    pub(super) fn good(&mut self, now: Instant) {
+    /// Counts so many successes.
+    pub(super) fn good(&mut self, count: u32, now: Instant) {
         if let Some(bucket) = self.bucket_at(now) {
-            bucket.good = bucket.good.saturating_add(1);
+            bucket.good = bucket.good.saturating_add(count);
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_older_than_the_window_is_forgotten() {
         let (mut window, start) = window();
-        window.good(start);
+        window.good(1, start);
         window.bad(start, Some(1));
         window.bad(start + Duration::from_secs(5), None);
         assert_eq!(window.sums(start + Duration::from_millis(9_999)), Sums { good: 1, bad: 2, spread: true });
@@ -191,7 +191,7 @@ mod tests {
     fn a_bucket_is_used_again_after_a_round() {
         let (mut window, start) = window();
         for second in 0..25 {
-            window.good(start + Duration::from_secs(second));
+            window.good(1, start + Duration::from_secs(second));
         }
         assert_eq!(window.sums(start + Duration::from_secs(24)).good, 10);
     }
@@ -237,7 +237,7 @@ mod tests {
             let mut last = start;
             for (ms, good, key) in &events {
                 last = start + Duration::from_millis(*ms);
-                if *good { window.good(last) } else { window.bad(last, Some(*key)) }
+                if *good { window.good(1, last) } else { window.bad(last, Some(*key)) }
             }
             let within = |ms: u64| start + Duration::from_millis(ms) + Duration::from_secs(10) > last;
             let good = events.iter().filter(|(ms, good, _)| *good && within(*ms)).count();

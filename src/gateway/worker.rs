@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -16,6 +16,7 @@ use crate::exchange::bell::Bell;
 use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
+use crate::fleet::Digest;
 use crate::listen::{Admission, Bound, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
 use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
@@ -49,14 +50,14 @@ pub(super) struct Crew {
 
 /// Serves until `stop`, then drains.
 pub(super) fn run(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: CancellationToken) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "a worker has no runtime");
             return;
         }
     };
-    LocalSet::new().block_on(&runtime, serve(crew, sockets, log, stop));
+    runtime.block_on(serve(crew, sockets, log, stop));
 }
 
 async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: CancellationToken) {
@@ -129,6 +130,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         credentials: crew.credentials.clone(),
         meters: Arc::clone(&crew.meters),
         steward: crew.steward.clone(),
+        digest: RefCell::new(Digest::default()),
         view: crew.view.clone(),
         bell: Bell::default(),
         roots: crew.roots.clone(),

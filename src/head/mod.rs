@@ -5,6 +5,7 @@
 
 pub mod strict;
 
+use bytes::Bytes;
 use http::Method;
 use smallvec::SmallVec;
 
@@ -12,21 +13,23 @@ use smallvec::SmallVec;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Head {
     method: Method,
-    /// Path, `?`, query; then names and values of fields, back to back.
+    /// Targets, then names and values of fields, back to back.
     buffer: Vec<u8>,
+    /// Path, `?`, query.
+    target: Span,
     path: Span,
     /// Without the `?`; `None` where the target has none.
     query: Option<Span>,
     fields: SmallVec<[FieldSpan; 24]>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     start: u32,
     end: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FieldSpan {
     name: Span,
     value: Span,
@@ -56,6 +59,7 @@ impl Head {
         let mut head = Self {
             method,
             buffer: Vec::with_capacity(target.len() + 1024),
+            target: Span { start: 0, end: 0 },
             path: Span { start: 0, end: 0 },
             query: None,
             fields: SmallVec::new(),
@@ -87,17 +91,18 @@ impl Head {
 
     /// Path and query as they go on the wire.
     #[must_use]
-    pub fn target(&self) -> String {
-        match self.query() {
-            Some(query) => format!("{}?{query}", self.path()),
-            None => self.path().to_owned(),
-        }
+    pub fn target(&self) -> &str {
+        self.text(self.target)
     }
 
     /// Replaces path and query.
     pub fn set_target(&mut self, path: &str, query: Option<&str>) {
         self.path = self.append(path.as_bytes());
-        self.query = query.map(|query| self.append(query.as_bytes()));
+        self.query = query.map(|query| {
+            self.append(b"?");
+            self.append(query.as_bytes())
+        });
+        self.target = Span { end: self.query.unwrap_or(self.path).end, ..self.path };
     }
 
     /// Replaces the method.
@@ -175,6 +180,13 @@ impl Head {
         self.push(name, value);
     }
 
+    /// Takes the head apart into pieces of one shared buffer, for who speaks to an HTTP library.
+    #[must_use]
+    pub fn into_pieces(self) -> Pieces {
+        let buffer = Bytes::from(self.buffer);
+        Pieces { method: self.method, target: piece(&buffer, self.target), fields: self.fields, buffer }
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Span {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(bytes);
@@ -189,6 +201,38 @@ impl Head {
     fn text(&self, span: Span) -> &str {
         std::str::from_utf8(self.slice(span)).unwrap_or_default()
     }
+}
+
+/// A head taken apart: nothing in it is copied any more.
+pub struct Pieces {
+    /// The method, case kept.
+    pub method: Method,
+    /// Path and query.
+    pub target: Bytes,
+    fields: SmallVec<[FieldSpan; 24]>,
+    buffer: Bytes,
+}
+
+impl Pieces {
+    /// How many fields there are, repeats counted.
+    #[must_use]
+    pub fn field_count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Names (lower-case) and values, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], Bytes)> {
+        self.fields.iter().map(|field| {
+            let name = self.buffer.get(field.name.start as usize..field.name.end as usize);
+            (name.unwrap_or_default(), piece(&self.buffer, field.value))
+        })
+    }
+}
+
+/// A span of a shared buffer; empty where it is none of the buffer's.
+fn piece(buffer: &Bytes, span: Span) -> Bytes {
+    let range = span.start as usize..span.end as usize;
+    if buffer.get(range.clone()).is_some() { buffer.slice(range) } else { Bytes::new() }
 }
 
 /// Heads are capped at 32 KiB long before they come here; a longer buffer yields empty spans.
@@ -217,6 +261,18 @@ mod tests {
         for target in ["/b//a/./..%2F+/?x=1?2&y", "/b/é?", "/", "/b/a%20b"] {
             assert_eq!(Head::new(Method::GET, target).target(), target);
         }
+    }
+
+    #[test]
+    fn pieces_say_what_the_head_said() {
+        let mut head = Head::new(Method::PUT, "/first");
+        head.set_target("/b/k", Some("x=1"));
+        head.push("X-A", b"1");
+        head.push("x-gone", b"2");
+        head.remove("x-gone");
+        let pieces = head.into_pieces();
+        assert_eq!((&pieces.method, &*pieces.target), (&Method::PUT, &b"/b/k?x=1"[..]));
+        assert_eq!(pieces.fields().collect::<Vec<_>>(), [(&b"x-a"[..], Bytes::from_static(b"1"))]);
     }
 
     #[test]

@@ -116,7 +116,7 @@ mod tests {
             ("http://h?acl", "/?acl"),
         ] {
             assert_eq!(
-                head(http::Request::get(uri)).map(|head| head.target()),
+                head(http::Request::get(uri)).map(|head| head.target().to_owned()),
                 Ok(target.to_owned()),
                 "{uri}"
             );

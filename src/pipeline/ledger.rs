@@ -37,10 +37,7 @@ struct Entry {
     peer: PeerAddress,
     tls: bool,
     http2: bool,
-    method: http::Method,
-    path: String,
-    query: Option<String>,
-    user_agent: Option<Vec<u8>>,
+    head: Rc<Head>,
     operation: Cell<Option<&'static str>>,
     late: RefCell<Late>,
     written: Cell<bool>,
@@ -62,7 +59,7 @@ struct Late {
 }
 
 impl Ledger {
-    pub(super) fn open(house: &House, peer: &Peer, head: &Head, at: Moment) -> Self {
+    pub(super) fn open(house: &House, peer: &Peer, head: &Rc<Head>, at: Moment) -> Self {
         let entry = Entry {
             id: house.request_id(),
             at,
@@ -72,10 +69,7 @@ impl Ledger {
             peer: peer.address,
             tls: peer.tls,
             http2: peer.http2,
-            method: head.method().clone(),
-            path: head.path().to_owned(),
-            query: head.query().map(str::to_owned),
-            user_agent: head.first("user-agent").map(<[u8]>::to_vec),
+            head: Rc::clone(head),
             operation: Cell::new(None),
             late: RefCell::default(),
             written: Cell::new(false),
@@ -98,8 +92,8 @@ impl Ledger {
     }
 
     /// What an error document names: the path, as the client sent it.
-    pub(super) fn resource(&self) -> String {
-        self.entry.path.clone()
+    pub(super) fn resource(&self) -> &str {
+        self.entry.head.path()
     }
 
     /// Counts the request as under way until its line is written.
@@ -194,10 +188,10 @@ impl Entry {
             },
             tls: self.tls,
             http2: self.http2,
-            method: self.method.as_str(),
-            path: &self.path,
-            query: self.query.as_deref(),
-            user_agent: self.user_agent.as_deref(),
+            method: self.head.method().as_str(),
+            path: self.head.path(),
+            query: self.head.query(),
+            user_agent: self.head.first("user-agent"),
             access_point: late.access_point.as_ref().map(AccessPointName::as_str),
             operation: self.operation.get(),
             client: late.client.as_ref(),

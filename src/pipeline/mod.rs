@@ -48,12 +48,13 @@ pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) 
     }
     let now = house.clock.now();
     let view = house.view.load_full();
+    let head = Rc::new(head);
     let ledger = Ledger::open(house, peer, &head, now);
     let head_only = *head.method() == http::Method::HEAD;
     let told = tell(house, &view, peer, head, body, &ledger).await;
     let response = told.unwrap_or_else(|refusal| {
         ledger.refused(&refusal);
-        refusal.respond(&ledger.resource(), ledger.id(), head_only)
+        refusal.respond(ledger.resource(), ledger.id(), head_only)
     });
     ledger.close(response, peer.listener.debug_headers)
 }
@@ -63,7 +64,7 @@ async fn tell(
     house: &House,
     view: &Arc<View>,
     peer: &Peer,
-    head: Head,
+    head: Rc<Head>,
     body: Incoming,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
@@ -103,7 +104,7 @@ struct Visit<'a> {
     view: &'a Arc<View>,
     ledger: &'a Ledger,
     sender: Sender,
-    head: Head,
+    head: Rc<Head>,
     call: Arc<Call>,
     access_point: Arc<AccessPoint>,
     /// Where a copy's source is.
@@ -177,7 +178,6 @@ async fn travel(
         canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
-    journey.borrow_mut().why = Some(plan.why.clone());
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
     visit.ledger.travelled(journey.into_inner());
     if let Err(Unanswered::GaveUp(GiveUp::Poisonous)) = &reached {

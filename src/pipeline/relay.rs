@@ -40,11 +40,11 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     if status.is_client_error() || status.is_server_error() {
         return Ok(error(visit, reached));
     }
-    let words = Words::new(visit, &reached.step.region);
-    let mut headers = map_headers(visit, &words, status, &reached.head.headers);
-    let body = if words.concerns(&headers) {
+    let region = &reached.step.region;
+    let mut headers = map_headers(visit, region, status, reached.head.headers);
+    let body = if names_physical(visit, &headers) {
         headers.remove(CONTENT_LENGTH);
-        reached.body.edited(words.editor())
+        reached.body.edited(Words::new(visit, region).editor())
     } else {
         reached.body
     };
@@ -73,14 +73,44 @@ fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Rep
     response
 }
 
-fn map_headers(visit: &Visit<'_>, words: &Words, status: StatusCode, theirs: &HeaderMap) -> HeaderMap {
-    let region = visit.view.logical_region.answer(visit.sender.region.as_deref());
-    let version = |id: &str| words.version(id, visit.call.key());
-    let source_version = |id: &str| source_version(visit, &words.region, id);
-    let location = format!("/{}", logical_bucket(visit));
-    let names =
-        Mapping { region, location: Some(&location), version: &version, source_version: &source_version };
+fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs: HeaderMap) -> HeaderMap {
+    let version = |id: &str| {
+        let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
+        wrapper.version(id, visit.call.key())
+    };
+    let source_version = |id: &str| source_version(visit, region, id);
+    let names = Mapping {
+        region: visit.view.logical_region.answer(visit.sender.region.as_deref()),
+        location: Some(logical_bucket(visit)),
+        version: &version,
+        source_version: &source_version,
+    };
     reply_headers(status, theirs, &names)
+}
+
+/// Whether the reply is a document that may name something physical. Objects are never looked
+/// into, whatever their type says.
+fn names_physical(visit: &Visit<'_>, headers: &HeaderMap) -> bool {
+    let names_something = matches!(
+        visit.call.operation,
+        Operation::ListBuckets
+            | Operation::ListObjects
+            | Operation::ListObjectsV2
+            | Operation::ListObjectVersions
+            | Operation::ListParts
+            | Operation::ListMultipartUploads
+            | Operation::CreateMultipartUpload
+            | Operation::CompleteMultipartUpload
+            | Operation::CopyObject
+            | Operation::UploadPartCopy
+            | Operation::DeleteObjects
+            | Operation::GetBucketLocation
+    );
+    let is_xml = || {
+        let kind = headers.get(CONTENT_TYPE);
+        kind.is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")))
+    };
+    names_something && is_xml()
 }
 
 /// Where the client's own request says that the object is, in either style of address.
@@ -111,8 +141,7 @@ pub(super) fn logical_bucket<'a>(visit: &'a Visit<'_>) -> &'a str {
 fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
     let theirs = reached.error.unwrap_or_default();
     let status = reached.head.status;
-    let words = Words::new(visit, &reached.step.region);
-    let mut headers = map_headers(visit, &words, status, &reached.head.headers);
+    let mut headers = map_headers(visit, &reached.step.region, status, reached.head.headers);
     headers.remove(CONTENT_LENGTH);
     let head_only = visit.call.facts().rule.method == "HEAD";
     if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
@@ -127,7 +156,7 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
         refusal = refusal.with("BucketName", bucket);
     }
     visit.ledger.refused(&refusal);
-    let mut answer = refusal.respond(&visit.ledger.resource(), visit.ledger.id(), false);
+    let mut answer = refusal.respond(visit.ledger.resource(), visit.ledger.id(), false);
     for (name, value) in &headers {
         if !answer.headers().contains_key(name) && name != CONTENT_TYPE {
             answer.headers_mut().insert(name, value.clone());
@@ -245,13 +274,12 @@ struct Words {
 impl Words {
     fn new(visit: &Visit<'_>, region: &RegionId) -> Self {
         let query = visit.head.query();
-        let bucket = logical_bucket(visit).to_owned();
         Self {
             view: Arc::clone(visit.view),
             access_point: Arc::clone(&visit.access_point),
             call: Arc::clone(&visit.call),
             region: region.clone(),
-            bucket,
+            bucket: logical_bucket(visit).to_owned(),
             location: location(visit),
             logical_region: visit.view.logical_region.answer(visit.sender.region.as_deref()).to_owned(),
             request_id: visit.ledger.id().to_string(),
@@ -269,36 +297,8 @@ impl Words {
         }
     }
 
-    /// Whether the reply is a document that may name something physical. Objects are never looked
-    /// into, whatever their type says.
-    fn concerns(&self, headers: &HeaderMap) -> bool {
-        let names_something = matches!(
-            self.call.operation,
-            Operation::ListBuckets
-                | Operation::ListObjects
-                | Operation::ListObjectsV2
-                | Operation::ListObjectVersions
-                | Operation::ListParts
-                | Operation::ListMultipartUploads
-                | Operation::CreateMultipartUpload
-                | Operation::CompleteMultipartUpload
-                | Operation::CopyObject
-                | Operation::UploadPartCopy
-                | Operation::DeleteObjects
-                | Operation::GetBucketLocation
-        );
-        let is_xml = headers
-            .get(CONTENT_TYPE)
-            .is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")));
-        names_something && is_xml
-    }
-
     fn wrapper(&self) -> Wrapper<'_> {
         Wrapper::new(&self.view, &self.access_point, self.call.bucket(), &self.region)
-    }
-
-    fn version(&self, id: &str, key: &[u8]) -> String {
-        self.wrapper().version(id, key)
     }
 
     fn editor(self) -> Box<dyn Edit> {

@@ -155,6 +155,13 @@ impl Outcome {
         }
     }
 
+    /// Whether it is the client's answer whatever else is known, so that [`super::verdict`] is
+    /// [`super::Verdict::Relay`] and no other region need be looked for.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. })
+    }
+
     /// What the fleet is told of it; `ttfb` where it was measured. `None` where it says nothing
     /// about the region.
     #[must_use]

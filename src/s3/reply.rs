@@ -6,45 +6,7 @@
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
-/// Headers of the connection, of the store's own serving, and what nearpoint sets itself.
-const DROPPED: [&str; 34] = [
-    "alt-svc",
-    "connection",
-    "content-security-policy",
-    "date",
-    "keep-alive",
-    "location",
-    "nel",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-connection",
-    "refresh",
-    "report-to",
-    "server",
-    "server-timing",
-    "set-cookie",
-    "strict-transport-security",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "www-authenticate",
-    "x-amz-access-point-alias",
-    "x-amz-bucket-arn",
-    "x-amz-bucket-location-name",
-    "x-amz-bucket-location-type",
-    "x-amz-error-detail-region",
-    "x-amz-error-message",
-    "x-amz-id-2",
-    "x-amz-meta-nearpoint-write",
-    "x-amz-request-id",
-    "x-amzn-requestid",
-    "x-powered-by",
-    "x-xss-protection",
-];
-
-/// Families of the same kind.
+/// Families of headers that stay here, all of the store's own serving or of ours.
 const DROPPED_FAMILIES: [&str; 10] = [
     "cf-",
     "x-amz-cf-",
@@ -62,8 +24,8 @@ const DROPPED_FAMILIES: [&str; 10] = [
 pub struct Mapping<'a> {
     /// The region that clients see.
     pub region: &'a str,
-    /// What `Location` becomes, where the region sends one (CreateBucket, form uploads); `None`
-    /// drops it, as with redirects, which are never passed on.
+    /// The bucket, as clients call it, to which `Location` leads where the region sends one
+    /// (CreateBucket, form uploads); `None` drops it, as with redirects, which are never passed on.
     pub location: Option<&'a str>,
     /// A version id in the client's words: wrapped, or as it is.
     pub version: &'a dyn Fn(&str) -> String,
@@ -74,41 +36,88 @@ pub struct Mapping<'a> {
 /// The headers that the client gets. Content length and type, entity tags, metadata, checksums,
 /// CORS and whatever else S3 may invent pass as they are.
 #[must_use]
-pub fn reply_headers(status: StatusCode, headers: &HeaderMap, names: &Mapping<'_>) -> HeaderMap {
-    let named: Vec<String> = headers
+pub fn reply_headers(status: StatusCode, headers: HeaderMap, names: &Mapping<'_>) -> HeaderMap {
+    let own: Vec<String> = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
         .collect();
-    let mut out = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        if let Some(value) = mapped(name, value, names)
-            && !named.iter().any(|own| own == name.as_str())
-        {
+    let location = names.location.filter(|_| headers.contains_key(LOCATION) && !status.is_redirection());
+    let mut out = HeaderMap::with_capacity(headers.len() + ADDED);
+    let mut name = None;
+    for (first, value) in headers {
+        // A repeated field comes without its name.
+        name = first.or(name);
+        let Some(name) = name.as_ref().filter(|name| !own.iter().any(|own| own == name.as_str())) else {
+            continue;
+        };
+        if let Some(value) = mapped(name, value, names) {
             out.append(name, value);
         }
     }
-    let location = names.location.filter(|_| headers.contains_key(LOCATION) && !status.is_redirection());
-    if let Some(location) = location.and_then(|text| HeaderValue::from_str(text).ok()) {
+    if let Some(location) = location.and_then(|bucket| HeaderValue::try_from(format!("/{bucket}")).ok()) {
         out.insert(LOCATION, location);
     }
     out
 }
 
-fn mapped(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Option<HeaderValue> {
-    let text = name.as_str();
-    match text {
+/// Whether a header is of the connection, of the store's own serving, or one that we set ourselves.
+fn stays(name: &str) -> bool {
+    // A match, not a list: compared by length first, and most of an answer's headers are not here.
+    matches!(
+        name,
+        "alt-svc"
+            | "connection"
+            | "content-security-policy"
+            | "date"
+            | "keep-alive"
+            | "location"
+            | "nel"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-connection"
+            | "refresh"
+            | "report-to"
+            | "server"
+            | "server-timing"
+            | "set-cookie"
+            | "strict-transport-security"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "via"
+            | "www-authenticate"
+            | "x-amz-access-point-alias"
+            | "x-amz-bucket-arn"
+            | "x-amz-bucket-location-name"
+            | "x-amz-bucket-location-type"
+            | "x-amz-error-detail-region"
+            | "x-amz-error-message"
+            | "x-amz-id-2"
+            | "x-amz-meta-nearpoint-write"
+            | "x-amz-request-id"
+            | "x-amzn-requestid"
+            | "x-powered-by"
+            | "x-xss-protection"
+    ) || DROPPED_FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+/// Headers that we add ourselves to most answers: room for them spares a second table.
+const ADDED: usize = 4;
+
+fn mapped(name: &HeaderName, value: HeaderValue, names: &Mapping<'_>) -> Option<HeaderValue> {
+    match name.as_str() {
         "x-amz-bucket-region" => HeaderValue::from_str(names.region).ok(),
-        "x-amz-version-id" => HeaderValue::from_str(&(names.version)(value.to_str().ok()?)).ok(),
+        "x-amz-version-id" => HeaderValue::try_from((names.version)(value.to_str().ok()?)).ok(),
         "x-amz-copy-source-version-id" => {
-            HeaderValue::from_str(&(names.source_version)(value.to_str().ok()?)).ok()
+            HeaderValue::try_from((names.source_version)(value.to_str().ok()?)).ok()
         }
         // An ARN has the account in it; a plain key id is the client's own.
         "x-amz-server-side-encryption-aws-kms-key-id" if value.as_bytes().starts_with(b"arn:") => None,
-        _ if DROPPED.contains(&text) => None,
-        _ if DROPPED_FAMILIES.iter().any(|family| text.starts_with(family)) => None,
-        _ => Some(value.clone()),
+        name if stays(name) => None,
+        _ => Some(value),
     }
 }
 
@@ -128,7 +137,7 @@ mod tests {
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        reply_headers(status, &headers.collect(), &names)
+        reply_headers(status, headers.collect(), &names)
     }
 
     fn names(headers: &HeaderMap) -> Vec<&str> {

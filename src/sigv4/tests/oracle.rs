@@ -160,7 +160,7 @@ fn flipped(signed: &Head, which: prop::sample::Index, bit: u8) -> Option<Head> {
     let total = target.len() + fields.iter().map(|(_, value)| value.len()).sum::<usize>();
     let mut index = which.index(total);
     if index < target.len() {
-        let mut bytes = target.clone().into_bytes();
+        let mut bytes = target.as_bytes().to_vec();
         bytes[index] ^= 1 << bit;
         let changed = String::from_utf8(bytes).ok()?;
         return (meaning(&changed) != meaning(&target)).then(|| at(signed, &changed));
