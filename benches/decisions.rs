@@ -44,7 +44,10 @@ fn head(method: Method, target: &str) -> Head {
     for (name, value) in [
         ("host", "localhost:9000"),
         ("accept-encoding", "identity"),
-        ("user-agent", "Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux#6.18 md/arch#x86_64 lang/python#3.13"),
+        (
+            "user-agent",
+            "Boto3/1.44.5 md/Botocore#1.44.5 ua/2.1 os/linux#6.18 md/arch#x86_64 lang/python#3.13",
+        ),
         ("x-amz-checksum-mode", "ENABLED"),
         ("x-amz-date", "20261123T120000Z"),
         ("x-amz-content-sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),

@@ -186,7 +186,8 @@ fn converse(mut stream: TcpStream) {
         let line = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         let size = std::str::from_utf8(line).unwrap().rsplit('/').next().and_then(|size| size.parse().ok());
         let size: usize = size.unwrap_or_default();
-        let mut reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nETag: \"e\"\r\n\r\n").into_bytes();
+        let mut reply =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nETag: \"e\"\r\n\r\n").into_bytes();
         if head.starts_with(b"GET") {
             reply.resize(reply.len() + size, 0);
         }

@@ -158,11 +158,7 @@ fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Optio
     (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
 }
 
-async fn connect(
-    desk: &Desk<'_>,
-    this: &Try<'_>,
-    head: &Head,
-) -> Result<(Connection, bool), Outcome> {
+async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
     let (now, lane) = (desk.clock.now().mono, this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {

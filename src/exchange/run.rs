@@ -328,13 +328,7 @@ impl Run<'_> {
         Ok(Turn { step: step.clone(), trial, hope })
     }
 
-    async fn decide(
-        &mut self,
-        failover: bool,
-        step: &Step,
-        judged: &Judged,
-        next_exists: bool,
-    ) -> Verdict {
+    async fn decide(&mut self, failover: bool, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
         let permit = self.errand.permit;
         let now = self.exchange.clock.now().mono;
         let broken_elsewhere = self.broken_elsewhere(step, judged);

@@ -93,7 +93,14 @@ impl Rig {
 
     fn answer(&mut self, region: &str, kind: Kind) {
         let signal = Signal::Answered { ttfb: None };
-        self.apply(Event::Answered { region: region.into(), kind, class: Class::Get, key_hash: 1, signal, count: 1 });
+        self.apply(Event::Answered {
+            region: region.into(),
+            kind,
+            class: Class::Get,
+            key_hash: 1,
+            signal,
+            count: 1,
+        });
     }
 
     fn table(&self) -> RegionTable {
