@@ -18,7 +18,7 @@ use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::listen::{
-    Admission, Bound, ConnectionRules, HeadLimits, Patience, Worker, WorkerRules, run_worker,
+    Admission, Bound, ConnectionRules, HeadLimits, Patience, RefusedHook, Worker, WorkerRules, run_worker,
 };
 use crate::pipeline::{self, House};
 use crate::probe::Canaries;
@@ -26,7 +26,7 @@ use crate::publish::Published;
 use crate::route::Budget;
 use crate::sigv4::KeyCache;
 use crate::steward;
-use crate::telemetry::access::LogHandle;
+use crate::telemetry::access::{AccessLine, AccessLog, LogHandle};
 use crate::telemetry::metric::WorkerMeters;
 use crate::view::View;
 use crate::{credentials, dns};
@@ -93,9 +93,7 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
         admission: Arc::clone(&crew.admission),
         clock: crew.clock,
         coin: super::fresh_coin(),
-        refused: Box::new(|peer, violation, id| {
-            tracing::info!(peer = %peer.address, %id, ?violation, "refused at the wire");
-        }),
+        refused: refused_at_the_wire(crew.clock, access.clone()),
     };
     match run_worker(sockets, worker, stop).await {
         Ok(drained) if drained.cut > 0 => {
@@ -109,7 +107,42 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
     access.flush();
 }
 
-fn house(crew: &Crew, access: crate::telemetry::access::AccessLog) -> House {
+/// Writes the access line of a request whose head was not let in, and of which nothing else can be
+/// said.
+fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
+    Box::new(move |peer, violation, id| {
+        let now = clock.now();
+        access.write(&AccessLine {
+            id,
+            at: (now.wall, now.wall_millis),
+            peer: peer.address.socket(),
+            tls: peer.tls,
+            http2: peer.http2,
+            method: "-",
+            path: "-",
+            query: None,
+            user_agent: None,
+            access_point: None,
+            operation: None,
+            client: None,
+            status: violation.status().0,
+            code: Some(violation.code()),
+            cause: Some(violation.label()),
+            region: None,
+            attempts: 0,
+            why: None,
+            tries: &[],
+            bytes_in: 0,
+            bytes_out: 0,
+            total: Duration::ZERO,
+            first_byte: None,
+            upstream: None,
+            aborted: None,
+        });
+    })
+}
+
+fn house(crew: &Crew, access: AccessLog) -> House {
     let limits = Arc::clone(&crew.view.load().limits);
     let now = crew.clock.now().mono;
     #[expect(clippy::cast_precision_loss, reason = "a number of cores")]

@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 use http::{HeaderName, Response};
 
 use super::House;
+use super::house::Room;
 use super::sender::Sender;
 use crate::body::Reply;
 use crate::body::reply::Ending;
@@ -43,6 +44,8 @@ struct Entry {
     operation: Cell<Option<&'static str>>,
     late: RefCell<Late>,
     written: Cell<bool>,
+    /// The request's place among those at work, held until its answer has left.
+    room: RefCell<Option<Room>>,
 }
 
 /// What is learnt on the way.
@@ -77,6 +80,7 @@ impl Ledger {
             operation: Cell::new(None),
             late: RefCell::default(),
             written: Cell::new(false),
+            room: RefCell::default(),
         };
         Self { entry: Rc::new(entry) }
     }
@@ -88,6 +92,11 @@ impl Ledger {
     /// When the request's head came.
     pub(super) fn came(&self) -> Instant {
         self.entry.at.mono
+    }
+
+    /// Holds the request's place until its answer has left.
+    pub(super) fn hold(&self, room: Room) {
+        self.entry.room.replace(Some(room));
     }
 
     /// Whether the client's connection is encrypted.
@@ -178,10 +187,7 @@ impl Entry {
         self.access.write(&AccessLine {
             id: self.id,
             at: (self.at.wall, self.at.wall_millis),
-            peer: match self.peer {
-                PeerAddress::Ip(address) => Some(address),
-                PeerAddress::Unix => None,
-            },
+            peer: self.peer.socket(),
             tls: self.tls,
             http2: self.http2,
             method: self.method.as_str(),

@@ -115,10 +115,11 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
     let mut headers = map_headers(visit, &words, status, &reached.head.headers);
     headers.remove(CONTENT_LENGTH);
     let head_only = visit.call.facts().rule.method == "HEAD";
+    let mut refusal = said(&theirs.code, status);
     if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
+        visit.ledger.refused(&refusal);
         return response(status, headers, Reply::empty());
     }
-    let mut refusal = said(&theirs.code, status);
     if refusal.code == Code::MethodNotAllowed.as_str() {
         refusal = refusal.with("Method", visit.call.facts().rule.method);
     }

@@ -16,7 +16,9 @@
 mod affinity;
 mod buckets;
 mod names;
+mod reload;
 mod senders;
+mod serving;
 mod bad_input;
 mod failover;
 mod house;
