@@ -46,7 +46,8 @@ pub(super) struct Control {
     pub metrics: PrometheusHandle,
     pub clock: Clock,
     pub ready: Arc<Readiness>,
-    pub stop: CancellationToken,
+    /// The last request has ended.
+    pub over: CancellationToken,
     pub asked: mpsc::Receiver<()>,
 }
 
@@ -63,22 +64,21 @@ pub(super) fn run(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>)
 }
 
 async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) {
-    let stop = control.stop.clone();
+    let over = control.over.clone();
     match compile::view(&control.settings) {
         Ok(view) => {
-            let grace = control.settings.timeouts.drain_min + control.settings.timeouts.drain;
             let crew = assemble(control, view);
             drop(tell.send(Ok(crew)));
-            stop.cancelled().await;
-            // Probes and steward go on as long as requests may be under way.
-            tokio::time::sleep(grace.min(Duration::from_millis(100))).await;
+            // Probes, steward, names and the admin listener go on for as long as requests do, and a
+            // drain may take its time.
+            over.cancelled().await;
         }
         Err(fault) => drop(tell.send(Err(fault))),
     }
 }
 
 fn assemble(control: Control, view: View) -> Crew {
-    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, stop, asked } =
+    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, over, asked } =
         control;
     let now = clock.now().mono;
     let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
@@ -124,7 +124,7 @@ fn assemble(control: Control, view: View) -> Crew {
         clock,
     };
     tokio::spawn(async move {
-        if let Err(error) = admin::serve(admin_socket, plane, stop).await {
+        if let Err(error) = admin::serve(admin_socket, plane, over).await {
             error!(%error, "the admin listener ended");
         }
     });

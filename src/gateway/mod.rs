@@ -56,8 +56,11 @@ pub struct Gateway {
     /// What the regions are doing.
     pub view: Published<View>,
     stop: CancellationToken,
+    /// The last request has ended.
+    over: CancellationToken,
     reloads: mpsc::Sender<()>,
-    threads: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
+    control: JoinHandle<()>,
     access: AccessWriter,
     ready: Arc<admin::Readiness>,
 }
@@ -79,7 +82,7 @@ impl Gateway {
         let access = AccessWriter::open(&settings.telemetry.access_log).context("the access log")?;
         ready.configured();
 
-        let stop = CancellationToken::new();
+        let (stop, over) = (CancellationToken::new(), CancellationToken::new());
         let (reloads, asked) = mpsc::channel(1);
         let (addresses, admin_address) = (addresses(&binding.doors), admin_socket.address().clone());
         let control = control::Control {
@@ -91,7 +94,7 @@ impl Gateway {
             metrics,
             clock,
             ready: Arc::clone(&ready),
-            stop: stop.clone(),
+            over: over.clone(),
             asked,
         };
         let (tell, told) = oneshot::channel();
@@ -102,20 +105,30 @@ impl Gateway {
         let crew: Crew = told.blocking_recv().context("the control thread ended before it began")??;
         let view = crew.view.clone();
 
-        let mut threads = Vec::with_capacity(workers + 1);
+        let mut threads = Vec::with_capacity(workers);
         for (number, sockets) in binding.workers.into_iter().enumerate() {
             let (crew, stop, log) = (crew.clone(), stop.clone(), access.handle());
             let work = move || worker::run(&crew, sockets, &log, stop);
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(work);
             threads.push(thread.context("a worker thread")?);
         }
-        threads.push(control);
         ready.bound();
         for address in &addresses {
             info!(%address, "listening");
         }
         info!(address = %admin_address, "admin listening");
-        Ok(Self { addresses, admin: admin_address, view, stop, reloads, threads, access, ready })
+        Ok(Self {
+            addresses,
+            admin: admin_address,
+            view,
+            stop,
+            over,
+            reloads,
+            workers: threads,
+            control,
+            access,
+            ready,
+        })
     }
 
     /// The first TCP address that data is served on.
@@ -142,16 +155,20 @@ impl Gateway {
     /// Drains, and returns when everything has ended.
     pub fn stop(self) {
         self.drain();
-        let Self { threads, access, .. } = self;
-        for thread in threads {
-            if thread.join().is_err() {
-                error!("a thread of the gateway panicked");
-            }
-        }
+        let Self { workers, control, over, access, .. } = self;
+        workers.into_iter().for_each(join);
+        over.cancel();
+        join(control);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         if !runtime.is_ok_and(|runtime| runtime.block_on(access.finish(LAST_LINES))) {
             error!("the last access lines were not written");
         }
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        error!("a thread of the gateway panicked");
     }
 }
 

@@ -37,6 +37,8 @@ impl Reloader {
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<()>) {
         let (touched, mut touches) = mpsc::channel(1);
         let mut watcher = self.watch(&touched);
+        // What changed between the start's reading and this watch was seen by neither.
+        self.reload().await;
         loop {
             tokio::select! {
                 ask = asked.recv() => if ask.is_none() { return },
@@ -134,9 +136,9 @@ impl Reloader {
         self.steward.replace(view).await;
         self.probes.send_replace(settings.regions.clone());
         for door in &self.doors {
-            if let Some(listener) =
-                settings.listeners.iter().find(|listener| listener.address == *door.address())
-            {
+            // By the address as it was asked for: of port 0 nobody knows another name.
+            let asked = &door.settings().address;
+            if let Some(listener) = settings.listeners.iter().find(|listener| listener.address == *asked) {
                 door.replace(listener.clone());
             }
         }

@@ -18,6 +18,15 @@ pub enum PeerAddress {
 }
 
 impl PeerAddress {
+    /// Address and port; `None` for a unix socket.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix => None,
+        }
+    }
+
     /// The IP address, where there is one.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {

@@ -41,12 +41,13 @@ struct Entry {
     operation: Cell<Option<&'static str>>,
     late: RefCell<Late>,
     written: Cell<bool>,
+    /// The request's place among those at work, held until its answer has left.
+    room: RefCell<Option<Room>>,
 }
 
 /// What is learnt on the way.
 #[derive(Default)]
 struct Late {
-    room: Option<Room>,
     access_point: Option<AccessPointName>,
     client: Option<ClientName>,
     status: u16,
@@ -73,6 +74,7 @@ impl Ledger {
             operation: Cell::new(None),
             late: RefCell::default(),
             written: Cell::new(false),
+            room: RefCell::default(),
         };
         Self { entry: Rc::new(entry) }
     }
@@ -86,6 +88,11 @@ impl Ledger {
         self.entry.at.mono
     }
 
+    /// Holds the request's place until its answer has left.
+    pub(super) fn hold(&self, room: Room) {
+        self.entry.room.replace(Some(room));
+    }
+
     /// Whether the client's connection is encrypted.
     pub(super) fn tls(&self) -> bool {
         self.entry.tls
@@ -94,11 +101,6 @@ impl Ledger {
     /// What an error document names: the path, as the client sent it.
     pub(super) fn resource(&self) -> &str {
         self.entry.head.path()
-    }
-
-    /// Counts the request as under way until its line is written.
-    pub(super) fn keep(&self, room: Room) {
-        self.entry.late.borrow_mut().room = Some(room);
     }
 
     pub(super) fn classified(&self, call: &Call) {
@@ -182,10 +184,7 @@ impl Entry {
         self.access.write(&AccessLine {
             id: self.id,
             at: (self.at.wall, self.at.wall_millis),
-            peer: match self.peer {
-                PeerAddress::Ip(address) => Some(address),
-                PeerAddress::Unix => None,
-            },
+            peer: self.peer.socket(),
             tls: self.tls,
             http2: self.http2,
             method: self.head.method().as_str(),

@@ -68,7 +68,7 @@ async fn tell(
     body: Incoming,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
-    ledger.keep(house.enter(&view.limits)?);
+    ledger.hold(house.enter(&view.limits)?);
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;

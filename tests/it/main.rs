@@ -20,5 +20,7 @@ mod failover;
 mod house;
 mod house_itself;
 mod names;
+mod reload;
 mod senders;
+mod serving;
 mod story;

@@ -197,6 +197,14 @@ impl Setup {
         file
     }
 
+    /// Starts a gateway that is expected to give up: its exit code and what it wrote.
+    pub fn start_in_vain(&self) -> (Option<i32>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nearpoint.yaml");
+        std::fs::write(&file, self.yaml(folder.path())).unwrap();
+        run(&["serve", "--config", file.to_str().unwrap()])
+    }
+
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
@@ -209,6 +217,13 @@ impl Setup {
 
 /// Lines of the gateway that a failed test shows.
 const TOLD: usize = 40;
+
+/// Runs a command of the binary to its end: its exit code and what it wrote.
+pub fn run(words: &[&str]) -> (Option<i32>, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_nearpoint")).args(words).output().unwrap();
+    let written = [done.stdout, done.stderr].concat();
+    (done.status.code(), String::from_utf8_lossy(&written).into_owned())
+}
 
 /// Lines that a process wrote, as they come.
 #[derive(Debug, Default)]

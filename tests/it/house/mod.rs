@@ -8,3 +8,4 @@ pub mod moment;
 pub mod region;
 pub mod replicator;
 pub mod text;
+pub mod tls;

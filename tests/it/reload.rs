@@ -1,0 +1,258 @@
+//! Reloads: a new configuration is swapped in whole without a request lost, or refused whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::house::client::{Client, Connection, Reply, Request};
+use crate::house::gateway::{Gateway, Setup, Tenant, logged};
+use crate::house::region::{PATIENCE, Region};
+use crate::house::tls::{self, Authority};
+
+const BUCKET: &str = "photos-home";
+const TAKEN: &str = "the new configuration is in force";
+
+fn home() -> Region {
+    let region = Region::start("home", &[BUCKET, "vault-home"]);
+    region.seed(BUCKET, "k", "x");
+    region.seed("vault-home", "k", "y");
+    region
+}
+
+#[track_caller]
+fn refused(reply: &Reply, status: u16, code: &str) {
+    assert_eq!((reply.status, reply.code().as_deref()), (status, Some(code)), "{}", reply.text());
+}
+
+/// How many lines so far say so.
+fn count(gateway: &Gateway, message: &str) -> usize {
+    gateway.written().iter().filter(|line| logged(line, message).is_some()).count()
+}
+
+/// Waits until the message was written so many times.
+async fn wait_for_count(gateway: &Gateway, message: &str, wanted: usize) {
+    let patience = tokio::time::timeout(PATIENCE, async {
+        while count(gateway, message) < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    patience
+        .await
+        .unwrap_or_else(|_| panic!("not {wanted} times {message}:\n{}", gateway.written().join("\n")));
+}
+
+/// Puts another configuration in force by SIGHUP.
+async fn reload(gateway: &Gateway, setup: &Setup) {
+    let before = count(gateway, TAKEN);
+    gateway.rewrite(setup);
+    gateway.signal("HUP");
+    wait_for_count(gateway, TAKEN, before + 1).await;
+}
+
+/// Waits until a request is answered so; a new view reaches every worker within a moment.
+async fn until(client: &Client, request: &Request, wanted: u16) -> Reply {
+    let asked = async {
+        loop {
+            let reply = client.send(request).await;
+            if reply.status == wanted {
+                return reply;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("never {wanted}"))
+}
+
+#[tokio::test]
+async fn access_points_policies_and_limits_are_swapped_without_a_request_lost() {
+    let home = home();
+    let first = Setup::over(&[&home]);
+    let gateway = first.start();
+    let client = gateway.client();
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let traffic: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, stop, done) = (client.clone(), Arc::clone(&stop), Arc::clone(&done));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut connection = client.connect().await;
+                    for _ in 0..5 {
+                        let get = client.sign(&Request::get("/photos/k")).bytes();
+                        let reply = connection.exchange(&get, "GET").await.expect("an answer");
+                        assert_eq!((reply.status, reply.body.as_slice()), (200, &b"x"[..]));
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    let vault = Request::get("/vault/k");
+    refused(&client.send(&vault).await, 404, "NoSuchBucket");
+    let mut second = first.clone().access_point("vault", &[&home], 1, "allow", "allow");
+    reload(&gateway, &second).await;
+    // the policy names `photos` alone
+    until(&client, &vault, 403).await;
+    second.tenants = vec![Tenant::of("app", &["photos", "vault"])];
+    reload(&gateway, &second).await;
+    assert_eq!(until(&client, &vault, 200).await.body, b"y");
+    let large = Request::get("/photos/k").with("x-other", &"a".repeat(9000));
+    client.send(&large).await.expect(200);
+    second.rest = "limits: {head: 8KiB}\n".to_owned();
+    reload(&gateway, &second).await;
+    until(&client, &large, 431).await;
+    reload(&gateway, &first).await;
+    until(&client, &vault, 404).await;
+    until(&client, &large, 200).await;
+    stop.store(true, Ordering::Relaxed);
+    for one in traffic {
+        one.await.expect("no request failed");
+    }
+    assert!(done.load(Ordering::Relaxed) > 20);
+}
+
+#[tokio::test]
+async fn a_changed_file_reloads_by_itself() {
+    let home = home();
+    let first = Setup::over(&[&home]);
+    let gateway = first.start();
+    let client = gateway.client();
+    let second = first.clone().access_point("vault", &[&home], 1, "allow", "allow");
+    gateway.rewrite(&second);
+    gateway.wait_for_event(TAKEN);
+    until(&client, &Request::get("/vault/k"), 403).await;
+    // a policy in a file of its own, the configuration untouched
+    let policy = Tenant::of("app", &["photos", "vault"]).policy.unwrap();
+    std::fs::write(gateway.file().with_file_name("app.json"), policy).unwrap();
+    until(&client, &Request::get("/vault/k"), 200).await;
+    assert_eq!(count(&gateway, TAKEN), 2);
+}
+
+#[tokio::test]
+async fn regions_are_swapped_too() {
+    let (home, moved) = (home(), Region::start("home", &[BUCKET]));
+    moved.seed(BUCKET, "k", "moved");
+    let gateway = Setup::over(&[&home]).start();
+    let client = gateway.client();
+    assert_eq!(client.send(&Request::get("/photos/k")).await.expect(200).body, b"x");
+    reload(&gateway, &Setup::over(&[&moved])).await;
+    let asked = async { while client.send(&Request::get("/photos/k")).await.body != b"moved" {} };
+    tokio::time::timeout(PATIENCE, asked).await.expect("the other endpoint");
+    home.forget();
+    client.send(&Request::get("/photos/k")).await.expect(200);
+    assert!(home.seen().is_empty());
+    // a second region joins, and takes over
+    let away = Region::start("away", &["photos-away"]);
+    away.seed("photos-away", "k", "away");
+    reload(&gateway, &Setup::over(&[&moved, &away])).await;
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    moved.kill();
+    assert_eq!(client.send(&Request::get("/photos/k")).await.expect(200).body, b"away");
+}
+
+#[tokio::test]
+async fn rotated_secrets_take_effect() {
+    let home = home();
+    let mut setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let old = gateway.client();
+    let get = Request::get("/photos/k");
+    old.send(&get).await.expect(200);
+    // the client's
+    setup.tenants[0].secret = "another-secret".to_owned();
+    reload(&gateway, &setup).await;
+    let mut new = old.clone();
+    new.settings.secret = "another-secret".to_owned();
+    until(&new, &get, 200).await;
+    until(&old, &get, 403).await;
+    // the region's, its key's id being the same
+    let next = "upstream-secret-rotated";
+    for (_, lines) in &mut setup.regions {
+        *lines = lines.replace("upstream-secret-of-home", next);
+    }
+    home.change_settings(|settings| settings.secret = next.to_owned());
+    reload(&gateway, &setup).await;
+    until(&new, &get, 200).await;
+    home.forget();
+    for _ in 0..5 {
+        new.send(&get).await.expect(200);
+    }
+    assert!(home.seen().iter().all(|seen| seen.status == Some(200)));
+}
+
+#[tokio::test]
+async fn a_bad_file_is_refused_whole_and_the_old_stays_in_force() {
+    let home = home();
+    let setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let client = gateway.client();
+    let mut bad = setup.clone().access_point("vault", &[&home], 1, "allow", "allow");
+    bad.rest = "limits: {in_flght: 5}\ntimeouts: {connect: soon}\n".to_owned();
+    gateway.rewrite(&bad);
+    gateway.signal("HUP");
+    let refusal = "the new configuration is refused; the old one stays in force";
+    wait_for_count(&gateway, refusal, 2).await;
+    let faults: Vec<String> = gateway
+        .written()
+        .iter()
+        .filter_map(|line| Some(logged(line, refusal)?["fault"].as_str()?.to_owned()))
+        .collect();
+    assert!(
+        faults.iter().any(|fault| fault.contains("nearpoint.yaml:") && fault.contains("in_flight")),
+        "{faults:?}"
+    );
+    assert!(faults.iter().any(|fault| fault.contains("connect")), "{faults:?}");
+    client.send(&Request::get("/photos/k")).await.expect(200);
+    refused(&client.send(&Request::get("/vault/k")).await, 404, "NoSuchBucket");
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    let refusals = metrics.lines().find(|line| line.contains("reload") && line.contains("refused"));
+    assert!(refusals.is_some_and(|line| !line.ends_with(" 0")), "{refusals:?}");
+    bad.rest.clear();
+    reload(&gateway, &bad).await;
+    until(&client, &Request::get("/vault/k"), 403).await;
+}
+
+#[tokio::test]
+async fn a_listener_s_rules_change_and_its_address_does_not() {
+    let home = home();
+    let mut setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let client = gateway.client();
+    let stranger = client.unsigned(&Request::get("/photos/k"));
+    refused(&client.send_signed(&stranger).await, 403, "AccessDenied");
+    setup.listener = "      anonymous: sign\n".to_owned();
+    reload(&gateway, &setup).await;
+    let asked = async { while client.send_signed(&stranger).await.status != 200 {} };
+    tokio::time::timeout(PATIENCE, asked).await.expect("anonymous reads are let in");
+    let restart = "takes effect at the next start only";
+    assert_eq!(count(&gateway, restart), 0);
+    setup.listener = "      anonymous: sign\n    - address: 127.0.0.2:0\n".to_owned();
+    reload(&gateway, &setup).await;
+    wait_for_count(&gateway, restart, 1).await;
+    client.send_signed(&stranger).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_to_new_connections() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::new(), Authority::new());
+    let setup = Setup { listener: old.serve(folder.path()), ..Setup::over(&[&home]) };
+    let gateway = setup.start();
+    let client = gateway.client();
+    let get = || client.sign(&Request::get("/photos/k")).bytes();
+    let connected = tls::connect(gateway.address, old.client(None, &[b"http/1.1"])).await.unwrap();
+    let mut connected = Connection::over(connected);
+    connected.exchange(&get(), "GET").await.unwrap().expect(200);
+    // half of it is no certificate: the old one stays
+    std::fs::write(folder.path().join("tls.crt"), "half").unwrap();
+    gateway.wait_for_event("a certificate was not taken; the old one stays");
+    tls::connect(gateway.address, old.client(None, &[b"http/1.1"])).await.unwrap();
+    new.serve(folder.path());
+    let trusted = async {
+        while tls::connect(gateway.address, new.client(None, &[b"http/1.1"])).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, trusted).await.expect("the new certificate is shown");
+    assert!(tls::connect(gateway.address, old.client(None, &[b"http/1.1"])).await.is_err());
+    connected.exchange(&get(), "GET").await.unwrap().expect(200);
+}
