@@ -7,6 +7,11 @@
 
 #![allow(missing_docs, reason = "a benchmark's names say what it measures")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up must stop")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::format_collect,
+    reason = "offsets are those of what was just read"
+)]
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};

@@ -65,7 +65,7 @@ mod tests {
         assert!(!poison.refuses(1, now));
         poison.remember(1, now);
         assert!(poison.refuses(1, now) && !poison.refuses(2, now));
-        assert!(poison.refuses(1, now + REFUSED_FOR - Duration::from_nanos(1)));
+        assert!(poison.refuses(1, now + REFUSED_FOR.saturating_sub(Duration::from_nanos(1))));
         assert!(!poison.refuses(1, now + REFUSED_FOR));
         assert!(poison.is_empty());
     }

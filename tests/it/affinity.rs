@@ -252,7 +252,8 @@ async fn uploads_of_all_regions_are_listed_in_pages() {
         let raw = |id: &str| unwrapped(id);
         let mut ids: Vec<String> = found.iter().map(|(_, id)| raw(id)).collect();
         let mut all: Vec<String> = wanted.iter().map(|(_, id)| raw(id)).collect();
-        (ids.sort(), all.sort());
+        ids.sort();
+        all.sort();
         assert_eq!(ids, all, "{most} a page");
     }
 }

@@ -189,7 +189,6 @@ async fn a_copy_never_reads_a_bucket_that_only_shares_its_source_s_name() {
     assert_eq!(home.object("photos-home", "copy").unwrap().body, "ours");
     assert!(away.object("photos-away", "copy").is_none());
     // where the copy may be made there only, it cannot be
-    let mut setup = setup;
     setup.access_points[0].1 =
         setup.access_points[0].1.replace("home: away, failover: allow", "home: away, failover: refuse");
     let gateway = setup.start();

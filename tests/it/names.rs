@@ -60,8 +60,8 @@ async fn leaks_nothing(client: &Client, request: &Request, wanted: u16) {
     let reply = client.send(request).await;
     assert_eq!(reply.status, wanted, "{what}: {}", reply.text());
     let headers = reply.headers.iter().filter(|(name, _)| !name.starts_with("x-nearpoint-"));
-    let seen: String = headers.map(|(name, value)| format!("{name}: {value}\n")).collect();
-    let seen = format!("{seen}\n{}", reply.text());
+    let seen: Vec<String> = headers.map(|(name, value)| format!("{name}: {value}")).collect();
+    let seen = format!("{}\n{}", seen.join("\n"), reply.text());
     for name in PHYSICAL {
         assert!(!seen.contains(name), "{what} names {name}:\n{seen}");
     }

@@ -146,7 +146,7 @@ async fn a_success_before_the_last_byte_is_not_believed() {
         let answer = format!("HTTP/1.1 {status}\r\nETag: \"x\"\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap_or_default();
         // the body is never read
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let gateway = over_rogue(address).start();
@@ -165,7 +165,7 @@ async fn a_store_that_takes_no_body_is_given_up() {
             b"HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n"
         };
         stream.write_all(answer).await.unwrap_or_default();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let mut setup = over_rogue(address);

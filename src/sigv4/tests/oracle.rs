@@ -163,7 +163,7 @@ fn flipped(signed: &Head, which: prop::sample::Index, bit: u8) -> Option<Head> {
         let mut bytes = target.as_bytes().to_vec();
         bytes[index] ^= 1 << bit;
         let changed = String::from_utf8(bytes).ok()?;
-        return (meaning(&changed) != meaning(&target)).then(|| at(signed, &changed));
+        return (meaning(&changed) != meaning(target)).then(|| at(signed, &changed));
     }
     index -= target.len();
     for (name, value) in fields {
