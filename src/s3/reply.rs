@@ -130,7 +130,7 @@ mod tests {
         let source_version = |id: &str| format!("source-{id}");
         let names = Mapping {
             region: "logical-1",
-            location: Some("/photos"),
+            location: Some("photos"),
             version: &version,
             source_version: &source_version,
         };
