@@ -555,7 +555,15 @@ impl Simulation {
         let facts = request.call.facts();
         if let Some(signal) = outcome.signal(Some(self.regions[request.region].ttfb())) {
             let (kind, class, key_hash) = (facts.kind, facts.class, request.key);
-            self.apply(Event::Answered { region: region.clone(), kind, class, key_hash, signal, count: 1 });
+            self.apply(Event::Answered {
+                region: region.clone(),
+                kind,
+                class,
+                key_hash,
+                signal,
+                at: self.now,
+                count: 1,
+            });
         }
         request.history.push((region.clone(), outcome));
         if !request.tried.contains(&region) {

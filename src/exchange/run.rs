@@ -491,7 +491,8 @@ impl Run<'_> {
         }
         digest.failure(region).into_iter().for_each(|event| steward.report(event));
         let (region, key_hash) = (region.clone(), hash_of(call));
-        steward.report(Event::Answered { region, kind, class, key_hash, signal, count: 1 });
+        let at = self.exchange.clock.now().mono;
+        steward.report(Event::Answered { region, kind, class, key_hash, signal, at, count: 1 });
     }
 
     /// Tells the steward and the journey.

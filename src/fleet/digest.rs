@@ -33,6 +33,8 @@ struct Row {
     /// Not told yet.
     count: u32,
     ttfb: Option<Duration>,
+    /// When the last of them was.
+    at: Instant,
     /// `None` where the next success is to be told at once.
     told: Option<Instant>,
 }
@@ -48,7 +50,8 @@ impl Digest {
         settled: bool,
         now: Instant,
     ) -> Option<Event> {
-        let row = self.row(region, kind, class);
+        let row = self.row(region, (kind, class), now);
+        row.at = now;
         row.count = row.count.saturating_add(1);
         row.ttfb = ttfb.or(row.ttfb);
         let waits = row.told.is_some_and(|told| now.saturating_duration_since(told) < TOGETHER);
@@ -70,11 +73,12 @@ impl Digest {
         .collect()
     }
 
-    fn row(&mut self, region: &RegionId, kind: Kind, class: Class) -> &mut Row {
+    fn row(&mut self, region: &RegionId, (kind, class): (Kind, Class), now: Instant) -> &mut Row {
         let known = |row: &Row| (row.kind, row.class) == (kind, class) && row.region == *region;
         let at = self.rows.iter().position(known).unwrap_or(self.rows.len());
         if at == self.rows.len() {
-            self.rows.push(Row { region: region.clone(), kind, class, count: 0, ttfb: None, told: None });
+            let region = region.clone();
+            self.rows.push(Row { region, kind, class, count: 0, ttfb: None, at: now, told: None });
         }
         #[expect(clippy::indexing_slicing, reason = "the row was found there or pushed there")]
         &mut self.rows[at]
@@ -91,6 +95,7 @@ impl Row {
             // Successes are nobody's fault.
             key_hash: 0,
             signal: Signal::Answered { ttfb: self.ttfb.take() },
+            at: self.at,
             count,
         })
     }

@@ -32,6 +32,9 @@ pub enum Event {
         key_hash: u64,
         /// How it ended.
         signal: Signal,
+        /// When it ended. Workers tell their successes together and so late: one that was before
+        /// another worker's failure says nothing against it.
+        at: Instant,
         /// How many attempts this tells of: more than one only of answers as they should be
         /// ([`super::Digest`]), whose `ttfb` is then the latest.
         count: u32,

@@ -107,6 +107,7 @@ pub(super) struct Health {
     streak: Streak,
     window: Window,
     probe_fails: u32,
+    probe_failed_at: Option<Instant>,
     probe_passes: u32,
     trials: u32,
     ejection: Option<Ejection>,
@@ -123,6 +124,7 @@ impl Health {
             streak: Streak::default(),
             window: Window::new(settings.window, now),
             probe_fails: 0,
+            probe_failed_at: None,
             probe_passes: 0,
             trials: 0,
             ejection: None,
@@ -151,10 +153,17 @@ impl Health {
         self.probe_passes
     }
 
-    /// So many requests were answered as they should be. More than one is no more of a trial than
-    /// one.
-    pub(super) fn answered(&mut self, count: u32, scene: Scene<'_>) -> Option<Change> {
+    /// So many requests were answered as they should be, the last of them at `at`. More than one
+    /// is no more of a trial than one. What was before the standing, or before the last failure,
+    /// changes neither: it was only told late.
+    pub(super) fn answered(&mut self, count: u32, at: Instant, scene: Scene<'_>) -> Option<Change> {
+        if at < self.since {
+            return None;
+        }
         self.window.good(count, scene.now);
+        if self.failed_after(at) {
+            return None;
+        }
         self.streak = Streak::default();
         self.probe_fails = 0;
         match self.standing {
@@ -172,9 +181,16 @@ impl Health {
         self.streak.unanswered.clear();
     }
 
-    /// A request of the other kind was answered: the region can be reached.
-    pub(super) fn reached(&mut self) {
-        self.streak.connected();
+    /// A request of the other kind was answered at `at`: the region could be reached then.
+    pub(super) fn reached(&mut self, at: Instant) {
+        if !self.failed_after(at) {
+            self.streak.connected();
+        }
+    }
+
+    fn failed_after(&self, at: Instant) -> bool {
+        let failures = self.streak.last.into_iter().chain(self.probe_failed_at);
+        failures.max().is_some_and(|last| at < last)
     }
 
     /// A request was never answered.
@@ -265,6 +281,7 @@ impl Health {
     ) -> Option<Change> {
         self.probe_passes = 0;
         self.probe_fails = self.probe_fails.saturating_add(1);
+        self.probe_failed_at = Some(scene.now);
         let why = Cause::ProbesFailed(self.probe_fails, fault);
         match self.standing {
             Standing::Out => {

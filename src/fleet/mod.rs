@@ -92,8 +92,8 @@ impl Fleet {
     pub fn apply(&mut self, event: Event, now: Instant, coin: &mut Coin) -> Vec<Transition> {
         let transitions = match event {
             Event::Probed { region, alive } => self.probed(&region, alive, now, coin),
-            Event::Answered { region, kind, class, key_hash, signal, count } => {
-                let attempt = Attempt { kind, class, key_hash, signal, count };
+            Event::Answered { region, kind, class, key_hash, signal, at, count } => {
+                let attempt = Attempt { kind, class, key_hash, signal, at: at.min(now), count };
                 self.answered(&region, attempt, now, coin)
             }
             Event::CredentialJudged { region, credential, sound } => {
@@ -211,10 +211,10 @@ impl Fleet {
     ) -> Vec<Transition> {
         let mut transitions = Vec::new();
         let Some(place) = self.place(region) else { return transitions };
-        let Attempt { kind, class, key_hash, signal, count } = attempt;
+        let Attempt { kind, class, key_hash, signal, at, count } = attempt;
         self.note(place, class, signal, now);
         self.change(place, kind, now, &mut transitions, |health, scene| match signal {
-            Signal::Answered { .. } => health.answered(count, scene),
+            Signal::Answered { .. } => health.answered(count, at, scene),
             Signal::NeverAnswered(never) => health.never_answered(never, key_hash, scene, coin),
             Signal::ServerError(status) => health.server_error(status, key_hash, scene, coin),
             Signal::Throttled => {
@@ -228,7 +228,7 @@ impl Fleet {
             }
             Signal::NeverAnswered(_) => None,
             Signal::Answered { .. } | Signal::ServerError(_) | Signal::Throttled => {
-                health.reached();
+                health.reached(at);
                 None
             }
         });
@@ -479,6 +479,7 @@ struct Attempt {
     class: Class,
     key_hash: u64,
     signal: Signal,
+    at: Instant,
     count: u32,
 }
 

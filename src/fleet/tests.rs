@@ -42,8 +42,13 @@ impl Rig {
     }
 
     fn request(&mut self, region: &str, kind: Kind, key_hash: u64, signal: Signal) {
+        self.told(region, kind, key_hash, signal, self.now);
+    }
+
+    /// A request that ended at `at` and is told of now.
+    fn told(&mut self, region: &str, kind: Kind, key_hash: u64, signal: Signal, at: Instant) {
         let class = if kind == Kind::Read { Class::Get } else { Class::Put };
-        self.apply(Event::Answered { region: region.into(), kind, class, key_hash, signal, count: 1 });
+        self.apply(Event::Answered { region: region.into(), kind, class, key_hash, signal, at, count: 1 });
     }
 
     fn fine(&mut self, region: &str) {
@@ -123,6 +128,28 @@ fn three_refused_connections_eject_for_both_kinds() {
     rig.refused(EU);
     assert_eq!((rig.standing(EU), rig.writes(EU)), (Standing::Out, Standing::Out));
     assert_eq!(rig.seen.last().unwrap().why, Cause::NeverAnswered(3, Never::Refused));
+}
+
+#[test]
+fn what_another_worker_saw_before_and_tells_late_does_not_break_the_row() {
+    let fine = Signal::Answered { ttfb: Some(Duration::from_millis(12)) };
+    let mut rig = Rig::healthy(&[EU, US]);
+    let before = rig.now;
+    for _ in 0..3 {
+        rig.wait(1);
+        rig.refused(EU);
+        rig.told(EU, Kind::Read, 0, fine, before);
+        rig.told(EU, Kind::Write, 0, fine, before);
+    }
+    assert_eq!((rig.standing(EU), rig.writes(EU)), (Standing::Out, Standing::Out));
+    // nor does it bring the region back, or count as a trial
+    rig.told(EU, Kind::Read, 0, fine, before);
+    assert_eq!(rig.standing(EU), Standing::Out);
+    let mut rig = Rig::in_probation();
+    for _ in 0..10 {
+        rig.told(EU, Kind::Read, 0, fine, before);
+    }
+    assert_eq!(rig.standing(EU), Standing::Probation);
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Rig {
             class: Class::Get,
             key_hash: 1,
             signal,
+            at: self.now,
             count: 1,
         });
     }
