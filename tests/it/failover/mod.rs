@@ -71,6 +71,14 @@ async fn pair(writes: &str) -> Scene {
     begin(regions, &setup).await
 }
 
+/// The same, but only requests judge the regions once they are known to be well.
+async fn pair_judged_by_traffic() -> Scene {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "refuse");
+    setup.probe_rarely();
+    begin(regions, &setup).await
+}
+
 impl Scene {
     fn near(&self) -> &Region {
         &self.regions[0]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
-    BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair, regions, served_by,
-    setup, setup_with, timed,
+    BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair,
+    pair_judged_by_traffic, regions, served_by, setup, setup_with, timed,
 };
 use crate::house::client::{Ended, Request};
 use crate::house::moment;
@@ -33,7 +33,7 @@ async fn three_reads_end_it(scene: &Scene, why: &str) {
 
 #[tokio::test]
 async fn a_killed_region_is_out_after_three_reads_that_nobody_missed() {
-    let scene = pair("refuse").await;
+    let scene = pair_judged_by_traffic().await;
     scene.seed_numbers(20);
     // connections are in the pool when it dies
     for reply in scene.together(numbers(0..20)).await {
@@ -46,7 +46,7 @@ async fn a_killed_region_is_out_after_three_reads_that_nobody_missed() {
 #[tokio::test]
 async fn a_region_that_resets_every_request_is_out_after_three_reads() {
     for end in [End::Reset, End::Close] {
-        let scene = pair("refuse").await;
+        let scene = pair_judged_by_traffic().await;
         scene.seed_numbers(20);
         scene.near().fault(When::always(), Act::DropAtHead(end));
         three_reads_end_it(&scene, "3 attempts in a row unanswered: connection ended without an answer")
@@ -56,7 +56,7 @@ async fn a_region_that_resets_every_request_is_out_after_three_reads() {
 
 #[tokio::test]
 async fn a_region_that_falls_silent_is_out_within_three_seconds() {
-    let scene = pair("refuse").await;
+    let scene = pair_judged_by_traffic().await;
     scene.seed_numbers(20);
     // far from its limit: what a read waits at the most is half a second here
     scene.near().fault(When::always(), Act::Silent);
@@ -110,7 +110,7 @@ async fn server_errors_are_read_elsewhere_and_five_of_them_end_it() {
     for (status, code) in
         [(500, "InternalError"), (502, "BadGateway"), (503, "ServiceUnavailable"), (504, "GatewayTimeout")]
     {
-        let scene = pair("refuse").await;
+        let scene = pair_judged_by_traffic().await;
         scene.seed_numbers(20);
         scene.near().fault(When::always(), Act::Answer { status, code });
         for (tried, request) in numbers(0..5).enumerate() {
@@ -130,7 +130,7 @@ async fn server_errors_are_read_elsewhere_and_five_of_them_end_it() {
 
 #[tokio::test]
 async fn a_region_that_fails_a_third_of_its_requests_costs_no_read() {
-    let scene = pair("refuse").await;
+    let scene = pair_judged_by_traffic().await;
     scene.seed_numbers(90);
     for number in (0..90).step_by(3) {
         let fails = Act::Answer { status: 500, code: "InternalError" };

@@ -153,6 +153,14 @@ impl Setup {
         *lines = lines.replace(from, to);
     }
 
+    /// Regions are probed so rarely that, once known to be well, only requests judge them: the
+    /// reason of a transition then does not depend on how loaded the machine is.
+    pub fn probe_rarely(&mut self) {
+        for (_, lines) in &mut self.regions {
+            lines.push_str("    probe: {interval: 60s}\n");
+        }
+    }
+
     /// The configuration's text; `folder` takes the policies.
     pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);
