@@ -22,7 +22,7 @@ use nearpoint::fleet::{
 };
 use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
 use nearpoint::route::{
-    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, GiveUp, Meaning, Member, Order, Outcome,
+    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, Etags, GiveUp, Meaning, Member, Order, Outcome,
     Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict, Versions, after_canary,
     plan, verdict,
 };
@@ -761,6 +761,7 @@ fn access_points(ids: &[RegionId]) -> Vec<Arc<AccessPoint>> {
         conditional_writes: ConditionalWrites::Home,
         replication: Replication::TwoWay,
         versions: Versions::PerRegion,
+        etags: Etags::Opaque,
     };
     let free = AccessPoint {
         name: AccessPointName::new("free"),

@@ -7,7 +7,7 @@ use super::regions::{PHYSICAL_BUCKET, read_bucket};
 use super::section::{Placed, Section, Text, alternatives, list, named, text};
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
-use crate::route::{AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD};
+use crate::route::{AccessPoint, ConditionalWrites, Etags, Member, Order, Replication, Rule, Versions, WILDCARD};
 use crate::s3::address::is_bucket_name;
 
 /// An access point, and where it and its parts stand, for what is checked across sections.
@@ -55,6 +55,9 @@ pub(super) fn access_point(
     let versions = section
         .word("versions", &[("per_region", Versions::PerRegion), ("shared", Versions::Shared)])
         .map_or(Versions::PerRegion, |placed| placed.value);
+    let etags = section
+        .word("etags", &[("opaque", Etags::Opaque), ("stable", Etags::Stable)])
+        .map_or(Etags::Opaque, |placed| placed.value);
     let replication = section
         .word(
             "replication",
@@ -93,6 +96,7 @@ pub(super) fn access_point(
             conditional_writes,
             replication,
             versions,
+            etags,
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
@@ -134,6 +138,7 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::None,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
         },
     })
 }

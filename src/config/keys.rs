@@ -80,7 +80,7 @@ pub(super) const ACCESS_POINT: &[Key] = &[
     key("conditional_writes"),
     key("replication"),
     key("versions"),
-    later("etags"),
+    key("etags"),
     later("lag_shield"),
     later("passive_as_last_resort"),
     later("hedge"),
@@ -119,7 +119,7 @@ pub(super) const LIMITS: &[Key] = &[
     key("attempts"),
     key("retry_share"),
     key("retry_floor"),
-    later("resumes"),
+    key("resumes"),
     later("remembered_keys"),
 ];
 

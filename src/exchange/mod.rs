@@ -7,9 +7,11 @@ pub mod dial;
 pub mod lane;
 pub mod meters;
 pub mod pool;
+pub mod resume;
 pub mod run;
 pub mod socket;
 pub mod tls;
 
 pub use attempt::Prepared;
+pub use resume::{Abandoned, Resumption};
 pub use run::{Errand, Exchange, Journey, Reached, Unanswered};

@@ -91,6 +91,7 @@ pub struct Lanes {
 pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
 
 /// One request's errand.
+#[derive(Clone, Copy)]
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
     pub permit: &'a Permit,
@@ -162,20 +163,8 @@ impl Exchange {
         plan: Plan,
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
-        let now = self.clock.now().mono;
-        self.budget.borrow_mut().request(now);
-        let mut run = Run {
-            exchange: self,
-            errand,
-            journey,
-            started: now,
-            deadline: now + deadline_of(errand.permit),
-            attempts: 0,
-            tried: SmallVec::new(),
-            broken: SmallVec::new(),
-            distrusts_kept: false,
-        };
-        run.go(plan).await
+        self.budget.borrow_mut().request(self.clock.now().mono);
+        Run::new(self, errand, journey).go(plan).await
     }
 
     /// The way to a region, where it is configured and its TLS could be set up.
@@ -231,14 +220,14 @@ fn deadline_of(permit: &Permit) -> Duration {
     if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
 }
 
-struct Run<'a> {
+pub(super) struct Run<'a> {
     exchange: &'a Exchange,
     errand: &'a Errand<'a>,
     journey: &'a RefCell<Journey>,
     started: Instant,
     deadline: Instant,
     attempts: u8,
-    tried: SmallVec<[RegionId; 4]>,
+    pub(super) tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
     /// A kept connection ended after it had taken the head.
@@ -246,22 +235,37 @@ struct Run<'a> {
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
-struct Turn {
-    step: Step,
+pub(super) struct Turn {
+    pub(super) step: Step,
     trial: Option<fleet::Turn>,
     /// Of a last resort: its share of those that may be tried at a time.
     hope: Option<Hope>,
 }
 
 /// A try that ended in an answer, read as far as judging it takes.
-struct Judged {
-    outcome: Outcome,
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
     /// It ended on a kept connection, which may have been stale: no evidence against the request.
     kept: bool,
-    answer: Option<Reached>,
+    pub(super) answer: Option<Reached>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(super) fn new(exchange: &'a Exchange, errand: &'a Errand<'a>, journey: &'a RefCell<Journey>) -> Self {
+        let now = exchange.clock.now().mono;
+        Self {
+            exchange,
+            errand,
+            journey,
+            started: now,
+            deadline: now + deadline_of(errand.permit),
+            attempts: 0,
+            tried: SmallVec::new(),
+            broken: SmallVec::new(),
+            distrusts_kept: false,
+        }
+    }
+
     async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
         let first = self.first_open(&plan);
         let mut failover = plan.failover;
@@ -302,7 +306,7 @@ impl Run<'_> {
 
     /// The first step that is not full and, where it is a trial, gives us the turn. A trial that
     /// is somebody else's turn is taken all the same where the plan has nothing else.
-    fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
+    pub(super) fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
         let view = self.exchange.view.load();
         let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
@@ -388,7 +392,7 @@ impl Run<'_> {
         }
     }
 
-    async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
+    pub(super) async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
         let view = self.exchange.view.load_full();
         let tried = self.send(&view, step, began).await;
@@ -477,7 +481,7 @@ impl Run<'_> {
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
-    fn tell(&self, region: &RegionId, signal: Signal) {
+    pub(super) fn tell(&self, region: &RegionId, signal: Signal) {
         let call = self.errand.permit.call();
         let (kind, class) = (call.facts().kind, call.facts().class);
         let (steward, mut digest) = (&self.exchange.steward, self.exchange.digest.borrow_mut());

@@ -13,6 +13,7 @@ mod local;
 mod many;
 mod outgoing;
 mod relay;
+mod resume;
 mod sender;
 
 use std::cell::RefCell;
@@ -42,7 +43,7 @@ use crate::s3::{Call, Code, classify};
 use crate::view::View;
 
 /// Answers one request. Never fails: a refusal becomes S3's error document.
-pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Reply> {
+pub async fn answer(house: &Rc<House>, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Reply> {
     if local::is_health(&head) {
         return local::health();
     }
@@ -61,7 +62,7 @@ pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) 
 
 /// From a head to an answer, or to the refusal that the client deserves.
 async fn tell(
-    house: &House,
+    house: &Rc<House>,
     view: &Arc<View>,
     peer: &Peer,
     head: Rc<Head>,
@@ -100,7 +101,7 @@ async fn tell(
 
 /// A request that may be carried out, with all that is known of it.
 struct Visit<'a> {
-    house: &'a House,
+    house: &'a Rc<House>,
     view: &'a Arc<View>,
     ledger: &'a Ledger,
     sender: Sender,
@@ -157,7 +158,10 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
-    relay::relay(&visit, reached?).await
+    let reached = reached?;
+    let thread = resume::thread(&visit, &reached);
+    let response = relay::relay(&visit, reached).await?;
+    Ok(resume::keep(visit, permit, thread, response))
 }
 
 /// From a plan to a region's answer.

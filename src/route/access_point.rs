@@ -27,6 +27,8 @@ pub struct AccessPoint {
     pub replication: Replication,
     /// Whether version ids mean the same in every region.
     pub versions: Versions,
+    /// Whether entity tags mean the same in every region.
+    pub etags: Etags,
 }
 
 /// One region of an access point.
@@ -88,6 +90,16 @@ pub enum Versions {
     PerRegion,
     /// It does (AWS replication keeps ids).
     Shared,
+}
+
+/// Whether the same bytes have the same entity tag in every region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Etags {
+    /// They need not: other parts, another encryption or another vendor make other tags.
+    #[default]
+    Opaque,
+    /// They have: a reply that broke off may go on in another region by its tag and size.
+    Stable,
 }
 
 impl AccessPoint {

@@ -12,6 +12,7 @@ mod permit;
 mod plan;
 mod poison;
 mod rank;
+pub mod resume;
 pub mod verdict;
 mod why;
 
@@ -19,7 +20,7 @@ mod why;
 mod tests;
 
 pub use access_point::{
-    AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD,
+    AccessPoint, ConditionalWrites, Etags, Member, Order, Replication, Rule, Versions, WILDCARD,
 };
 pub use affinity::Affinity;
 pub use budget::Budget;

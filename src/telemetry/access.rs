@@ -77,6 +77,8 @@ pub struct AccessLine<'a> {
     pub first_byte: Option<Duration>,
     /// Of that, the last try's wait for the region's first byte.
     pub upstream: Option<Duration>,
+    /// How often the reply broke off and was gone on with.
+    pub resumed: u32,
     /// Who ended the request before its answer was complete.
     pub aborted: Option<Aborted>,
 }
@@ -168,6 +170,7 @@ impl AccessLine<'_> {
             total: Duration::ZERO,
             first_byte: None,
             upstream: None,
+            resumed: 0,
             aborted: None,
         }
     }
@@ -203,6 +206,9 @@ impl AccessLine<'_> {
         line.millis("total_ms", Some(self.total));
         line.millis("first_byte_ms", self.first_byte);
         line.millis("upstream_ms", self.upstream);
+        if self.resumed > 0 {
+            line.number("resumed", self.resumed);
+        }
         line.optional("aborted", self.aborted.map(Aborted::label));
         if let Some(agent) = self.user_agent {
             line.text("user_agent", &String::from_utf8_lossy(agent));

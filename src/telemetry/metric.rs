@@ -93,6 +93,10 @@ metrics_table! {
         "Requests carried from one region to another.";
     BudgetExhausted: Counter "nearpoint_retry_budget_exhausted_total" Count [],
         "Retries not made because the retry budget was spent.";
+    Resumes: Counter "nearpoint_resumes_total" Count ["region", "outcome"],
+        "Replies to GETs that a region broke off, by what came of going on with them.";
+    ResumedBytes: Counter "nearpoint_resumed_bytes_total" Bytes [],
+        "Body bytes given to clients out of replies that had been gone on with.";
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],

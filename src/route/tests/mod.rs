@@ -50,6 +50,7 @@ impl Rig {
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::TwoWay,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),

@@ -2,6 +2,7 @@
 
 mod blame;
 mod reads;
+mod resume;
 mod shift;
 mod uploads;
 mod writes;
