@@ -402,7 +402,7 @@ impl Clients {
 mod tests {
     use super::*;
     use crate::names::AccessPointName;
-    use crate::route::{ConditionalWrites, Etags, Member, Order, Replication, Rule, Versions};
+    use crate::route::{ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions};
 
     fn point(name: &str, alias: Option<&str>, bucket: Option<&str>) -> Arc<AccessPoint> {
         let home = RegionId::new("eu");
@@ -417,6 +417,7 @@ mod tests {
             replication: Replication::None,
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
+            hedge: Hedge::Off,
         })
     }
 

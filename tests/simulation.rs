@@ -22,7 +22,7 @@ use nearpoint::fleet::{
 };
 use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
 use nearpoint::route::{
-    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, Etags, GiveUp, Meaning, Member, Order, Outcome,
+    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, Etags, Hedge, GiveUp, Meaning, Member, Order, Outcome,
     Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict, Versions, after_canary,
     plan, verdict,
 };
@@ -762,6 +762,7 @@ fn access_points(ids: &[RegionId]) -> Vec<Arc<AccessPoint>> {
         replication: Replication::TwoWay,
         versions: Versions::PerRegion,
         etags: Etags::Opaque,
+        hedge: Hedge::Off,
     };
     let free = AccessPoint {
         name: AccessPointName::new("free"),

@@ -1,5 +1,7 @@
 //! The `access_points` section.
 
+use std::time::Duration;
+
 use super::context::Context;
 use super::fault::Position;
 use super::keys;
@@ -7,8 +9,9 @@ use super::regions::{PHYSICAL_BUCKET, read_bucket};
 use super::section::{Placed, Section, Text, alternatives, list, named, text};
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
-use crate::route::{AccessPoint, ConditionalWrites, Etags, Member, Order, Replication, Rule, Versions, WILDCARD};
+use crate::route::{AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD};
 use crate::s3::address::is_bucket_name;
+use crate::units;
 
 /// An access point, and where it and its parts stand, for what is checked across sections.
 pub(super) struct PlacedPoint {
@@ -58,6 +61,7 @@ pub(super) fn access_point(
     let etags = section
         .word("etags", &[("opaque", Etags::Opaque), ("stable", Etags::Stable)])
         .map_or(Etags::Opaque, |placed| placed.value);
+    let hedge = section.section("hedge", keys::HEDGE).and_then(|section| hedged_reads(&section));
     let replication = section
         .word(
             "replication",
@@ -97,9 +101,21 @@ pub(super) fn access_point(
             replication,
             versions,
             etags,
+            hedge: hedge.unwrap_or_default(),
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
+}
+
+fn hedged_reads(section: &Section<'_>) -> Option<Hedge> {
+    /// Less is no time for any answer to come, and every read would be sent twice.
+    const LEAST: Duration = Duration::from_millis(1);
+    let read = |text: &str| match text {
+        "off" => Some(Hedge::Off),
+        "on" => Some(Hedge::Auto),
+        _ => units::duration(text).ok().filter(|after| *after >= LEAST).map(Hedge::After),
+    };
+    section.parsed("reads", "off, on, or a duration such as 50ms", read).map(|placed| placed.value)
 }
 
 /// Compiles `"*": {regions: […]}`.
@@ -139,6 +155,7 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             replication: Replication::None,
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
+            hedge: Hedge::Off,
         },
     })
 }

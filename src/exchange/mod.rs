@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod bell;
 pub mod dial;
+mod hedge;
 pub mod lane;
 pub mod meters;
 pub mod pool;
@@ -14,4 +15,4 @@ pub mod tls;
 
 pub use attempt::Prepared;
 pub use resume::{Abandoned, Resumption};
-pub use run::{Errand, Exchange, Journey, Reached, Unanswered};
+pub use run::{CANCELLED, Errand, Exchange, Journey, Reached, Unanswered};

@@ -26,8 +26,9 @@ use crate::dns::Resolver;
 use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
+use crate::route::hedge::Hedges;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
+    self, BodyState, Budget, GiveUp, Hedge, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
     Verdict,
 };
 use crate::s3::Call;
@@ -39,6 +40,8 @@ use crate::telemetry::access::TryNote;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
+/// The outcome of a try that was given up because another had won.
+pub const CANCELLED: &str = "cancelled";
 /// Most of an error document that is read: S3's are below 4 KiB.
 const ERROR_DOCUMENT: usize = 64 * 1024;
 /// How long an error document may take.
@@ -72,6 +75,8 @@ pub struct Exchange {
     pub roots: MachineRoots,
     /// Repeats that may be spent.
     pub budget: RefCell<Budget>,
+    /// What second tries of slow reads go by.
+    pub hedges: RefCell<Hedges>,
     /// Pauses and trials.
     pub coin: RefCell<Coin>,
     /// Keys derived for signing.
@@ -221,12 +226,12 @@ fn deadline_of(permit: &Permit) -> Duration {
 }
 
 pub(super) struct Run<'a> {
-    exchange: &'a Exchange,
-    errand: &'a Errand<'a>,
+    pub(super) exchange: &'a Exchange,
+    pub(super) errand: &'a Errand<'a>,
     journey: &'a RefCell<Journey>,
     started: Instant,
     deadline: Instant,
-    attempts: u8,
+    pub(super) attempts: u8,
     pub(super) tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
@@ -268,13 +273,21 @@ impl<'a> Run<'a> {
 
     async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
         let first = self.first_open(&plan);
+        let mut second = first.as_ref().ok().and_then(|turn| self.second(&plan, &turn.step));
         let mut failover = plan.failover;
         self.journey.borrow_mut().why = Some(plan.why);
         let mut turn = first?;
         loop {
             self.attempts += 1;
             let step = turn.step.clone();
-            let judged = self.try_once(&step).await?;
+            let (step, judged) = match second.take() {
+                // Boxed: most requests are none of these, and their futures stay as small.
+                Some(second) => Box::pin(self.try_two(step, second)).await?,
+                None => {
+                    let judged = self.try_once(&step).await?;
+                    (step, judged)
+                }
+            };
             drop((turn.trial.take(), turn.hope.take()));
             if !self.tried.contains(&step.region) {
                 self.tried.push(step.region.clone());
@@ -394,19 +407,23 @@ impl<'a> Run<'a> {
 
     pub(super) async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
-        let view = self.exchange.view.load_full();
-        let tried = self.send(&view, step, began).await;
-        let (judged, ttfb) = match tried {
-            Ok(answer) => {
-                let ttfb = answer.ttfb;
-                (self.read(answer, step).await, Some(ttfb))
-            }
-            Err(Failed::Client(fault)) => return Err(Unanswered::Body(fault)),
-            Err(Failed::Target) => return Err(Unanswered::Target),
-            Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
-        };
+        let (judged, ttfb) = self.ask(step, began).await?;
         self.note(step, &judged.outcome, began, ttfb);
         Ok(judged)
+    }
+
+    /// One try, of which nobody is told yet; with it the time to its first byte.
+    pub(super) async fn ask(&self, step: &Step, began: Instant) -> Result<(Judged, Option<Duration>), Unanswered> {
+        let view = self.exchange.view.load_full();
+        match self.send(&view, step, began).await {
+            Ok(answer) => {
+                let ttfb = answer.ttfb;
+                Ok((self.read(answer, step).await, Some(ttfb)))
+            }
+            Err(Failed::Client(fault)) => Err(Unanswered::Body(fault)),
+            Err(Failed::Target) => Err(Unanswered::Target),
+            Err(Failed::Region { outcome, kept }) => Ok((Judged { outcome, kept, answer: None }, None)),
+        }
     }
 
     fn kind(&self) -> Kind {
@@ -500,16 +517,35 @@ impl<'a> Run<'a> {
     }
 
     /// Tells the steward and the journey.
-    fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
+    pub(super) fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
         let facts = self.errand.permit.call().facts();
+        if let Some(ttfb) = ttfb.filter(|_| self.errand.permit.access_point().hedge != Hedge::Off) {
+            self.exchange.hedges.borrow_mut().observe(&step.region, facts.class, ttfb);
+        }
+        if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
+            self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.now().mono);
+        }
         if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(facts.body))) {
             self.tell(&step.region, signal);
         }
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
-        let at_us =
-            u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
-        journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
+        journey.notes.push(self.noted_as(step, began, word(outcome)));
+    }
+
+    /// Notes a try that was given up because another had won: nothing is to be said against its
+    /// region, and it would have taken longer than this.
+    pub(super) fn note_cancelled(&self, step: &Step, began: Instant) {
+        let waited = self.exchange.clock.now().mono.saturating_duration_since(began);
+        let class = self.errand.permit.call().facts().class;
+        self.exchange.hedges.borrow_mut().observe(&step.region, class, waited);
+        self.journey.borrow_mut().notes.push(self.noted_as(step, began, CANCELLED));
+    }
+
+    fn noted_as(&self, step: &Step, began: Instant, outcome: &'static str) -> TryNote {
+        let at = began.saturating_duration_since(self.errand.came);
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        TryNote { region: step.region.clone(), at_us, outcome }
     }
 }
 

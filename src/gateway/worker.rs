@@ -22,6 +22,7 @@ use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
+use crate::route::hedge::Hedges;
 use crate::sigv4::KeyCache;
 use crate::steward;
 use crate::telemetry::access::{AccessLine, AccessLog, LogHandle};
@@ -135,6 +136,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         bell: Bell::default(),
         roots: crew.roots.clone(),
         budget: RefCell::new(Budget::new(limits.retry_share.0, floor, now)),
+        hedges: RefCell::new(Hedges::new(now)),
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         lanes: RefCell::new(Lanes::default()),

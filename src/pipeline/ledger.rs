@@ -14,7 +14,7 @@ use super::sender::Sender;
 use crate::body::Reply;
 use crate::body::reply::Ending;
 use crate::clock::{Clock, Moment};
-use crate::exchange::Journey;
+use crate::exchange::{CANCELLED, Journey};
 use crate::head::Head;
 use crate::listen::{Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
@@ -261,6 +261,10 @@ impl Entry {
         }
         for pair in journey.notes.windows(2) {
             let [before, after] = pair else { continue };
+            // The two ran side by side: neither followed the other.
+            if before.outcome == CANCELLED {
+                continue;
+            }
             metric::counter(Metric::Retries, &[before.outcome]).increment(1);
             if before.region != after.region {
                 metric::counter(Metric::Failovers, &[before.region.as_str(), after.region.as_str()])

@@ -1,5 +1,6 @@
 //! What an operator says about an access point. Pure settings; config compiles into them.
 
+use super::hedge::Hedge;
 use crate::names::{AccessPointName, BucketName, RegionId};
 use crate::s3::operation::Kind;
 
@@ -29,6 +30,8 @@ pub struct AccessPoint {
     pub versions: Versions,
     /// Whether entity tags mean the same in every region.
     pub etags: Etags,
+    /// Whether slow reads are tried a second time, elsewhere.
+    pub hedge: Hedge,
 }
 
 /// One region of an access point.

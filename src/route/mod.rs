@@ -7,6 +7,7 @@
 mod access_point;
 pub mod affinity;
 pub mod budget;
+pub mod hedge;
 pub mod outcome;
 mod permit;
 mod plan;
@@ -24,6 +25,7 @@ pub use access_point::{
 };
 pub use affinity::Affinity;
 pub use budget::Budget;
+pub use hedge::Hedge;
 pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
 pub use permit::Permit;
 pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};

@@ -51,6 +51,7 @@ impl Rig {
             replication: Replication::TwoWay,
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
+            hedge: Hedge::Off,
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),
