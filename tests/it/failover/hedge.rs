@@ -106,16 +106,23 @@ async fn hedges_are_a_small_share_of_the_reads() {
 
 #[tokio::test]
 async fn nothing_is_hedged_while_a_region_throttles() {
-    let scene = hedging("20ms").await;
-    scene.far().fault(When::key("n/0"), Act::Answer { status: 503, code: "SlowDown" });
-    scene.near().fault(When::key("n/0"), Act::Delay(Duration::from_millis(300)));
-    // the hedge itself learns it
-    assert_eq!(served_by(&scene.client.send(&Request::get("/photos/n/0")).await.expect(200)), "near");
-    scene.forget();
-    scene.near().fault(When::key("k"), Act::Delay(Duration::from_millis(300)));
-    for _ in 0..3 {
-        assert_eq!(attempts(&scene.client.send(&get()).await.expect(200)), 1);
+    let scene = hedging("200ms").await;
+    let mut connection = scene.client.connect().await;
+    let mut read = async |target: &str| {
+        let signed = scene.client.sign(&Request::get(target));
+        connection.exchange(&signed.bytes(), "GET").await.unwrap().expect(200)
+    };
+    // reads of which several may be hedged
+    for _ in 0..100 {
+        read("/photos/n/1").await;
     }
+    scene.near().fault(When::always(), Act::Delay(Duration::from_millis(600)));
+    assert_eq!(served_by(&read("/photos/k").await), "far");
+    // the next hedge learns it
+    scene.far().fault(When::key("n/0"), Act::Answer { status: 503, code: "SlowDown" });
+    assert_eq!(served_by(&read("/photos/n/0").await), "near");
+    scene.forget();
+    assert_eq!(attempts(&read("/photos/k").await), 1);
     assert!(scene.far().seen().is_empty());
 }
 
