@@ -45,27 +45,34 @@ impl Run<'_> {
 
     /// Tries `first` and, where it is slow, `second` as well. The step that the outcome is of.
     pub(super) async fn try_two(&mut self, first: Step, second: Second) -> Result<(Step, Judged), Unanswered> {
+        let (ended, judged) = self.race(&first, &second).await?;
+        let (winner, loser) = match ended {
+            Ended::Alone => return Ok((first, judged)),
+            Ended::First => (first, second.step),
+            Ended::Second => (second.step, first),
+        };
+        self.attempts += 1;
+        self.tried.push(loser.region);
+        Ok((winner, judged))
+    }
+
+    async fn race(&self, first: &Step, second: &Second) -> Result<(Ended, Judged), Unanswered> {
         let began = self.exchange.clock.now().mono;
-        let this = &*self;
-        let mut one = std::pin::pin!(this.ask(&first, began));
+        let mut one = std::pin::pin!(self.ask(first, began));
         let in_time = tokio::select! {
             biased;
             tried = one.as_mut() => Some(tried),
             () = tokio::time::sleep(second.after) => None,
         };
-        let Some(in_time) = in_time else {
-            if !this.take_second(&second.step) {
-                let tried = one.await;
-                return this.noted(&first, began, tried).map(|judged| (first.clone(), judged));
-            }
-            let race = Race { run: this, first: &first, second: &second.step, began };
-            let (won, judged) = race.run(one).await?;
-            let (winner, loser) = if won { (second.step, first) } else { (first, second.step) };
-            self.attempts += 1;
-            self.tried.push(loser.region);
-            return Ok((winner, judged));
+        if in_time.is_none() && self.take_second(&second.step) {
+            let race = Race { run: self, first, second: &second.step, began };
+            return race.run(one).await;
+        }
+        let tried = match in_time {
+            Some(tried) => tried,
+            None => one.await,
         };
-        this.noted(&first, began, in_time).map(|judged| (first.clone(), judged))
+        self.noted(first, began, tried).map(|judged| (Ended::Alone, judged))
     }
 
     /// Takes what a second try costs; false where there is nothing left, or no room.
@@ -86,6 +93,15 @@ impl Run<'_> {
     }
 }
 
+/// Whose outcome it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Of the first try; there was no second.
+    Alone,
+    First,
+    Second,
+}
+
 /// Two tries under way.
 struct Race<'a, 'r> {
     run: &'a Run<'r>,
@@ -95,8 +111,8 @@ struct Race<'a, 'r> {
 }
 
 impl Race<'_, '_> {
-    /// Whether the second try won, and the outcome.
-    async fn run<F>(&self, mut one: std::pin::Pin<&mut F>) -> Result<(bool, Judged), Unanswered>
+    /// Whose outcome it is, and which.
+    async fn run<F>(&self, mut one: std::pin::Pin<&mut F>) -> Result<(Ended, Judged), Unanswered>
     where
         F: Future<Output = Tried>,
     {
@@ -110,13 +126,13 @@ impl Race<'_, '_> {
                     self.give_up(self.second, began, &mut two).await;
                     self.count(Came::Lost);
                     self.run.note(self.first, &judged.outcome, self.began, ttfb);
-                    return Ok((false, judged));
+                    return Ok((Ended::First, judged));
                 }
                 // Failed: the second is what would be tried next.
                 self.run.note(self.first, &judged.outcome, self.began, ttfb);
                 let judged = self.run.noted(self.second, began, two.await)?;
                 self.count(if judged.outcome.is_final() { Came::Won } else { Came::Failed });
-                Ok((true, judged))
+                Ok((Ended::Second, judged))
             }
             tried = two.as_mut() => {
                 let (judged, ttfb) = tried?;
@@ -124,14 +140,14 @@ impl Race<'_, '_> {
                     self.give_up(self.first, self.began, &mut one).await;
                     self.count(Came::Won);
                     self.run.note(self.second, &judged.outcome, began, ttfb);
-                    return Ok((true, judged));
+                    return Ok((Ended::Second, judged));
                 }
                 // Another region's "no" is no answer while the first may still say yes.
                 self.run.note(self.second, &judged.outcome, began, ttfb);
                 self.count(Came::Failed);
                 count_waste(judged.answer.as_ref());
                 let judged = self.run.noted(self.first, self.began, one.await)?;
-                Ok((false, judged))
+                Ok((Ended::First, judged))
             }
         }
     }

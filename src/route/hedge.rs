@@ -187,19 +187,19 @@ mod tests {
         let [one, two, three] = ["one", "two", "three"].map(step);
         let trial = Step { trial: true, ..two.clone() };
         let resort = Step { last_resort: true, ..two.clone() };
-        let second = |steps: &[Step], first: &Step, throttles: &dyn Fn(&RegionId) -> bool| {
-            super::second(&plan(steps), first, throttles).map(|step| step.region.to_string())
+        let chosen = |steps: &[Step], first: &Step, throttles: &dyn Fn(&RegionId) -> bool| {
+            second(&plan(steps), first, throttles).map(|step| step.region.to_string())
         };
         let all = [one.clone(), two.clone(), three.clone()];
-        assert_eq!(second(&all, &one, &nobody).as_deref(), Some("two"));
-        assert_eq!(second(&all, &two, &nobody).as_deref(), Some("one"));
-        assert_eq!(second(&[one.clone()], &one, &nobody), None, "never to the same region");
-        assert_eq!(second(&[one.clone(), trial.clone(), three.clone()], &one, &nobody).as_deref(), Some("three"));
-        assert_eq!(second(&[one.clone(), resort.clone()], &one, &nobody), None);
-        assert_eq!(second(&[trial.clone(), one.clone()], &trial, &nobody), None);
-        assert_eq!(second(&all, &one, &|region| region.as_str() == "three"), None, "while one throttles");
+        assert_eq!(chosen(&all, &one, &nobody).as_deref(), Some("two"));
+        assert_eq!(chosen(&all, &two, &nobody).as_deref(), Some("one"));
+        assert_eq!(chosen(&[one.clone()], &one, &nobody), None, "never to the same region");
+        assert_eq!(chosen(&[one.clone(), trial.clone(), three.clone()], &one, &nobody).as_deref(), Some("three"));
+        assert_eq!(chosen(&[one.clone(), resort.clone()], &one, &nobody), None);
+        assert_eq!(chosen(&[trial.clone(), one.clone()], &trial, &nobody), None);
+        assert_eq!(chosen(&all, &one, &|region| region.as_str() == "three"), None, "while one throttles");
         let open = Plan { fail_open: true, ..plan(&all) };
-        assert_eq!(super::second(&open, &one, &nobody), None);
+        assert_eq!(second(&open, &one, &nobody), None);
     }
 
     #[test]

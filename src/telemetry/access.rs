@@ -537,6 +537,7 @@ mod tests {
             total: Duration::from_micros(1_234_567),
             first_byte: Some(Duration::from_micros(4)),
             upstream: None,
+            resumed: 0,
             aborted: None,
         }
     }
@@ -564,6 +565,7 @@ mod tests {
             code: Some("NoSuchKey"),
             why: Some("nearest"),
             tries: &tries,
+            resumed: 2,
             aborted: Some(Aborted::Client),
             ..line()
         };
@@ -576,7 +578,7 @@ mod tests {
                 r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","#,
                 r#""tries":[{"region":"us","at_us":7,"outcome":"refused"},{"region":"fra","at_us":90,"outcome":"answered"}],"#,
                 r#""bytes_in":0,"bytes_out":4096,"#,
-                r#""total_ms":1234.567,"first_byte_ms":0.004,"aborted":"client","user_agent":"curl/8"}"#,
+                r#""total_ms":1234.567,"first_byte_ms":0.004,"resumed":2,"aborted":"client","user_agent":"curl/8"}"#,
                 "\n"
             )
         );
