@@ -37,12 +37,6 @@ impl Progress {
         since + pace.window.saturating_sub(self.waited)
     }
 
-    /// Since when we have been waiting, where we are.
-    #[must_use]
-    pub fn waiting_since(&self) -> Option<Instant> {
-        self.waiting_since
-    }
-
     /// Bytes moved, and the wait (if any) is over.
     pub fn moved(&mut self, bytes: u64, now: Instant, pace: Pace) {
         if let Some(since) = self.waiting_since.take() {

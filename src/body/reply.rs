@@ -103,6 +103,8 @@ struct Sequel {
 
 /// A pause of the client that is worth remembering; what a pause means is `route`'s to say.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often who waits for a region's bytes looks again: longer without a look, and it is not waiting.
+const GLANCE: Duration = Duration::from_secs(1);
 /// For so many bytes a pause is remembered: what kernel and buffers may hold of what the region sent
 /// before it gave up on the client (6 MiB is the kernel's most unless told otherwise).
 const PAUSE_REMEMBERED: u64 = 8 << 20;
@@ -112,8 +114,8 @@ struct Stream {
     pace: Pace,
     progress: Progress,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The region was waited for since the last bytes.
-    waited: bool,
+    /// When we last asked for bytes and there were none.
+    asked: Option<Instant>,
     edit: Option<Box<dyn Edit>>,
     /// Gives the upstream connection back; dropped unused it ends that connection.
     release: Option<Box<dyn FnOnce()>>,
@@ -141,7 +143,7 @@ impl Reply {
             pace,
             progress: Progress::default(),
             timer: None,
-            waited: false,
+            asked: None,
             edit: None,
             release: Some(release),
         };
@@ -241,33 +243,32 @@ impl Reply {
 
     /// Notes whether the client let us wait before it took these bytes.
     fn watch_reader(&mut self) {
-        let waited = match &mut self.content {
-            Content::Stream(stream) => std::mem::take(&mut stream.waited),
-            Content::Whole(_) | Content::Resuming(_) => true,
-        };
         let now = Clock::system().now().mono;
-        let before = self.sequel.handed.replace(now).filter(|_| !waited);
-        if let Some(pause) = before.map(|before| now.saturating_duration_since(before))
-            && pause >= PAUSE
-        {
+        let pause = self.unread(now);
+        self.sequel.handed = Some(now);
+        if pause >= PAUSE {
             self.sequel.pause = Some((pause, self.given));
         }
+    }
+
+    /// For how long the client's connection has asked for nothing.
+    fn unread(&self, now: Instant) -> Duration {
+        let since = match (&self.content, self.sequel.handed) {
+            (Content::Stream(stream), Some(handed)) => stream.unasked_since(handed),
+            (Content::Stream(_) | Content::Whole(_) | Content::Resuming(_), _) => now,
+        };
+        now.saturating_duration_since(since)
     }
 
     /// Begins to go on with what broke off; false where nobody can.
     fn begin_again(&mut self, ending: Ending) -> bool {
         let Some(resume) = self.sequel.resume.take() else { return false };
-        let since = match &self.content {
-            Content::Stream(stream) => stream.progress.waiting_since(),
-            Content::Whole(_) | Content::Resuming(_) => None,
-        };
-        let now = Clock::system().now().mono;
-        let last = self.sequel.handed.take().map(|handed| since.unwrap_or(now).saturating_duration_since(handed));
+        let last = self.unread(Clock::system().now().mono);
         let earlier = self.sequel.pause.filter(|(_, at)| self.given - at <= PAUSE_REMEMBERED);
-        let unread = last.max(earlier.map(|(pause, _)| pause)).unwrap_or_default();
+        let unread = earlier.map_or(last, |(pause, _)| last.max(pause));
         let broken = BrokenOff { delivered: self.given, stalled: ending == Ending::Stalled, unread };
         self.sequel.broke = Some(ending);
-        self.sequel.pause = None;
+        (self.sequel.pause, self.sequel.handed) = (None, None);
         // The connection that broke ends here.
         self.content = Content::Resuming(resume.resume(broken));
         true
@@ -299,7 +300,10 @@ impl Stream {
                     let Ok(bytes) = frame.into_data() else { continue };
                     // The clock is read only where a wait is being measured.
                     if self.timer.is_some() {
-                        self.progress.moved(bytes.len() as u64, Clock::system().now().mono, self.pace);
+                        let now = Clock::system().now().mono;
+                        // Bytes that came while the client took none are no wait of ours.
+                        let came = self.asked.map_or(now, |asked| now.min(asked + GLANCE));
+                        self.progress.moved(bytes.len() as u64, came, self.pace);
                     }
                     match self.edit.as_mut() {
                         None => return Poll::Ready(Some(Ok(bytes))),
@@ -331,17 +335,25 @@ impl Stream {
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        self.waited = true;
-        let dead_at = self.progress.waiting(Clock::system().now().mono, self.pace);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(dead_at.into())));
+        let mut now = Clock::system().now().mono;
+        let dead_at = self.progress.waiting(now, self.pace);
+        let due = |now: Instant| dead_at.min(now + GLANCE).into();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due(now))));
         loop {
-            // The timer may stand earlier than the deadline that progress has since earned.
+            self.asked = Some(now);
+            // The timer may stand earlier than what is due now.
             std::task::ready!(timer.as_mut().poll(cx));
-            if timer.deadline().into_std() >= dead_at {
+            now = Clock::system().now().mono;
+            if now >= dead_at {
                 return Poll::Ready(Ending::Stalled);
             }
-            timer.as_mut().reset(dead_at.into());
+            timer.as_mut().reset(due(now));
         }
+    }
+
+    /// Since when nobody has asked for bytes, although who waits for them asks every [`GLANCE`].
+    fn unasked_since(&self, handed: Instant) -> Instant {
+        self.asked.map_or(handed, |asked| handed.max(asked + GLANCE))
     }
 }
 
