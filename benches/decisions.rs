@@ -17,7 +17,8 @@ use nearpoint::head::{Head, strict};
 use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
 use nearpoint::policy::{Grant, Named, Policy, decide};
 use nearpoint::route::{
-    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, Member, Order, Permit, Replication, Rule, Scene, Versions, plan,
+    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, Member, Order, Permit, Replication, Rule, Scene,
+    Versions, plan,
 };
 use nearpoint::s3::address::Domains;
 use nearpoint::s3::profile::{Feature, Features};

@@ -105,9 +105,9 @@ struct Sequel {
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often who waits for a region's bytes looks again: longer without a look, and it is not waiting.
 const GLANCE: Duration = Duration::from_secs(1);
-/// For so many bytes a pause is remembered: what kernel and buffers may hold of what the region sent
-/// before it gave up on the client (6 MiB is the kernel's most unless told otherwise).
-const PAUSE_REMEMBERED: u64 = 8 << 20;
+/// For so many bytes a pause is remembered: what may be on its way of what the region sent before it
+/// gave up on the client (kernels hold up to 6 MiB here and 4 MiB there, unless told otherwise).
+const PAUSE_REMEMBERED: u64 = 12 << 20;
 
 struct Stream {
     incoming: Incoming,

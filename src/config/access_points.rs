@@ -9,7 +9,9 @@ use super::regions::{PHYSICAL_BUCKET, read_bucket};
 use super::section::{Placed, Section, Text, alternatives, list, named, text};
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
-use crate::route::{AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD};
+use crate::route::{
+    AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD,
+};
 use crate::s3::address::is_bucket_name;
 use crate::units;
 

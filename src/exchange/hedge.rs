@@ -44,7 +44,11 @@ impl Run<'_> {
     }
 
     /// Tries `first` and, where it is slow, `second` as well. The step that the outcome is of.
-    pub(super) async fn try_two(&mut self, first: Step, second: Second) -> Result<(Step, Judged), Unanswered> {
+    pub(super) async fn try_two(
+        &mut self,
+        first: Step,
+        second: Second,
+    ) -> Result<(Step, Judged), Unanswered> {
         let (ended, judged) = self.race(&first, &second).await?;
         let (winner, loser) = match ended {
             Ended::Alone => return Ok((first, judged)),

@@ -28,8 +28,8 @@ use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::hedge::Hedges;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Hedge, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
-    Verdict,
+    self, BodyState, Budget, GiveUp, Hedge, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step,
+    Unsent, Verdict,
 };
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
@@ -413,7 +413,11 @@ impl<'a> Run<'a> {
     }
 
     /// One try, of which nobody is told yet; with it the time to its first byte.
-    pub(super) async fn ask(&self, step: &Step, began: Instant) -> Result<(Judged, Option<Duration>), Unanswered> {
+    pub(super) async fn ask(
+        &self,
+        step: &Step,
+        began: Instant,
+    ) -> Result<(Judged, Option<Duration>), Unanswered> {
         let view = self.exchange.view.load_full();
         match self.send(&view, step, began).await {
             Ok(answer) => {

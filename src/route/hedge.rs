@@ -102,7 +102,11 @@ impl Pulse {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the bounds, and never below 0")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "within the bounds, and never below 0"
+)]
 fn slot(ttfb: Duration) -> usize {
     let doublings = (ttfb.as_secs_f64() * 1e6 / FIRST_BOUND).max(1.0).log2();
     ((doublings * STEPS_PER_DOUBLING).ceil() as usize).min(BOUNDS - 1)
@@ -177,7 +181,8 @@ mod tests {
     }
 
     fn plan(steps: &[Step]) -> Plan {
-        let why = Why { scope: Scope::Order(Kind::Read), regions: smallvec::SmallVec::new(), fail_open: false };
+        let why =
+            Why { scope: Scope::Order(Kind::Read), regions: smallvec::SmallVec::new(), fail_open: false };
         Plan { steps: steps.iter().cloned().collect(), failover: true, fail_open: false, why }
     }
 
@@ -194,7 +199,10 @@ mod tests {
         assert_eq!(chosen(&all, &one, &nobody).as_deref(), Some("two"));
         assert_eq!(chosen(&all, &two, &nobody).as_deref(), Some("one"));
         assert_eq!(chosen(&[one.clone()], &one, &nobody), None, "never to the same region");
-        assert_eq!(chosen(&[one.clone(), trial.clone(), three.clone()], &one, &nobody).as_deref(), Some("three"));
+        assert_eq!(
+            chosen(&[one.clone(), trial.clone(), three.clone()], &one, &nobody).as_deref(),
+            Some("three")
+        );
         assert_eq!(chosen(&[one.clone(), resort.clone()], &one, &nobody), None);
         assert_eq!(chosen(&[trial.clone(), one.clone()], &trial, &nobody), None);
         assert_eq!(chosen(&all, &one, &|region| region.as_str() == "three"), None, "while one throttles");

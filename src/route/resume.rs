@@ -269,13 +269,7 @@ impl Thread {
     }
 
     /// Compares what both know, strongest first.
-    fn agrees(
-        &self,
-        region: &RegionId,
-        terms: Terms,
-        size: Option<u64>,
-        headers: &HeaderMap,
-    ) -> Agreement {
+    fn agrees(&self, region: &RegionId, terms: Terms, size: Option<u64>, headers: &HeaderMap) -> Agreement {
         let same_region = *region == self.region;
         let differs = |one: Option<&str>, other: Option<&str>| one != other;
         if differs(self.encoding.as_deref(), text(headers, &CONTENT_ENCODING)) {
