@@ -418,13 +418,13 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Stream(_) | Content::Resuming(_) if self.sequel.resumed => SizeHint::default(),
-            Content::Resuming(_) => SizeHint::default(),
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Stream(stream) if stream.edit.is_none() => stream.incoming.size_hint(),
-            Content::Stream(_) => SizeHint::default(),
+            Content::Stream(stream) if stream.edit.is_none() && !self.sequel.resumed => {
+                stream.incoming.size_hint()
+            }
+            Content::Stream(_) | Content::Resuming(_) => SizeHint::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ pub type Asking<'a> = &'a dyn Fn(&Step, &RegionSettings, &Ask) -> Prepared;
 /// What came of going on with a reply.
 pub enum Resumption {
     /// The rest, and the thread in the region that it comes from.
-    Rest(Reply, Thread),
+    Rest(Reply, Box<Thread>),
     /// Every byte had been delivered.
     Complete,
     /// Nobody has the rest, or could prove it.
@@ -102,7 +102,8 @@ impl Going<'_> {
         }
         let mut reason = Abandoned::NoRegion;
         let mut run = Run::new(self.exchange, self.errand, self.journey);
-        for _ in 0..self.exchange.view.load().limits.attempts {
+        let attempts = self.exchange.view.load().limits.attempts;
+        for _ in 0..attempts {
             let Some(plan) = self.plan(&run.tried) else { break };
             let Ok(turn) = run.first_open(&plan) else { break };
             if !self.exchange.budget.borrow_mut().take(self.exchange.clock.now().mono) {
@@ -161,7 +162,7 @@ impl Going<'_> {
             heard = confirmed.heard(region, delivered, terms, head.status, &head.headers);
         }
         match heard {
-            Heard::Same(thread) => Ok(Resumption::Rest(body, thread)),
+            Heard::Same(thread) => Ok(Resumption::Rest(body, Box::new(thread))),
             Heard::Unproven | Heard::Different => Err(self.differs()),
         }
     }

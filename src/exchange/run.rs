@@ -280,13 +280,12 @@ impl<'a> Run<'a> {
         loop {
             self.attempts += 1;
             let step = turn.step.clone();
-            let (step, judged) = match second.take() {
+            let (step, judged) = if let Some(second) = second.take() {
                 // Boxed: most requests are none of these, and their futures stay as small.
-                Some(second) => Box::pin(self.try_two(step, second)).await?,
-                None => {
-                    let judged = self.try_once(&step).await?;
-                    (step, judged)
-                }
+                Box::pin(self.try_two(step, second)).await?
+            } else {
+                let judged = self.try_once(&step).await?;
+                (step, judged)
             };
             drop((turn.trial.take(), turn.hope.take()));
             if !self.tried.contains(&step.region) {

@@ -126,7 +126,7 @@ impl Kept {
         };
         let resumption = fetch(&visit, &permit, &thread, &broken, resumes).await;
         let (body, thread) = match resumption {
-            Resumption::Rest(body, thread) => (body, thread),
+            Resumption::Rest(body, thread) => (body, *thread),
             Resumption::Complete => return Resumed::Complete,
             Resumption::Abandoned(_) => return Resumed::Abandoned,
         };

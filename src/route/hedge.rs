@@ -198,7 +198,7 @@ mod tests {
         let all = [one.clone(), two.clone(), three.clone()];
         assert_eq!(chosen(&all, &one, &nobody).as_deref(), Some("two"));
         assert_eq!(chosen(&all, &two, &nobody).as_deref(), Some("one"));
-        assert_eq!(chosen(&[one.clone()], &one, &nobody), None, "never to the same region");
+        assert_eq!(chosen(std::slice::from_ref(&one), &one, &nobody), None, "never to the same region");
         assert_eq!(
             chosen(&[one.clone(), trial.clone(), three.clone()], &one, &nobody).as_deref(),
             Some("three")

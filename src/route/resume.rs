@@ -556,6 +556,7 @@ mod tests {
 
     /// What one region answers: which version, cut how far off the mark, with which validators.
     #[derive(Clone, Debug)]
+    #[expect(clippy::struct_excessive_bools, reason = "each is one thing that a head may say or not")]
     struct Claim {
         version: u8,
         status: u16,

@@ -16,7 +16,7 @@ async fn hedging(reads: &str) -> Scene {
     setup.probe_rarely();
     let line = format!("replication: two_way\n    hedge: {{reads: {reads}}}");
     setup.edit_access_point("photos", "replication: two_way", &line);
-    setup.rest = "timeouts: {first_byte: 20s}\n".to_owned();
+    "timeouts: {first_byte: 20s}\n".clone_into(&mut setup.rest);
     let scene = begin(regions, &setup).await;
     scene.seed([("k".to_owned(), body(5_000))]);
     scene.seed_numbers(3);
