@@ -353,7 +353,10 @@ impl Stream {
 
     /// Since when nobody has asked for bytes, although who waits for them asks every [`GLANCE`].
     fn unasked_since(&self, handed: Instant) -> Instant {
-        self.asked.map_or(handed, |asked| handed.max(asked + GLANCE))
+        match self.asked {
+            Some(asked) if asked > handed => asked + GLANCE,
+            Some(_) | None => handed,
+        }
     }
 }
 

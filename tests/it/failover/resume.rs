@@ -377,7 +377,7 @@ async fn a_store_that_gave_up_on_a_client_that_did_not_read_is_asked_again_and_n
     connection.stream.write_all(&signed.bytes()).await.unwrap();
     scene.near().wait_for(|seen| seen.key == "huge" && seen.status == Some(200)).await;
     // not a wait for something: the client's own pause, longer than any store's patience counts from
-    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
     let began = moment::mono();
     let reply = connection.reply("GET").await.unwrap();
     expect_whole(&reply, 200, &body(HUGE));
