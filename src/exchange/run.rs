@@ -1,7 +1,7 @@
 //! The attempt loop: from a plan to an answer, over as many regions as evidence and budget allow.
 //! Every decision is `route`'s; this file asks, waits, and tells the steward what it saw.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -70,7 +70,9 @@ pub struct Exchange {
     pub bell: Bell,
     /// The authorities this machine trusts.
     pub roots: MachineRoots,
-    /// Repeats that may be spent.
+    /// How many workers share what the process may spend.
+    pub workers: usize,
+    /// Repeats that may be spent: [`Self::budget_in_force`].
     pub budget: RefCell<Budget>,
     /// Pauses and trials.
     pub coin: RefCell<Coin>,
@@ -163,7 +165,7 @@ impl Exchange {
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
         let now = self.clock.now().mono;
-        self.budget.borrow_mut().request(now);
+        self.budget_in_force(&self.view.load()).request(now);
         let mut run = Run {
             exchange: self,
             errand,
@@ -176,6 +178,15 @@ impl Exchange {
             distrusts_kept: false,
         };
         run.go(plan).await
+    }
+
+    /// The budget, with what this view grants: a reload changes it at once.
+    fn budget_in_force(&self, view: &View) -> RefMut<'_, Budget> {
+        #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
+        let floor = view.limits.retry_floor.0 / self.workers.max(1) as f64;
+        let mut budget = self.budget.borrow_mut();
+        budget.grant(view.limits.retry_share.0, floor);
+        budget
     }
 
     /// The way to a region, where it is configured and its TLS could be set up.
@@ -331,6 +342,7 @@ impl Run<'_> {
     async fn decide(&mut self, failover: bool, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
         let permit = self.errand.permit;
         let now = self.exchange.clock.now().mono;
+        let view = self.exchange.view.load_full();
         let broken_elsewhere = self.broken_elsewhere(step, judged);
         let source = self.errand.source;
         let question = Question {
@@ -347,13 +359,14 @@ impl Run<'_> {
             failover,
             next_exists,
             attempts_made: self.attempts,
-            attempts_max: u8::try_from(self.exchange.view.load().limits.attempts).unwrap_or(u8::MAX),
+            attempts_max: u8::try_from(view.limits.attempts).unwrap_or(u8::MAX),
             broken_elsewhere: u8::try_from(broken_elsewhere).unwrap_or(u8::MAX),
             since_first_try: now.saturating_duration_since(self.started),
             deadline_left: self.deadline.saturating_duration_since(now),
         };
         let verdict = {
-            let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
+            let mut budget = self.exchange.budget_in_force(&view);
+            let mut coin = self.exchange.coin.borrow_mut();
             route::verdict(&question, &mut budget, &mut coin, now)
         };
         if verdict != Verdict::AskCanary {
@@ -361,7 +374,8 @@ impl Run<'_> {
         }
         let sound = (self.errand.canary)(step).await;
         let now = self.exchange.clock.now().mono;
-        let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
+        let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
+        let mut coin = self.exchange.coin.borrow_mut();
         route::after_canary(&question, sound, &mut budget, &mut coin, now)
     }
 
