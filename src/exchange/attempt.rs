@@ -48,8 +48,6 @@ pub struct Prepared {
 pub struct Try<'a> {
     /// Where to.
     pub lane: &'a Rc<Lane>,
-    /// What goes there; asked again where it must be written to a second connection.
-    pub prepare: &'a dyn Fn() -> Prepared,
     /// The client's body.
     pub source: &'a Source,
     /// Whose name it goes in; unsigned where `None`.
@@ -58,8 +56,7 @@ pub struct Try<'a> {
     pub expect: bool,
     /// From the last byte sent to the first byte of the answer.
     pub patience: Duration,
-    /// Whether the same request may be written again on a fresh connection when a kept one died
-    /// under it.
+    /// Whether a kept connection that ends under it counts as stale: it may be sent again at will.
     pub repeatable: bool,
     /// Kept connections are not used: an earlier try of the same request broke one, and only a
     /// fresh one can tell whether it was stale or the request kills stores.
@@ -124,33 +121,17 @@ impl Failed {
     }
 }
 
-/// Makes one try.
+/// Makes one try: what is prepared goes out at most once.
 ///
 /// # Errors
 /// [`Failed`]: whose fault it was, and what of the request may be out.
-pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
+pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
-    loop {
-        let prepared = (this.prepare)();
-        let connected = connect(desk, &this, &prepared.head).await;
-        let (connection, kept) = connected.map_err(Failed::region)?;
-        match exchange(desk, &this, prepared, connection, kept).await {
-            Ok((head, body, connection, request_sent, ttfb)) => {
-                let pool = this.lane.pool.clone();
-                return Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight });
-            }
-            // The daily case: the store closed a kept connection just as we took it. Once only: a
-            // request that kills whatever carries it must not go through the whole pool.
-            Err(Broken::Stale) => this.fresh = true,
-            Err(Broken::Failed(failed)) => return Err(failed),
-        }
-    }
-}
-
-enum Broken {
-    /// A kept connection had died: nothing went out, or what went out may go out again.
-    Stale,
-    Failed(Failed),
+    let (connection, kept) = connect(desk, this, &prepared.head).await.map_err(Failed::region)?;
+    let exchanged = exchange(desk, this, prepared, connection, kept).await;
+    let (head, body, connection, request_sent, ttfb) = exchanged?;
+    let pool = this.lane.pool.clone();
+    Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight })
 }
 
 /// A kept connection, unless one has failed this request already.
@@ -195,12 +176,12 @@ async fn exchange(
     prepared: Prepared,
     mut connection: Connection,
     kept: bool,
-) -> Result<Exchanged, Broken> {
-    let region = |outcome| Broken::Failed(Failed::Region { outcome, kept });
+) -> Result<Exchanged, Failed> {
+    let region = |outcome| Failed::Region { outcome, kept };
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
+    let request = build(desk, this, prepared, upload, gate.as_ref())?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -221,14 +202,16 @@ async fn exchange(
         Ok(Err(mut failure)) => {
             let unsent = failure.take_message();
             if let Some(fault) = this.source.fault() {
-                return Err(Broken::Failed(Failed::Client(fault)));
+                return Err(Failed::Client(fault));
             }
+            // The daily case: the store closed a kept connection just as we took it, or between
+            // our looking at it and our writing to it.
             if unsent.is_some() {
-                return Err(if kept { Broken::Stale } else { region(unreachable(Never::Reset)) });
+                let stale = Outcome::Stale { sent: Sent::Nothing };
+                return Err(region(if kept { stale } else { unreachable(Never::Reset) }));
             }
-            // A kept connection may die between our looking at it and our writing to it.
             if kept && this.repeatable && sent.bytes() == 0 {
-                return Err(Broken::Stale);
+                return Err(region(Outcome::Stale { sent: how_much(&sent, this.source) }));
             }
             Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }))
         }

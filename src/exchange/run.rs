@@ -252,7 +252,7 @@ struct Run<'a> {
     tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
-    /// A kept connection ended after it had taken the head.
+    /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     distrusts_kept: bool,
 }
 
@@ -279,10 +279,13 @@ impl Run<'_> {
         self.journey.borrow_mut().why = Some(plan.why);
         let mut turn = first?;
         loop {
-            self.attempts += 1;
             let step = turn.step.clone();
             let judged = self.try_once(&step).await?;
-            drop((turn.trial.take(), turn.hope.take()));
+            // At most once a request, as a stale connection is: the same try, made anew, in its turn.
+            if !judged.outcome.is_stale() {
+                self.attempts += 1;
+                drop((turn.trial.take(), turn.hope.take()));
+            }
             if !self.tried.contains(&step.region) {
                 self.tried.push(step.region.clone());
             }
@@ -383,7 +386,7 @@ impl Run<'_> {
     /// kept connection may have been stale: it proves nothing, but the next ones will be fresh.
     fn broken_elsewhere(&mut self, step: &Step, judged: &Judged) -> usize {
         let took_head = matches!(judged.outcome, Outcome::Broken { sent } if sent != Sent::Nothing);
-        if took_head && judged.kept {
+        if judged.outcome.is_stale() || (took_head && judged.kept) {
             self.distrusts_kept = true;
             return 0;
         }
@@ -433,7 +436,7 @@ impl Run<'_> {
             let region = || self.exchange.credentials.current(&step.region, &CredentialId::Region);
             Some(own.or_else(region).ok_or_else(unreachable)?)
         };
-        let prepare = || (self.errand.prepare)(step, &lane.settings);
+        let prepared = (self.errand.prepare)(step, &lane.settings);
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
         let patience = patience(view, step, self.errand.permit, self.errand.source);
@@ -450,7 +453,6 @@ impl Run<'_> {
         let this = Try {
             expect: expects(view, step, &lane, self.errand.source, facts.body, now),
             lane: &lane,
-            prepare: &prepare,
             source: self.errand.source,
             credential,
             patience,
@@ -458,7 +460,7 @@ impl Run<'_> {
             fresh: self.distrusts_kept,
             deadline: self.deadline,
         };
-        attempt(&desk, this).await
+        attempt(&desk, &this, prepared).await
     }
 
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
@@ -545,8 +547,8 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::NotSent(Unsent::Unreachable(Never::Dns)) => "no address",
         Outcome::NotSent(Unsent::Unreachable(Never::Tls)) => "tls failed",
         Outcome::NotSent(Unsent::Unreachable(Never::Reset | Never::FirstByteTimeout)) => "reset",
-        Outcome::NotSent(Unsent::Stale) => "stale",
         Outcome::NotSent(Unsent::StandingChanged) => "standing changed",
+        Outcome::Stale { .. } => "stale",
         Outcome::Broken { .. } => "broken",
         Outcome::Silent { .. } => "silent",
         Outcome::Answered { meaning: Meaning::ServerFault, .. } => "server fault",

@@ -22,8 +22,6 @@ pub enum Sent {
 pub enum Unsent {
     /// No connection could be made.
     Unreachable(Never),
-    /// A pooled connection had ended before it was written to: everyday, and nobody's fault.
-    Stale,
     /// The region became unable to serve while the attempt waited for a connection.
     StandingChanged,
 }
@@ -45,6 +43,12 @@ pub enum Stage {
 pub enum Outcome {
     /// Nothing was sent.
     NotSent(Unsent),
+    /// A kept connection had ended, or ended under a request that may be repeated at will before
+    /// anything came of it: everyday, and nobody's fault.
+    Stale {
+        /// Nothing where the request was handed back whole, else the head, perhaps.
+        sent: Sent,
+    },
     /// The connection ended before an answer.
     Broken {
         /// How much was out.
@@ -150,7 +154,7 @@ impl Outcome {
     pub const fn sent(&self) -> Sent {
         match self {
             Self::NotSent(_) => Sent::Nothing,
-            Self::Broken { sent } | Self::Silent { sent, .. } => *sent,
+            Self::Stale { sent } | Self::Broken { sent } | Self::Silent { sent, .. } => *sent,
             Self::Answered { .. } => Sent::All,
         }
     }
@@ -162,13 +166,19 @@ impl Outcome {
         matches!(self, Self::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. })
     }
 
+    /// Whether it says no more than that a kept connection was stale.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
     /// What the fleet is told of it; `ttfb` where it was measured. `None` where it says nothing
     /// about the region.
     #[must_use]
     pub fn signal(&self, ttfb: Option<Duration>) -> Option<Signal> {
         match self {
             Self::NotSent(Unsent::Unreachable(never)) => Some(Signal::NeverAnswered(*never)),
-            Self::NotSent(Unsent::Stale | Unsent::StandingChanged) => None,
+            Self::NotSent(Unsent::StandingChanged) | Self::Stale { .. } => None,
             Self::Broken { .. } => Some(Signal::NeverAnswered(Never::Reset)),
             Self::Silent { .. } => Some(Signal::NeverAnswered(Never::FirstByteTimeout)),
             Self::Answered { status, meaning } => Some(match meaning {
@@ -243,7 +253,9 @@ mod tests {
         }
         assert_eq!(answered(503, None).signal(None), Some(Signal::ServerError(503)));
         assert_eq!(answered(503, Some("SlowDown")).signal(None), Some(Signal::Throttled));
-        assert_eq!(Outcome::NotSent(Unsent::Stale).signal(None), None);
+        for sent in [Sent::Nothing, Sent::Head] {
+            assert_eq!(Outcome::Stale { sent }.signal(None), None);
+        }
         assert_eq!(Outcome::NotSent(Unsent::StandingChanged).signal(None), None);
         assert_eq!(
             Outcome::NotSent(Unsent::Unreachable(Never::Refused)).signal(None),

@@ -107,6 +107,8 @@ pub const HEAD_REPEAT: Duration = Duration::from_secs(2);
 pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, now: Instant) -> Verdict {
     let wish = match question.outcome {
         Outcome::NotSent(unsent) => nothing_sent(unsent),
+        Outcome::Stale { sent: Sent::Nothing } => Wish::Free(Place::HereAtOnce),
+        Outcome::Stale { .. } => Wish::Repeat(Place::HereAtOnce),
         Outcome::Broken { sent } if sent != Sent::Nothing && question.broken_elsewhere > 0 => {
             Wish::Never(GiveUp::Poisonous)
         }
@@ -216,7 +218,6 @@ fn commitment(question: &Question<'_>) -> Commitment {
 fn nothing_sent(unsent: Unsent) -> Wish {
     match unsent {
         Unsent::Unreachable(_) | Unsent::StandingChanged => Wish::Free(Place::Anywhere),
-        Unsent::Stale => Wish::Free(Place::HereAtOnce),
     }
 }
 

@@ -129,6 +129,8 @@ fn answered(meaning: Meaning) -> Outcome {
     Outcome::Answered { status: 500, meaning }
 }
 
+const STALE: Outcome = Outcome::Stale { sent: Sent::Nothing };
+
 const REFUSED: Outcome = Outcome::NotSent(Unsent::Unreachable(Never::Refused));
 
 /// With failover and another region: nothing sent, head sent, body partly sent, all sent.
@@ -168,8 +170,7 @@ fn unanswered_tries_with_failover() {
         assert_eq!(ask(shape, REFUSED, |_| ()), or_spent(Cell::Next), "{shape:?}");
         let changed = Outcome::NotSent(Unsent::StandingChanged);
         assert_eq!(ask(shape, changed, |_| ()), or_spent(Cell::Next), "{shape:?}");
-        let stale = Outcome::NotSent(Unsent::Stale);
-        assert_eq!(ask(shape, stale, |_| ()), or_spent(Cell::Same), "{shape:?}");
+        assert_eq!(ask(shape, STALE, |_| ()), or_spent(Cell::Same), "{shape:?}");
     }
 }
 
@@ -319,7 +320,8 @@ fn repeats_cost_tokens_unless_nothing_was_sent() {
     let mut of =
         |outcome| cell(verdict(&question(Shape::Read, &facts, outcome), &mut budget, &mut coin, now));
     assert_eq!(of(REFUSED), Cell::Next);
-    assert_eq!(of(Outcome::NotSent(Unsent::Stale)), Cell::Same);
+    assert_eq!(of(STALE), Cell::Same);
+    assert_eq!(of(Outcome::Stale { sent: Sent::Head }), Cell::No(GiveUp::Budget));
     assert_eq!(of(Outcome::Broken { sent: Sent::Head }), Cell::No(GiveUp::Budget));
     assert_eq!(of(answered(Meaning::ServerFault)), Cell::Relay);
     assert_eq!(of(answered(Meaning::Throttled)), Cell::Relay);
@@ -329,7 +331,11 @@ fn repeats_cost_tokens_unless_nothing_was_sent() {
 fn a_stale_connection_is_replaced_at_once() {
     let now = Instant::now();
     let facts = Shape::Delete.facts();
-    let question = question(Shape::Delete, &facts, Outcome::NotSent(Unsent::Stale));
-    let verdict = verdict(&question, &mut Budget::new(0.0, 0.0, now), &mut Coin::seeded(1), now);
-    assert_eq!(verdict, Verdict::SameAgain { after: Duration::ZERO });
+    let question = question(Shape::Delete, &facts, STALE);
+    let of = |question: &Question<'_>, floor| {
+        verdict(question, &mut Budget::new(0.0, floor, now), &mut Coin::seeded(1), now)
+    };
+    assert_eq!(of(&question, 0.0), Verdict::SameAgain { after: Duration::ZERO });
+    let question = Question { outcome: Outcome::Stale { sent: Sent::Head }, ..question };
+    assert_eq!(of(&question, 1.0), Verdict::SameAgain { after: Duration::ZERO });
 }
