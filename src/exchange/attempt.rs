@@ -61,6 +61,8 @@ pub struct Try<'a> {
     /// Kept connections are not used: an earlier try of the same request broke one, and only a
     /// fresh one can tell whether it was stale or the request kills stores.
     pub fresh: bool,
+    /// Not written to any connection from then on: later it might do harm.
+    pub send_by: Option<Instant>,
     /// When the whole request must be over.
     pub deadline: Instant,
 }
@@ -128,6 +130,9 @@ impl Failed {
 pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
     let (connection, kept) = connect(desk, this, &prepared.head).await.map_err(Failed::region)?;
+    if this.send_by.is_some_and(|by| desk.clock.now().mono >= by) {
+        return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
+    }
     let exchanged = exchange(desk, this, prepared, connection, kept).await;
     let (head, body, connection, request_sent, ttfb) = exchanged?;
     let pool = this.lane.pool.clone();
@@ -139,7 +144,38 @@ fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Optio
     (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
 }
 
+/// A connection to send on, unless it is called off before there is one.
 async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
+    tokio::select! {
+        biased;
+        reached = reach(desk, this, head) => reached,
+        unsent = called_off(desk, this) => Err(Outcome::NotSent(unsent)),
+    }
+}
+
+/// Why a connection is not waited for any longer.
+async fn called_off(desk: &Desk<'_>, this: &Try<'_>) -> Unsent {
+    let mut ring = desk.bell.listen();
+    loop {
+        tokio::select! {
+            () = &mut ring => {
+                if !(desk.still_worth_waiting)(&this.lane.region) {
+                    return Unsent::StandingChanged;
+                }
+            }
+            () = until(this.send_by) => return Unsent::TooLate,
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
     let (now, lane) = (desk.clock.now().mono, this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {

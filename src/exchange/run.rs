@@ -176,6 +176,8 @@ impl Exchange {
             tried: SmallVec::new(),
             broken: SmallVec::new(),
             distrusts_kept: false,
+            acted: false,
+            send_by: None,
         };
         run.go(plan).await
     }
@@ -254,6 +256,10 @@ struct Run<'a> {
     broken: SmallVec<[RegionId; 4]>,
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     distrusts_kept: bool,
+    /// A try before the last one may have been carried out.
+    acted: bool,
+    /// When a repeat would come too late to be harmless.
+    send_by: Option<Instant>,
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
@@ -295,7 +301,9 @@ impl Run<'_> {
             let fresh = (self.errand.replan)(&self.tried);
             let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
-            match self.decide(failover, &step, &judged, next.is_some()).await {
+            let verdict = self.decide(failover, &step, &judged, next.is_some()).await;
+            self.acted |= judged.outcome.may_have_acted();
+            match verdict {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
@@ -303,12 +311,15 @@ impl Run<'_> {
                     count(reason, &step);
                     return Err(Unanswered::GaveUp(reason));
                 }
-                Verdict::SameAgain { after } => self.pause(after, &step).await,
+                Verdict::SameAgain { after, within } => {
+                    self.send_by = within.map(|within| self.exchange.clock.now().mono + within);
+                    self.pause(after, &step).await;
+                }
                 Verdict::Next => {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
                         return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::NoRegion));
                     };
-                    (failover, turn) = (fresh.failover, next);
+                    (failover, turn, self.send_by) = (fresh.failover, next, None);
                 }
             }
         }
@@ -364,6 +375,7 @@ impl Run<'_> {
             attempts_made: self.attempts,
             attempts_max: u8::try_from(view.limits.attempts).unwrap_or(u8::MAX),
             broken_elsewhere: u8::try_from(broken_elsewhere).unwrap_or(u8::MAX),
+            acted_before: self.acted,
             since_first_try: now.saturating_duration_since(self.started),
             deadline_left: self.deadline.saturating_duration_since(now),
         };
@@ -458,6 +470,7 @@ impl Run<'_> {
             patience,
             repeatable: kind == Kind::Read,
             fresh: self.distrusts_kept,
+            send_by: self.send_by,
             deadline: self.deadline,
         };
         attempt(&desk, &this, prepared).await
@@ -548,6 +561,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::NotSent(Unsent::Unreachable(Never::Tls)) => "tls failed",
         Outcome::NotSent(Unsent::Unreachable(Never::Reset | Never::FirstByteTimeout)) => "reset",
         Outcome::NotSent(Unsent::StandingChanged) => "standing changed",
+        Outcome::NotSent(Unsent::TooLate) => "too late",
         Outcome::Stale { .. } => "stale",
         Outcome::Broken { .. } => "broken",
         Outcome::Silent { .. } => "silent",

@@ -24,6 +24,8 @@ pub enum Unsent {
     Unreachable(Never),
     /// The region became unable to serve while the attempt waited for a connection.
     StandingChanged,
+    /// There was no connection before a repeat would have come too late to be harmless.
+    TooLate,
 }
 
 /// What an attempt was waiting for when its time was up.
@@ -166,6 +168,22 @@ impl Outcome {
         matches!(self, Self::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. })
     }
 
+    /// Whether the region may have carried the request out. An answer that refuses it says that it
+    /// did not.
+    #[must_use]
+    pub const fn may_have_acted(&self) -> bool {
+        match self {
+            Self::NotSent(_) => false,
+            Self::Stale { sent } | Self::Broken { sent } | Self::Silent { sent, .. } => {
+                !matches!(sent, Sent::Nothing)
+            }
+            Self::Answered { meaning, .. } => match meaning {
+                Meaning::Final | Meaning::ServerFault => true,
+                Meaning::Throttled | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => false,
+            },
+        }
+    }
+
     /// Whether it says no more than that a kept connection was stale.
     #[must_use]
     pub const fn is_stale(&self) -> bool {
@@ -178,7 +196,7 @@ impl Outcome {
     pub fn signal(&self, ttfb: Option<Duration>) -> Option<Signal> {
         match self {
             Self::NotSent(Unsent::Unreachable(never)) => Some(Signal::NeverAnswered(*never)),
-            Self::NotSent(Unsent::StandingChanged) | Self::Stale { .. } => None,
+            Self::NotSent(Unsent::StandingChanged | Unsent::TooLate) | Self::Stale { .. } => None,
             Self::Broken { .. } => Some(Signal::NeverAnswered(Never::Reset)),
             Self::Silent { .. } => Some(Signal::NeverAnswered(Never::FirstByteTimeout)),
             Self::Answered { status, meaning } => Some(match meaning {
@@ -239,6 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_was_not_carried_out() {
+        let answered = |status, code| Outcome::Answered { status, meaning: Meaning::read(status, code) };
+        for outcome in [
+            Outcome::NotSent(Unsent::Unreachable(Never::Refused)),
+            Outcome::Stale { sent: Sent::Nothing },
+            answered(503, Some("SlowDown")),
+            answered(403, None),
+            answered(404, Some("NoSuchBucket")),
+        ] {
+            assert!(!outcome.may_have_acted(), "{outcome:?}");
+        }
+        for outcome in [
+            Outcome::Broken { sent: Sent::Head },
+            Outcome::Silent { sent: Sent::All, stage: Stage::FirstByte },
+            answered(500, None),
+            answered(204, None),
+        ] {
+            assert!(outcome.may_have_acted(), "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn only_the_regions_own_faults_count_against_it() {
         let answered = |status, code| Outcome::Answered { status, meaning: Meaning::read(status, code) };
         let fine = Some(Signal::Answered { ttfb: None });
@@ -256,7 +296,9 @@ mod tests {
         for sent in [Sent::Nothing, Sent::Head] {
             assert_eq!(Outcome::Stale { sent }.signal(None), None);
         }
-        assert_eq!(Outcome::NotSent(Unsent::StandingChanged).signal(None), None);
+        for unsent in [Unsent::StandingChanged, Unsent::TooLate] {
+            assert_eq!(Outcome::NotSent(unsent).signal(None), None);
+        }
         assert_eq!(
             Outcome::NotSent(Unsent::Unreachable(Never::Refused)).signal(None),
             Some(Signal::NeverAnswered(Never::Refused))

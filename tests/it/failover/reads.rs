@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair,
-    pair_judged_by_traffic, regions, served_by, setup, setup_with, timed,
+    pair_judged_by_traffic, regions, served_by, setup, setup_with, timed, tries,
 };
 use crate::house::client::{Ended, Request};
 use crate::house::moment;
@@ -51,6 +51,39 @@ async fn a_region_that_resets_every_request_is_out_after_three_reads() {
         scene.near().fault(When::always(), Act::DropAtHead(end));
         three_reads_end_it(&scene, "3 attempts in a row unanswered: connection ended without an answer")
             .await;
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_ends_under_a_read_is_a_try_that_is_told_and_paid_for() {
+    for (limits, status, told) in [
+        ("", 200, &["stale", "answered"][..]),
+        ("limits: {attempts: 1}\n", 200, &["stale", "answered"]),
+        ("limits: {retry_share: 0%, retry_floor: 0/s}\n", 503, &["stale"]),
+    ] {
+        let regions = regions(2);
+        let mut setup = setup(&regions, "refuse");
+        setup.probe_rarely();
+        setup.rest = format!("timeouts: {{upstream_idle: 60s}}\n{limits}");
+        let scene = begin(regions, &setup).await;
+        scene.seed_numbers(2);
+        // one client connection is one worker's, and so is the connection it keeps
+        let mut connection = scene.client.connect().await;
+        let mut get = async |number| {
+            let signed = scene.client.sign(&Request::get(&format!("/photos/n/{number}")));
+            connection.exchange(&signed.bytes(), "GET").await.expect("an answer")
+        };
+        assert_eq!(attempts(&get(0).await.expect(200)), 1);
+        scene.near().fault(When::always().times(1), Act::DropAtHead(End::Close));
+        let reply = get(1).await.expect(status);
+        let line = scene.gateway.access_line(reply.header("x-amz-request-id").unwrap());
+        let near = |outcome: &&str| ("near".to_owned(), (*outcome).to_owned());
+        assert_eq!(tries(&line), told.iter().map(near).collect::<Vec<_>>());
+        assert_eq!(scene.far().seen().len(), 0);
+        assert_eq!(scene.standing_of("near", "reads").await, "healthy");
+        let (_, metrics) = scene.gateway.admin_text("/metrics").await;
+        let retried = metrics.contains("nearpoint_retries_total{reason=\"stale\"} 1");
+        assert_eq!(retried, status == 200, "{metrics}");
     }
 }
 
