@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::bell::Bell;
-use super::dial::{self, DialFault};
+use super::dial::DialFault;
 use super::lane::Lane;
 use super::meters::InFlight;
 use super::pool::{Connection, Pool};
@@ -186,7 +186,7 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
             return Ok((kept, true));
         }
     }
-    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| unreachable(never(&fault)))?;
+    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| not_connected(&fault))?;
     let connection = lane.open(stream, authority).await.map_err(|_| unreachable(Never::Reset))?;
     Ok((connection, false))
 }
@@ -195,13 +195,8 @@ const fn unreachable(never: Never) -> Outcome {
     Outcome::NotSent(Unsent::Unreachable(never))
 }
 
-fn never(fault: &DialFault) -> Never {
-    match fault.stage {
-        dial::Stage::Dns => Never::Dns,
-        dial::Stage::Connect { refused: true } => Never::Refused,
-        dial::Stage::Connect { refused: false } => Never::ConnectTimeout,
-        dial::Stage::Tls => Never::Tls,
-    }
+fn not_connected(fault: &DialFault) -> Outcome {
+    Outcome::NotSent(fault.stage.never().map_or(Unsent::Shortage, Unsent::Unreachable))
 }
 
 type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);

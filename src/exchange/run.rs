@@ -235,7 +235,9 @@ fn count(reason: GiveUp, step: &Step) {
         | GiveUp::NoRegion
         | GiveUp::Poisonous
         | GiveUp::Attempts
-        | GiveUp::Deadline => {}
+        | GiveUp::Deadline
+        // counted where it is met: `UpstreamConnects`
+        | GiveUp::Shortage => {}
     }
 }
 
@@ -561,6 +563,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::NotSent(Unsent::Unreachable(Never::Tls)) => "tls failed",
         Outcome::NotSent(Unsent::Unreachable(Never::Reset | Never::FirstByteTimeout)) => "reset",
         Outcome::NotSent(Unsent::StandingChanged) => "standing changed",
+        Outcome::NotSent(Unsent::Shortage) => "shortage",
         Outcome::NotSent(Unsent::TooLate) => "too late",
         Outcome::Stale { .. } => "stale",
         Outcome::Broken { .. } => "broken",

@@ -169,7 +169,7 @@ impl Docket {
                 self.passed.insert(subject.clone());
                 false
             }
-            CanaryVerdict::Unreachable(_) | CanaryVerdict::Unsettled { .. } => false,
+            CanaryVerdict::Unreachable(_) | CanaryVerdict::Unasked | CanaryVerdict::Unsettled { .. } => false,
         };
         let judged = Judged { verdict, refused };
         let waiting = self.running.remove(&subject).map(|running| running.waiting);

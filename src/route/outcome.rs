@@ -24,6 +24,9 @@ pub enum Unsent {
     Unreachable(Never),
     /// The region became unable to serve while the attempt waited for a connection.
     StandingChanged,
+    /// We had nothing left to make a connection of: file descriptors, ports, memory. Ours, and no
+    /// region's fault.
+    Shortage,
     /// There was no connection before a repeat would have come too late to be harmless.
     TooLate,
 }
@@ -196,7 +199,9 @@ impl Outcome {
     pub fn signal(&self, ttfb: Option<Duration>) -> Option<Signal> {
         match self {
             Self::NotSent(Unsent::Unreachable(never)) => Some(Signal::NeverAnswered(*never)),
-            Self::NotSent(Unsent::StandingChanged | Unsent::TooLate) | Self::Stale { .. } => None,
+            Self::NotSent(Unsent::StandingChanged | Unsent::Shortage | Unsent::TooLate) | Self::Stale { .. } => {
+                None
+            }
             Self::Broken { .. } => Some(Signal::NeverAnswered(Never::Reset)),
             Self::Silent { .. } => Some(Signal::NeverAnswered(Never::FirstByteTimeout)),
             Self::Answered { status, meaning } => Some(match meaning {
@@ -296,7 +301,7 @@ mod tests {
         for sent in [Sent::Nothing, Sent::Head] {
             assert_eq!(Outcome::Stale { sent }.signal(None), None);
         }
-        for unsent in [Unsent::StandingChanged, Unsent::TooLate] {
+        for unsent in [Unsent::StandingChanged, Unsent::Shortage, Unsent::TooLate] {
             assert_eq!(Outcome::NotSent(unsent).signal(None), None);
         }
         assert_eq!(

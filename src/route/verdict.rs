@@ -100,6 +100,8 @@ pub enum GiveUp {
     Deadline,
     /// Too many requests are being repeated.
     Budget,
+    /// We had nothing left to make a connection of.
+    Shortage,
 }
 
 /// How long after the first try a DELETE or an empty PUT may be sent again once its head may be
@@ -127,7 +129,11 @@ pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, no
     match wish {
         Wish::Never(reason) => Verdict::GiveUp(reason),
         Wish::Free(_) | Wish::Repeat(_) if !question.body.can_repeat() => Verdict::GiveUp(GiveUp::BodySpent),
-        Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(Verdict::GiveUp),
+        Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(|reason| {
+            // whatever ended it: what is to be told is that no region was even asked
+            let ours = question.outcome == Outcome::NotSent(Unsent::Shortage);
+            Verdict::GiveUp(if ours { GiveUp::Shortage } else { reason })
+        }),
         Wish::Repeat(place) => repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp),
     }
 }
@@ -230,10 +236,10 @@ fn bound_by_its_head(question: &Question<'_>) -> bool {
 fn nothing_sent(question: &Question<'_>, unsent: Unsent) -> Wish {
     match unsent {
         Unsent::TooLate => Wish::Never(GiveUp::TooLate),
-        Unsent::Unreachable(_) | Unsent::StandingChanged if bound_by_its_head(question) => {
+        Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage if bound_by_its_head(question) => {
             Wish::Free(Place::Here)
         }
-        Unsent::Unreachable(_) | Unsent::StandingChanged => Wish::Free(Place::Anywhere),
+        Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage => Wish::Free(Place::Anywhere),
     }
 }
 

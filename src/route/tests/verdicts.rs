@@ -350,6 +350,15 @@ fn a_request_that_ends_two_regions_connections_goes_no_further() {
 }
 
 #[test]
+fn what_we_lack_ourselves_is_said_to_be_ours() {
+    let short = Outcome::NotSent(Unsent::Shortage);
+    assert_eq!(ask(Shape::Read, short, |_| ()), Cell::Next, "a connection may be kept there");
+    assert_eq!(ask(Shape::Put, short, |q| q.next_exists = false), Cell::Same, "one may come free");
+    assert_eq!(ask(Shape::Read, short, |q| q.attempts_made = 3), Cell::No(GiveUp::Shortage));
+    assert_eq!(ask(Shape::Read, short, |q| q.deadline_left = Duration::ZERO), Cell::No(GiveUp::Shortage));
+}
+
+#[test]
 fn attempts_and_deadlines_end_it() {
     let broken = Outcome::Broken { sent: Sent::All };
     for outcome in [REFUSED, broken] {
