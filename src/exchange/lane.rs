@@ -59,7 +59,17 @@ impl Lane {
     ) -> Self {
         let region = settings.id.clone();
         let connections = metric::gauge(Metric::UpstreamConnections, &[region.as_str()]);
-        Self { region, settings, pool: Pool::default(), meter, tls, resolver, clock, connections, told: Cell::default() }
+        Self {
+            region,
+            settings,
+            pool: Pool::default(),
+            meter,
+            tls,
+            resolver,
+            clock,
+            connections,
+            told: Cell::default(),
+        }
     }
 
     /// Sets up TLS towards a region, where it speaks TLS.
@@ -106,8 +116,7 @@ impl Lane {
         tracing::error!(
             region = %self.region,
             %fault,
-            "this machine has nothing left to make a connection of: raise the limit of open files (ulimit -n) \
-             above limits.connections and limits.in_flight together, or lower these"
+            "no files, ports or memory left for connections to regions: raise ulimit -n or lower limits.connections"
         );
     }
 

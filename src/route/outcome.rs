@@ -199,9 +199,8 @@ impl Outcome {
     pub fn signal(&self, ttfb: Option<Duration>) -> Option<Signal> {
         match self {
             Self::NotSent(Unsent::Unreachable(never)) => Some(Signal::NeverAnswered(*never)),
-            Self::NotSent(Unsent::StandingChanged | Unsent::Shortage | Unsent::TooLate) | Self::Stale { .. } => {
-                None
-            }
+            Self::NotSent(Unsent::StandingChanged | Unsent::Shortage | Unsent::TooLate)
+            | Self::Stale { .. } => None,
             Self::Broken { .. } => Some(Signal::NeverAnswered(Never::Reset)),
             Self::Silent { .. } => Some(Signal::NeverAnswered(Never::FirstByteTimeout)),
             Self::Answered { status, meaning } => Some(match meaning {

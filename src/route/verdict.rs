@@ -236,7 +236,9 @@ fn bound_by_its_head(question: &Question<'_>) -> bool {
 fn nothing_sent(question: &Question<'_>, unsent: Unsent) -> Wish {
     match unsent {
         Unsent::TooLate => Wish::Never(GiveUp::TooLate),
-        Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage if bound_by_its_head(question) => {
+        Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage
+            if bound_by_its_head(question) =>
+        {
             Wish::Free(Place::Here)
         }
         Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage => Wish::Free(Place::Anywhere),

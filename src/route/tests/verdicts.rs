@@ -391,8 +391,8 @@ fn repeats_cost_tokens_unless_nothing_was_sent() {
 #[test]
 fn a_stale_connection_is_replaced_at_once() {
     let now = Instant::now();
-    let facts = Shape::Delete.facts();
-    let question = question(Shape::Delete, &facts, STALE);
+    let facts = Shape::Read.facts();
+    let question = question(Shape::Read, &facts, STALE);
     let of = |question: &Question<'_>, floor| {
         verdict(question, &mut Budget::new(0.0, floor, now), &mut Coin::seeded(1), now)
     };
