@@ -27,8 +27,8 @@ use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
-    Verdict,
+    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage, Step,
+    Unsent, Verdict,
 };
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
@@ -270,6 +270,8 @@ struct Turn {
     trial: Option<fleet::Turn>,
     /// Of a last resort: its share of those that may be tried at a time.
     hope: Option<Hope>,
+    /// No other fit region is left to try.
+    alone: bool,
 }
 
 /// A try that ended in an answer, read as far as judging it takes.
@@ -288,7 +290,7 @@ impl Run<'_> {
         let mut turn = first?;
         loop {
             let step = turn.step.clone();
-            let judged = self.try_once(&step).await?;
+            let judged = self.try_once(&step, turn.alone).await?;
             // At most once a request, as a stale connection is: the same try, made anew, in its turn.
             if !judged.outcome.is_stale() {
                 self.attempts += 1;
@@ -303,7 +305,8 @@ impl Run<'_> {
             let fresh = (self.errand.replan)(&self.tried);
             let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
-            let verdict = self.decide(failover, &step, &judged, next.is_some()).await;
+            let alone = next.is_none();
+            let verdict = self.decide(failover, &step, &judged, !alone).await;
             self.acted |= judged.outcome.may_have_acted();
             match verdict {
                 Verdict::Relay | Verdict::AskCanary => {
@@ -315,6 +318,7 @@ impl Run<'_> {
                 }
                 Verdict::SameAgain { after, within } => {
                     self.send_by = within.map(|within| self.exchange.clock.now().mono + within);
+                    turn.alone |= alone;
                     self.pause(after, &step).await;
                 }
                 Verdict::Next => {
@@ -337,22 +341,31 @@ impl Run<'_> {
             let row = view.table.row(&step.region).filter(|_| step.trial);
             match row.map(|row| row.of(self.kind()).trial.take()) {
                 Some(None) if !self.tried.contains(&step.region) => {}
-                trial => return self.turn(step, trial.flatten(), &view),
+                trial => return self.turn(plan, step, trial.flatten(), &view),
             }
         }
         let step = plan.steps.iter().find(open).ok_or(Unanswered::Full)?;
-        self.turn(step, None, &view)
+        self.turn(plan, step, None, &view)
     }
 
     /// A step's turn; of a last resort, where there is room for one more hope.
-    fn turn(&self, step: &Step, trial: Option<fleet::Turn>, view: &View) -> Result<Turn, Unanswered> {
+    fn turn(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        trial: Option<fleet::Turn>,
+        view: &View,
+    ) -> Result<Turn, Unanswered> {
         let hope = if step.last_resort {
             let most = usize::try_from(view.limits.in_flight).unwrap_or(usize::MAX) / HOPES;
             Some(self.exchange.meters.hope(most.max(1)).ok_or(Unanswered::Hopeless)?)
         } else {
             None
         };
-        Ok(Turn { step: step.clone(), trial, hope })
+        let other = |other: &Step| {
+            other.region != step.region && !other.last_resort && !self.tried.contains(&other.region)
+        };
+        Ok(Turn { step: step.clone(), trial, hope, alone: !plan.steps.iter().any(other) })
     }
 
     async fn decide(&mut self, failover: bool, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
@@ -419,10 +432,12 @@ impl Run<'_> {
         }
     }
 
-    async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
+    async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
         let view = self.exchange.view.load_full();
-        let tried = self.send(&view, step, began).await;
+        let alone = alone || u32::from(self.attempts) + 1 >= view.limits.attempts;
+        let patience = patience(&view, step, self.errand.permit, self.errand.source, alone);
+        let tried = self.send(&view, step, began, patience).await;
         let (judged, ttfb) = match tried {
             Ok(answer) => {
                 let ttfb = answer.ttfb;
@@ -432,6 +447,9 @@ impl Run<'_> {
             Err(Failed::Target) => return Err(Unanswered::Target),
             Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
         };
+        if matches!(judged.outcome, Outcome::Silent { stage: Stage::FirstByte, .. }) {
+            self.tell_given_up(step, began, patience);
+        }
         self.note(step, &judged.outcome, began, ttfb);
         Ok(judged)
     }
@@ -440,7 +458,13 @@ impl Run<'_> {
         self.errand.permit.call().facts().kind
     }
 
-    async fn send(&self, view: &Arc<View>, step: &Step, now: Instant) -> Result<Answer, Failed> {
+    async fn send(
+        &self,
+        view: &Arc<View>,
+        step: &Step,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<Answer, Failed> {
         let unreachable = || Failed::region(Outcome::NotSent(Unsent::StandingChanged));
         let lane = self.exchange.lane(view, &step.region).ok_or_else(unreachable)?;
         let credential = if self.errand.anonymous {
@@ -453,7 +477,6 @@ impl Run<'_> {
         let prepared = (self.errand.prepare)(step, &lane.settings);
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
-        let patience = patience(view, step, self.errand.permit, self.errand.source);
         let still_worth_waiting = |region: &RegionId| {
             step.last_resort || self.exchange.view.load().table.standing(region, kind) != Standing::Out
         };
@@ -515,15 +538,24 @@ impl Run<'_> {
         if let Signal::Answered { ttfb } = signal {
             let settled = self.exchange.view.load().table.standing(region, kind) == Standing::Healthy;
             let now = self.exchange.clock.now().mono;
-            if let Some(event) = digest.success(region, (kind, class), ttfb, settled, now) {
-                steward.report(event);
-            }
+            let told = digest.success(region, (kind, class), ttfb, settled, now);
+            told.into_iter().for_each(|event| steward.report(event));
             return;
         }
         digest.failure(region).into_iter().for_each(|event| steward.report(event));
         let (region, key_hash) = (region.clone(), hash_of(call));
         let at = self.exchange.clock.now().mono;
         steward.report(Event::Answered { region, kind, class, key_hash, signal, at, count: 1 });
+    }
+
+    /// Tells the steward of a read that was waited for in vain, and not woken by news.
+    fn tell_given_up(&self, step: &Step, began: Instant, waited: Duration) {
+        let facts = self.errand.permit.call().facts();
+        let at = self.exchange.clock.now().mono;
+        if facts.kind == Kind::Read && at.saturating_duration_since(began) >= waited {
+            let (region, class) = (step.region.clone(), facts.class);
+            self.exchange.steward.report(Event::GivenUp { region, class, waited, at });
+        }
     }
 
     /// Tells the steward and the journey.
@@ -576,9 +608,10 @@ fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// How long the first byte of an answer may take once the request is out.
-fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Duration {
-    /// Three times the peak seen, within these bounds (`first_byte: auto`).
+/// How long the first byte of an answer may take once the request is out; `alone`: no other region
+/// would be tried after this one.
+fn patience(view: &View, step: &Step, permit: &Permit, source: &Source, alone: bool) -> Duration {
+    /// Three times the slowest answer in a thousand, within these bounds (`first_byte: auto`).
     const LEAST: Duration = Duration::from_millis(500);
     const MOST: Duration = Duration::from_secs(5);
     let timeouts: &Timeouts = &view.timeouts;
@@ -589,9 +622,11 @@ fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Durat
         (_, Kind::Write) => MOST,
         (Class::Get | Class::List | Class::Put, Kind::Read) => match timeouts.first_byte {
             FirstByte::Fixed(patience) => patience,
+            // nothing is won by giving up what nobody else would answer
+            FirstByte::Auto if alone => MOST,
             FirstByte::Auto => {
-                let seen = view.table.row(&step.region).and_then(|row| row.latency_of(facts.class));
-                seen.map_or(Duration::from_secs(1), |seen| (seen * 3).clamp(LEAST, MOST))
+                let seen = view.table.row(&step.region).and_then(|row| row.quantile_of(facts.class));
+                seen.map_or(MOST, |seen| (seen.p999 * 3).clamp(LEAST, MOST))
             }
         },
     }
