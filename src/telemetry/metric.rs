@@ -96,7 +96,7 @@ metrics_table! {
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],
-        "Connections tried to a region, by how the try ended.";
+        "Connections tried to a region, by how the try ended (shortage: for want of files or ports of ours).";
     RegionInFlight: Gauge "nearpoint_region_in_flight" Count ["region"],
         "Requests under way at a region.";
     RegionStanding: Gauge "nearpoint_region_standing" Count ["region", "kind"],
@@ -110,7 +110,7 @@ metrics_table! {
     ConfigurationOut: Gauge "nearpoint_region_configuration_out" Count ["region", "access_point"],
         "1 while an access point's configuration does not work in a region.";
     Probes: Counter "nearpoint_probes_total" Count ["region", "result"],
-        "Probes of a region, by result.";
+        "Probes of a region, by result (shortage: not sent, for want of files or ports of ours).";
     ProbeSeconds: Histogram "nearpoint_probe_seconds" Seconds ["region"],
         "Time to first byte of probes.";
     Connections: Gauge "nearpoint_connections" Count ["listener"],

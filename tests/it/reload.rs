@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::house::client::{Client, Connection, Reply, Request};
 use crate::house::gateway::{Gateway, Setup, Tenant, logged};
-use crate::house::region::{PATIENCE, Region};
+use crate::house::region::{Act, End, PATIENCE, Region, When};
 use crate::house::tls::{self, Authority};
 
 const BUCKET: &str = "photos-home";
@@ -107,6 +107,27 @@ async fn access_points_policies_and_limits_are_swapped_without_a_request_lost() 
         one.await.expect("no request failed");
     }
     assert!(done.load(Ordering::Relaxed) > 20);
+}
+
+#[tokio::test]
+async fn the_retry_budget_in_force_is_the_new_one() {
+    let (home, far) = (home(), Region::start("far", &["photos-far", "vault-far"]));
+    far.seed("photos-far", "k", "x");
+    // by traffic alone, and by one poisonous key: the region stays in service
+    home.fault(When::key("k"), Act::DropAtHead(End::Reset));
+    let mut first = Setup::over(&[&home, &far]);
+    first.edit_access_point("photos", "reads: {order: nearest", "reads: {order: [home, far]");
+    first.probe_rarely();
+    let gateway = first.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("far", "healthy")]).await;
+    let (client, get) = (gateway.client(), Request::get("/photos/k"));
+    client.send(&get).await.expect(200);
+    let mut second = first.clone();
+    second.rest = "limits: {retry_share: 0%, retry_floor: 0/s}\n".to_owned();
+    reload(&gateway, &second).await;
+    refused(&until(&client, &get, 503).await, 503, "ServiceUnavailable");
+    reload(&gateway, &first).await;
+    until(&client, &get, 200).await;
 }
 
 #[tokio::test]

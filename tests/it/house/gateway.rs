@@ -221,6 +221,16 @@ impl Setup {
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
+
+    /// Starts the gateway with a limit of open files.
+    pub fn start_with_open_files(&self, most: u32) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let file = self.write(folder.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_nearpoint")).arg("serve").arg("--config").arg(&file);
+        Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
+    }
 }
 
 /// Lines of the gateway that a failed test shows.
