@@ -2,7 +2,7 @@
 //! clocks, and its last words.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::request::{InFlight, Tracked, head_of};
 use super::stream::ClientStream;
 use super::wire::{Overdue, Patience, Wire};
 use super::{Answer, Peer};
+use crate::telemetry::metric::{Metric, counter};
 
 /// What an answer's body may fail with.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -82,7 +83,7 @@ where
     A: Answer,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let in_flight = InFlight::new(Rc::clone(wire));
+        let in_flight = InFlight::request(Rc::clone(wire));
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
         async move { reply(&peer, request, &*answer, in_flight).await }
     });
@@ -114,12 +115,11 @@ where
     A: Answer,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        wire.began();
-        let in_flight = InFlight::new(Rc::clone(wire));
+        let in_flight = InFlight::stream(Rc::clone(wire));
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
         async move { reply(&peer, request, &*answer, in_flight).await }
     });
-    let mut builder = http2::Builder::new(LocalTasks);
+    let mut builder = http2::Builder::new(Streams { wire: Rc::clone(wire) });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -203,6 +203,11 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
             if self.wire.clock.now().mono < at {
                 continue;
             }
+            if let Some(streams) = self.wire.cut_stalled_streams(&self.patience) {
+                let count = u64::try_from(streams).unwrap_or(u64::MAX);
+                counter(Metric::StreamsReset, &[Overdue::Reader.label()]).increment(count);
+                continue;
+            }
             if self.finishing.is_some() || !matches!(why, Overdue::Idle | Overdue::Drain) {
                 return Poll::Ready(Ending::Overdue(why));
             }
@@ -274,14 +279,24 @@ async fn drain<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
     std::future::pending().await
 }
 
-/// Runs HTTP/2 streams on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalTasks;
+/// Runs a connection's HTTP/2 streams on the worker's own thread. A stream that is cut drops
+/// hyper's task of it, which resets the stream and no other.
+#[derive(Clone, Debug)]
+struct Streams {
+    wire: Rc<Wire>,
+}
 
-impl<F: Future + 'static> Executor<F> for LocalTasks {
+impl<F: Future + 'static> Executor<F> for Streams {
     fn execute(&self, task: F) {
+        // hyper calls the service and hands over its task in one go
+        let reader = self.wire.readers.take_newest();
         tokio::task::spawn_local(async move {
-            task.await;
+            let mut task = pin!(task);
+            poll_fn(|cx| match &reader {
+                Some(reader) if reader.is_cut(cx.waker()) => Poll::Ready(()),
+                _ => task.as_mut().poll(cx).map(|_| ()),
+            })
+            .await;
         });
     }
 }

@@ -9,6 +9,7 @@ mod certificate;
 mod connection;
 pub mod gate;
 mod peer;
+mod readers;
 mod request;
 pub mod settings;
 mod stream;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
+use super::readers::Reader;
 use super::wire::Wire;
 use crate::head::Head;
 
@@ -48,17 +49,46 @@ pub(super) fn head_of(parts: &Parts) -> Result<Head, TwoHosts> {
 
 /// Says that a request has ended when it is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Rc<Wire>);
+pub(super) struct InFlight {
+    wire: Rc<Wire>,
+    /// Where the connection carries several at once.
+    reader: Option<Rc<Reader>>,
+}
 
 impl InFlight {
-    pub(super) fn new(wire: Rc<Wire>) -> Self {
-        Self(wire)
+    /// An HTTP/1.1 request, whose head the gate has counted.
+    pub(super) fn request(wire: Rc<Wire>) -> Self {
+        Self { wire, reader: None }
+    }
+
+    /// An HTTP/2 stream.
+    pub(super) fn stream(wire: Rc<Wire>) -> Self {
+        wire.began();
+        let reader = Some(wire.readers.begin());
+        Self { wire, reader }
+    }
+
+    fn asked(&self) {
+        if let Some(reader) = &self.reader {
+            reader.asked();
+        }
+    }
+
+    fn handed(&self) {
+        if let Some(reader) = &self.reader
+            && self.wire.readers.handed(reader, self.wire.clock.now().mono)
+        {
+            self.wire.wake();
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.ended();
+        if let Some(reader) = &self.reader {
+            self.wire.readers.end(reader);
+        }
+        self.wire.ended();
     }
 }
 
@@ -83,9 +113,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.in_flight.asked();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if matches!(frame, Some(Err(_))) {
-            self.in_flight.0.abort();
+        match frame {
+            Some(Ok(_)) => self.in_flight.handed(),
+            Some(Err(_)) => self.in_flight.wire.abort(),
+            None => {}
         }
         Poll::Ready(frame)
     }

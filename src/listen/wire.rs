@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::listen::gate::{Phase, Violation};
+use crate::listen::readers::Readers;
 
 /// Why a connection was ended before its client ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +66,10 @@ pub(super) struct Wire {
     counts_streams: Cell<bool>,
     /// Nothing of an answer is left in hyper's buffer.
     flushed: Cell<bool>,
+    /// Since when the socket takes nothing.
     stalled_since: Cell<Option<Instant>>,
+    /// The streams of an HTTP/2 connection.
+    pub(super) readers: Readers,
     /// Nothing more is read.
     refused: Cell<bool>,
     /// What a head was refused for: the driver's last words.
@@ -91,6 +95,7 @@ impl Wire {
             counts_streams: Cell::new(false),
             flushed: Cell::new(true),
             stalled_since: Cell::new(None),
+            readers: Readers::default(),
             refused: Cell::new(false),
             violation: Cell::new(None),
             cut: Cell::new(false),
@@ -168,7 +173,15 @@ impl Wire {
         self.cut.get()
     }
 
-    fn wake(&self) {
+    /// Ends the streams whose clients have not read for too long. Returns how many; `None`: it is
+    /// not time for that.
+    pub(super) fn cut_stalled_streams(&self, patience: &Patience) -> Option<usize> {
+        let now = self.clock.now().mono;
+        self.readers.earliest().filter(|since| *since + patience.reader <= now)?;
+        Some(now.checked_sub(patience.reader).map_or(0, |limit| self.readers.cut_since(limit)))
+    }
+
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -219,8 +232,9 @@ impl Wire {
     /// When the client's time is up as things stand, and for what. `None` while it is ours.
     pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
         let waiting = self.waiting(patience);
-        let reader = self.stalled_since.get().map(|since| (since + patience.reader, Overdue::Reader));
-        [waiting, reader].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let stalled = [self.stalled_since.get(), self.readers.earliest()];
+        let reader = stalled.map(|since| Some((since? + patience.reader, Overdue::Reader)));
+        reader.into_iter().chain([waiting]).flatten().min_by_key(|(at, _)| *at)
     }
 
     fn waiting(&self, patience: &Patience) -> Option<(Instant, Overdue)> {

@@ -83,11 +83,19 @@ struct Second {
 
 impl Second {
     async fn open(gateway: &Gateway, authority: &Authority) -> Self {
+        Self::with_window(gateway, authority, 1 << 20).await
+    }
+
+    /// Answers get this many bytes before the client has read some.
+    async fn with_window(gateway: &Gateway, authority: &Authority, window: u32) -> Self {
         let stream =
             tls::connect(gateway.address, authority.client(None, &[b"h2", b"http/1.1"])).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (send, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (send, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         Self { send, client: gateway.client() }
     }
@@ -357,6 +365,30 @@ async fn a_client_that_stops_reading_is_cut_and_no_region_is_blamed() {
         (line["path"] == "/photos/big").then_some(line)
     });
     assert_eq!(line["aborted"], "client", "{line}");
+    let standing = gateway.standing().await;
+    assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn an_http2_client_that_gives_no_window_is_cut_and_makes_room() {
+    let home = home();
+    home.seed(BUCKET, "big", vec![7; 8 << 20]);
+    let folder = tempfile::tempdir().unwrap();
+    let rest = "timeouts: {stalled_reader: 300ms}\nlimits: {in_flight: 2}\n";
+    let (gateway, authority) = encrypted(&home, &folder, rest);
+    let mut stalled = Second::with_window(&gateway, &authority, 0).await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let answer = stalled.send(&Request::get("/photos/big")).await;
+        assert_eq!(answer.status(), 200);
+        answers.push(answer);
+    }
+    let mut other = Second::open(&gateway, &authority).await;
+    let served = async { while other.send(&Request::get("/photos/k")).await.status() != 200 {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("the stalled are at work no more");
+    for answer in answers {
+        answer.into_body().collect().await.expect_err("cut, and never a clean end");
+    }
     let standing = gateway.standing().await;
     assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
 }
