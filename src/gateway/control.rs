@@ -128,7 +128,10 @@ fn assemble(control: Control, view: View) -> Crew {
             error!(%error, "the admin listener ended");
         }
     });
-    let reloader = Reloader { origin, depends_on, settings, doors, steward: handle, store, probes, clock };
+    let (told, refused) = (BTreeSet::new(), BTreeSet::new());
+    let steward = handle;
+    let reloader =
+        Reloader { origin, depends_on, settings, doors, steward, store, probes, clock, told, refused };
     tokio::spawn(reloader.run(asked));
     count_configuration(true, clock);
     metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);

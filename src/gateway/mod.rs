@@ -10,6 +10,7 @@ pub mod demo;
 mod reload;
 mod serve;
 mod status;
+mod waypoints;
 mod worker;
 
 use std::net::SocketAddr;
