@@ -104,7 +104,12 @@ impl Ledger {
     }
 
     pub(super) fn classified(&self, call: &Call) {
-        self.entry.operation.set(Some(call.facts().name));
+        self.named(call.facts().name);
+    }
+
+    /// What was asked for.
+    pub(super) fn named(&self, operation: &'static str) {
+        self.entry.operation.set(Some(operation));
     }
 
     pub(super) fn sent_by(&self, sender: &Sender) {

@@ -43,13 +43,14 @@ use crate::view::View;
 
 /// Answers one request. Never fails: a refusal becomes S3's error document.
 pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Reply> {
-    if local::is_health(&head) {
-        return local::health();
-    }
     let now = house.clock.now();
     let view = house.view.load_full();
     let head = Rc::new(head);
     let ledger = Ledger::open(house, peer, &head, now);
+    if local::is_health(&head, &view.domains) {
+        ledger.named(local::HEALTH_OPERATION);
+        return ledger.close(local::health(), peer.listener.debug_headers);
+    }
     let head_only = *head.method() == http::Method::HEAD;
     let told = tell(house, &view, peer, head, body, &ledger).await;
     let response = told.unwrap_or_else(|refusal| {

@@ -455,11 +455,17 @@ async fn before_the_drain_load_balancers_are_told_while_all_is_served() {
 #[tokio::test]
 async fn health_is_told_on_every_door() {
     let home = home();
-    let gateway = with(&home, "").start();
+    home.seed(BUCKET, ".nearpoint/health", "an object");
+    let gateway = with(&home, "domains: [s3.example.com]\n").start();
     gateway.wait_for_reads(&[("home", "healthy")]).await;
-    let client = gateway.client();
-    let health = client.send_signed(&client.unsigned(&Request::get("/.nearpoint/health"))).await;
-    assert_eq!(health.expect(200).text(), "ok\n");
+    let mut client = gateway.client();
+    let asked = Request::get("/.nearpoint/health");
+    let health = client.send_signed(&client.unsigned(&asked)).await.expect(200);
+    assert_eq!(health.text(), "ok\n");
+    let line = gateway.access_line(id(&health));
+    assert_eq!((line["operation"].as_str(), line["status"].as_u64()), (Some("Health"), Some(200)));
+    client.host = "photos.s3.example.com".to_owned();
+    assert_eq!(client.send(&asked).await.expect(200).text(), "an object");
     assert_eq!(gateway.admin_text("/livez").await.0, 200);
     let ready = tokio::time::timeout(PATIENCE, async {
         while gateway.admin_text("/readyz").await.0 != 200 {
