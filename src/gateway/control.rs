@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::descriptors::Descriptors;
 use super::reload::Reloader;
 use super::worker::Crew;
 use super::{Origin, compile, count_configuration, fresh_coin, status};
@@ -45,6 +46,7 @@ pub(super) struct Control {
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
+    pub descriptors: Descriptors,
     pub ready: Arc<Readiness>,
     /// The last request has ended.
     pub over: CancellationToken,
@@ -65,7 +67,7 @@ pub(super) fn run(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>)
 
 async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) {
     let over = control.over.clone();
-    match compile::view(&control.settings) {
+    match compile::view(&control.settings, control.descriptors) {
         Ok(view) => {
             let crew = assemble(control, view);
             drop(tell.send(Ok(crew)));
@@ -78,8 +80,8 @@ async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) 
 }
 
 fn assemble(control: Control, view: View) -> Crew {
-    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, over, asked } =
-        control;
+    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, .. } = control;
+    let (descriptors, ready, over, asked) = (control.descriptors, control.ready, control.over, control.asked);
     let now = clock.now().mono;
     let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
     let fleet = Fleet::new(FleetSettings::default(), &ids, now);
@@ -128,10 +130,19 @@ fn assemble(control: Control, view: View) -> Crew {
             error!(%error, "the admin listener ended");
         }
     });
-    let (told, refused) = (BTreeSet::new(), BTreeSet::new());
-    let steward = handle;
-    let reloader =
-        Reloader { origin, depends_on, settings, doors, steward, store, probes, clock, told, refused };
+    let reloader = Reloader {
+        origin,
+        depends_on,
+        settings,
+        doors,
+        steward: handle,
+        store,
+        probes,
+        clock,
+        descriptors,
+        told: BTreeSet::new(),
+        refused: BTreeSet::new(),
+    };
     tokio::spawn(reloader.run(asked));
     count_configuration(true, clock);
     metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);

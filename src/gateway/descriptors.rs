@@ -11,6 +11,9 @@ const RESERVED: u64 = 64;
 /// more towards a region, and regions' idle connections are kept.
 const CLIENTS_SHARE: u64 = 40;
 
+const LOWERED: &str =
+    "limits.connections is lowered: raise the limit of open files (ulimit -Hn, LimitNOFILE=) for more";
+
 /// How many descriptors there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Descriptors {
@@ -36,15 +39,17 @@ impl Descriptors {
 
     /// Lowers the limit of connections to what the descriptors allow, and says so.
     pub(super) fn clamp(self, limits: &mut Limits) {
-        let fitting = self.fitting(limits.connections);
-        if fitting < limits.connections {
-            warn!(
-                configured = limits.connections,
-                in_force = fitting,
-                descriptors = self.limit,
-                "limits.connections is lowered: raise the limit of open files (ulimit -Hn, LimitNOFILE=)"
-            );
-            limits.connections = fitting;
+        let (configured, in_force) = (limits.connections, self.fitting(limits.connections));
+        let descriptors = self.limit;
+        if in_force >= configured {
+            return;
+        }
+        limits.connections = in_force;
+        if configured == Limits::default().connections {
+            // nobody asked for that many
+            info!(in_force, descriptors, "{LOWERED}");
+        } else {
+            warn!(configured, in_force, descriptors, "{LOWERED}");
         }
     }
 

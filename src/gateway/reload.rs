@@ -9,6 +9,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::descriptors::Descriptors;
 use super::waypoints::{folders, waypoints};
 use super::{Origin, compile, count_configuration};
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ pub(super) struct Reloader {
     pub store: Store,
     pub probes: watch::Sender<Vec<RegionSettings>>,
     pub clock: Clock,
+    pub descriptors: Descriptors,
     /// What the last round refused, in words: not told again until somebody asks.
     pub told: BTreeSet<String>,
     /// What this round has refused so far.
@@ -147,7 +149,7 @@ impl Reloader {
         if changes.is_empty() {
             return;
         }
-        let view = match compile::view(&settings) {
+        let view = match compile::view(&settings, self.descriptors) {
             Ok(view) => view,
             Err(fault) => {
                 if self.is_news(fault.to_string()) {

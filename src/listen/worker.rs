@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -231,6 +231,8 @@ impl<A: Answer> Hall<A> {
 const CUT_WAIT: Duration = Duration::from_millis(500);
 /// Out of file descriptors: trying at once would spin (`reliability.md` C3).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How often a listener says that it cannot accept; the metric counts every time.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A worker's socket on this runtime.
 enum Listener {
@@ -265,6 +267,7 @@ impl Listener {
 /// Accepts on one socket until told to stop.
 async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door>, stop: CancellationToken) {
     let meters = Rc::new(DoorMeters::new(&door));
+    let mut complaints = Complaints::default();
     let work = async {
         loop {
             match listener.accept().await {
@@ -272,7 +275,9 @@ async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door
                 Err(fault) if is_of_one_connection(&fault) => {}
                 Err(fault) => {
                     meters.faults.increment(1);
-                    tracing::warn!(listener = %door.address(), %fault, "cannot accept connections");
+                    if complaints.is_due(hall.clock.now().mono) {
+                        tracing::warn!(listener = %door.address(), %fault, "cannot accept connections");
+                    }
                     sleep(ACCEPT_BACKOFF).await;
                 }
             }
@@ -282,6 +287,23 @@ async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door
         biased;
         () = stop.cancelled() => {}
         () = work => {}
+    }
+}
+
+/// Says the same thing now and then only: a fault that lasts is met twenty times a second.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    /// Whether it is time to say it again.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAINT_INTERVAL);
+        if due {
+            self.last = Some(now);
+        }
+        due
     }
 }
 
@@ -462,5 +484,18 @@ impl DoorMeters {
             Ending::Cut { .. } => "cut",
         };
         counter(Metric::ConnectionsEnded, &[&self.listener, reason]).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_fault_is_told_now_and_then() {
+        let start = Clock::system().now().mono;
+        let mut complaints = Complaints::default();
+        let told = (0..600).filter(|n| complaints.is_due(start + ACCEPT_BACKOFF * *n)).count();
+        assert_eq!(told, 3, "half a minute");
     }
 }

@@ -279,6 +279,40 @@ async fn beyond_all_connections_the_next_waits() {
 }
 
 #[tokio::test]
+async fn few_descriptors_let_few_clients_in_and_regions_and_operators_get_theirs() {
+    let home = home();
+    let gateway = with(&home, "limits: {connections: 9000}\n").start_with_descriptors(128);
+    let lowered = gateway.wait_for_line(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let fields = line.get("fields").unwrap_or(&line).clone();
+        fields["message"].as_str()?.starts_with("limits.connections is lowered").then_some(fields)
+    });
+    assert_eq!((lowered["configured"].as_u64(), lowered["in_force"].as_u64()), (Some(9000), Some(25)));
+    let client = gateway.client();
+    let get = client.sign(&Request::get("/photos/k")).bytes();
+    let mut held = Vec::new();
+    for _ in 0..25 {
+        let mut one = client.connect().await;
+        one.exchange(&get, "GET").await.unwrap().expect(200);
+        held.push(one);
+    }
+    // a crowd beyond them waits its turn, and probes and operators go on
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let mut one = client.connect().await;
+        one.stream.write_all(&get).await.unwrap();
+        crowd.push(one);
+    }
+    assert_eq!(gateway.admin_text("/livez").await.0, 200);
+    for one in &mut held {
+        one.exchange(&get, "GET").await.unwrap().expect(200);
+    }
+    drop(held);
+    crowd[0].reply("GET").await.expect("its turn").expect(200);
+    gateway.assert_alive();
+}
+
+#[tokio::test]
 async fn a_head_beyond_the_limit_is_431_and_has_its_access_line() {
     let home = home();
     let gateway = with(&home, "limits: {head: 8KiB}\n").start();

@@ -215,9 +215,20 @@ impl Setup {
 
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_nearpoint")))
+    }
+
+    /// Starts the gateway with so many file descriptors and no way to more.
+    pub fn start_with_descriptors(&self, limit: u32) -> Gateway {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_nearpoint")]);
+        self.start_by(shell)
+    }
+
+    fn start_by(&self, mut command: Command) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = self.write(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
