@@ -21,6 +21,7 @@ mod house;
 mod house_itself;
 mod names;
 mod reload;
+mod secrets;
 mod senders;
 mod serving;
 mod story;
