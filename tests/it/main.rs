@@ -16,6 +16,8 @@
 mod affinity;
 mod bad_input;
 mod buckets;
+#[cfg(feature = "demo")]
+mod demo;
 mod failover;
 mod house;
 mod house_itself;
