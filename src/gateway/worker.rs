@@ -77,9 +77,9 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
     });
     let rules = crew.view.clone();
     let worker = Worker {
-        answer: move |peer, head, body| {
+        answer: move |peer, head, body, fate| {
             let house = Rc::clone(&house);
-            async move { pipeline::answer(&house, &peer, head, body).await }
+            async move { pipeline::answer(&house, &peer, head, body, fate).await }
         },
         rules: Box::new(move || {
             let view = rules.load();

@@ -144,7 +144,7 @@ async fn reply<A: Answer>(
     // an error resets the stream; HTTP/1.1 never gets here, its gate has compared the two
     let head = head_of(&parts).map_err(|_| h2::Error::from(h2::Reason::PROTOCOL_ERROR))?;
     drop(parts);
-    let response = answer.answer(peer, head, body).await;
+    let response = answer.answer(peer, head, body, in_flight.fate()).await;
     Ok(response.map(|body| Tracked::new(body, in_flight)))
 }
 
@@ -209,6 +209,7 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
                 continue;
             }
             if self.finishing.is_some() || !matches!(why, Overdue::Idle | Overdue::Drain) {
+                self.wire.end_for(why.label());
                 return Poll::Ready(Ending::Overdue(why));
             }
             self.finish(connection);

@@ -38,6 +38,11 @@ impl Reader {
         self.cut.get()
     }
 
+    /// Whether the stream was ended by us.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut.get()
+    }
+
     fn cut(&self) {
         self.cut.set(true);
         if let Some(task) = self.task.take() {

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
-use super::readers::Reader;
-use super::wire::Wire;
+use super::wire::{Fate, Wire};
 use crate::head::Head;
 
 /// An HTTP/2 request whose `:authority` and `Host` differ: two opinions on whom it addresses.
@@ -49,46 +48,52 @@ pub(super) fn head_of(parts: &Parts) -> Result<Head, TwoHosts> {
 
 /// Says that a request has ended when it is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight {
-    wire: Rc<Wire>,
-    /// Where the connection carries several at once.
-    reader: Option<Rc<Reader>>,
-}
+pub(super) struct InFlight(Fate);
 
 impl InFlight {
     /// An HTTP/1.1 request, whose head the gate has counted.
     pub(super) fn request(wire: Rc<Wire>) -> Self {
-        Self { wire, reader: None }
+        Self(Fate { wire, reader: None })
     }
 
     /// An HTTP/2 stream.
     pub(super) fn stream(wire: Rc<Wire>) -> Self {
         wire.began();
         let reader = Some(wire.readers.begin());
-        Self { wire, reader }
+        Self(Fate { wire, reader })
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        self.0.clone()
     }
 
     fn asked(&self) {
-        if let Some(reader) = &self.reader {
+        if let Some(reader) = &self.0.reader {
             reader.asked();
         }
     }
 
     fn handed(&self) {
-        if let Some(reader) = &self.reader
-            && self.wire.readers.handed(reader, self.wire.clock.now().mono)
+        let Fate { wire, reader } = &self.0;
+        if let Some(reader) = reader
+            && wire.readers.handed(reader, wire.clock.now().mono)
         {
-            self.wire.wake();
+            wire.wake();
         }
+    }
+
+    fn abort(&self) {
+        self.0.wire.abort();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(reader) = &self.reader {
-            self.wire.readers.end(reader);
+        let Fate { wire, reader } = &self.0;
+        if let Some(reader) = reader {
+            wire.readers.end(reader);
         }
-        self.wire.ended();
+        wire.ended();
     }
 }
 
@@ -117,7 +122,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match frame {
             Some(Ok(_)) => self.in_flight.handed(),
-            Some(Err(_)) => self.in_flight.wire.abort(),
+            Some(Err(_)) => self.in_flight.abort(),
             None => {}
         }
         Poll::Ready(frame)

@@ -90,7 +90,7 @@ struct Story {
 impl Answer for Story {
     type Body = Script;
 
-    async fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Script> {
+    async fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming, _: Fate) -> Response<Script> {
         self.seen.borrow_mut().push(head.target().to_owned());
         self.arrived.notify_one();
         let piece = Bytes::from(vec![b'x'; 64 << 10]);

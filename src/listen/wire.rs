@@ -2,12 +2,13 @@
 //! when they began and ended, the driver when the client's time is up.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::listen::gate::{Phase, Violation};
-use crate::listen::readers::Readers;
+use crate::listen::readers::{Reader, Readers};
 
 /// Why a connection was ended before its client ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,27 @@ impl Overdue {
             Self::Reader => "stalled_reader",
             Self::Drain => "drained",
         }
+    }
+}
+
+/// The drain's end, to requests under way.
+const CUT: &str = "drain";
+
+/// What may befall a request: whoever writes it down asks, once it has ended early, whether that
+/// was our doing.
+#[derive(Clone, Debug)]
+pub struct Fate {
+    pub(super) wire: Rc<Wire>,
+    /// Where the connection carries several requests at once.
+    pub(super) reader: Option<Rc<Reader>>,
+}
+
+impl Fate {
+    /// Why we ended it: `stalled_reader`, `drain`. `None`: we did not.
+    #[must_use]
+    pub fn ended_for(&self) -> Option<&'static str> {
+        let stalled = self.reader.as_ref().is_some_and(|reader| reader.was_cut());
+        if stalled { Some(Overdue::Reader.label()) } else { self.wire.ended_for.get() }
     }
 }
 
@@ -75,6 +97,8 @@ pub(super) struct Wire {
     /// What a head was refused for: the driver's last words.
     violation: Cell<Option<Violation>>,
     cut: Cell<bool>,
+    /// Why we ended the connection with requests under way, if we did.
+    ended_for: Cell<Option<&'static str>>,
     /// An answer's body failed: the client must not mistake what it has for all.
     aborted: Cell<bool>,
     /// Since when idle connections are let go.
@@ -99,6 +123,7 @@ impl Wire {
             refused: Cell::new(false),
             violation: Cell::new(None),
             cut: Cell::new(false),
+            ended_for: Cell::new(None),
             aborted: Cell::new(false),
             drain_since: Cell::new(None),
             waker: RefCell::new(None),
@@ -166,11 +191,17 @@ impl Wire {
     /// Ends the connection whatever it is doing.
     pub(super) fn cut(&self) {
         self.cut.set(true);
+        self.end_for(CUT);
         self.wake();
     }
 
     pub(super) fn is_cut(&self) -> bool {
         self.cut.get()
+    }
+
+    /// Notes why the connection is about to be ended, for the requests that end with it.
+    pub(super) fn end_for(&self, why: &'static str) {
+        self.ended_for.set(Some(why));
     }
 
     /// Ends the streams whose clients have not read for too long. Returns how many; `None`: it is

@@ -23,7 +23,7 @@ use super::admission::{Admission, Ticket};
 use super::bind::{Bound, BoundSocket, Door};
 use super::connection::{ConnectionRules, Ending, Fault, part, serve_http1, serve_http2};
 use super::stream::ClientStream;
-use super::wire::Wire;
+use super::wire::{Fate, Wire};
 use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -38,26 +38,33 @@ pub trait Answer: 'static {
     /// stream (HTTP/2): a client never takes what it has for all.
     type Body: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static;
 
-    /// Answers one request. Dropped when the client is gone. The body's first poll sends
-    /// `100 Continue` where the client waits for it.
+    /// Answers one request. Dropped when the client is gone, or we let go of it: its fate tells
+    /// which. The body's first poll sends `100 Continue` where the client waits for it.
     fn answer(
         &self,
         peer: &Rc<Peer>,
         head: Head,
         body: Incoming,
+        fate: Fate,
     ) -> impl Future<Output = Response<Self::Body>>;
 }
 
 impl<F, Fut, B> Answer for F
 where
-    F: Fn(Rc<Peer>, Head, Incoming) -> Fut + 'static,
+    F: Fn(Rc<Peer>, Head, Incoming, Fate) -> Fut + 'static,
     Fut: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static,
 {
     type Body = B;
 
-    fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming) -> impl Future<Output = Response<B>> {
-        self(Rc::clone(peer), head, body)
+    fn answer(
+        &self,
+        peer: &Rc<Peer>,
+        head: Head,
+        body: Incoming,
+        fate: Fate,
+    ) -> impl Future<Output = Response<B>> {
+        self(Rc::clone(peer), head, body, fate)
     }
 }
 

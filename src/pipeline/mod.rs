@@ -31,7 +31,7 @@ use self::sender::Sender;
 use crate::body::Reply;
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
-use crate::listen::Peer;
+use crate::listen::{Fate, Peer};
 use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
@@ -42,11 +42,17 @@ use crate::s3::{Call, Code, classify};
 use crate::view::View;
 
 /// Answers one request. Never fails: a refusal becomes S3's error document.
-pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Reply> {
+pub async fn answer(
+    house: &House,
+    peer: &Rc<Peer>,
+    head: Head,
+    body: Incoming,
+    fate: Fate,
+) -> Response<Reply> {
     let now = house.clock.now();
     let view = house.view.load_full();
     let head = Rc::new(head);
-    let ledger = Ledger::open(house, peer, &head, now);
+    let ledger = Ledger::open(house, peer, &head, fate, now);
     if local::is_health(&head, &view.domains) {
         ledger.named(local::HEALTH_OPERATION);
         return ledger.close(local::health(), peer.listener.debug_headers);

@@ -398,7 +398,7 @@ async fn a_client_that_stops_reading_is_cut_and_no_region_is_blamed() {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["path"] == "/photos/big").then_some(line)
     });
-    assert_eq!(line["aborted"], "client", "{line}");
+    assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("stalled_reader")));
     let standing = gateway.standing().await;
     assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
 }
@@ -421,8 +421,12 @@ async fn an_http2_client_that_gives_no_window_is_cut_and_makes_room() {
     let served = async { while other.send(&Request::get("/photos/k")).await.status() != 200 {} };
     tokio::time::timeout(PATIENCE, served).await.expect("the stalled are at work no more");
     for answer in answers {
+        let line = gateway.access_line(answer.headers()["x-amz-request-id"].to_str().unwrap());
+        assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("stalled_reader")));
         answer.into_body().collect().await.expect_err("cut, and never a clean end");
     }
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("nearpoint_streams_reset_total{reason=\"stalled_reader\"} 2"), "{metrics}");
     let standing = gateway.standing().await;
     assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
 }
@@ -457,6 +461,21 @@ async fn a_drain_lets_requests_finish_and_takes_no_more() {
         lines.iter().any(|line| line["path"] == "/photos/slow" && line["status"] == 200),
         "the last line too"
     );
+}
+
+#[tokio::test]
+async fn what_a_drain_cuts_is_our_doing_in_the_log() {
+    let home = home();
+    let gateway = with(&home, "timeouts: {drain: 200ms}\n").start();
+    let client = gateway.client();
+    home.fault(When::key("never"), Act::Silent);
+    let mut busy = client.connect().await;
+    busy.stream.write_all(&client.sign(&Request::put("/photos/never", "x")).bytes()).await.unwrap();
+    home.wait_for(|seen| seen.key == "never").await;
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait_for_end().await, Some(0));
+    let line = gateway.access_lines().into_iter().find(|line| line["path"] == "/photos/never").expect("a line");
+    assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("drain")), "{line}");
 }
 
 #[tokio::test]
