@@ -62,8 +62,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Streams that one HTTP/2 connection may hold open (`reliability.md` C2: 100 bounds a header
 /// bomb at 1.2 MB).
 const STREAMS_MAX: u32 = 100;
-/// Bytes of an HTTP/2 head, with 32 a field.
-const HEADER_LIST_MAX: u32 = 16 << 10;
 /// Bytes of a request body that a stream, and that all streams of a connection, may send ahead.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -85,7 +83,7 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let in_flight = InFlight::request(Rc::clone(wire));
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
-        async move { reply(&peer, request, &*answer, in_flight).await }
+        async move { reply(&peer, request, &*answer, in_flight, |_| {}).await }
     });
     let mut builder = http1::Builder::new();
     // The gate's clocks replace hyper's header timeout, which also ends idle connections.
@@ -102,6 +100,9 @@ where
 /// Header fields that hyper holds without an allocation; more must be asked for.
 const HYPER_FIELDS: usize = 100;
 
+/// Told of each HTTP/2 request that was refused by resetting its stream.
+pub(super) type Refuse = Rc<dyn Fn(Violation)>;
+
 /// Serves HTTP/2 until the connection ends.
 pub(super) async fn serve_http2<S, A>(
     stream: S,
@@ -109,6 +110,7 @@ pub(super) async fn serve_http2<S, A>(
     peer: Rc<Peer>,
     rules: ConnectionRules,
     answer: Rc<A>,
+    refuse: Refuse,
 ) -> Ending
 where
     S: ClientStream,
@@ -116,14 +118,15 @@ where
 {
     let service = service_fn(|request: Request<Incoming>| {
         let in_flight = InFlight::stream(Rc::clone(wire));
-        let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
-        async move { reply(&peer, request, &*answer, in_flight).await }
+        let (peer, answer, refuse) = (Rc::clone(&peer), Rc::clone(&answer), Rc::clone(&refuse));
+        async move { reply(&peer, request, &*answer, in_flight, &*refuse).await }
     });
     let mut builder = http2::Builder::new(Streams { wire: Rc::clone(wire) });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_LIST_MAX)
+        // h2 itself answers longer ones with 431; nobody here hears of them
+        .max_header_list_size(u32::try_from(rules.head.bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(rules.buffer)
@@ -139,10 +142,15 @@ async fn reply<A: Answer>(
     request: Request<Incoming>,
     answer: &A,
     in_flight: InFlight,
+    refuse: impl Fn(Violation),
 ) -> Result<Response<Tracked<A::Body>>, h2::Error> {
     let (parts, body) = request.into_parts();
     // an error resets the stream; HTTP/1.1 never gets here, its gate has compared the two
-    let head = head_of(&parts).map_err(|_| h2::Error::from(h2::Reason::PROTOCOL_ERROR))?;
+    let Ok(head) = head_of(&parts) else {
+        refuse(Violation::Authority);
+        counter(Metric::StreamsReset, &[Violation::Authority.label()]).increment(1);
+        return Err(h2::Reason::PROTOCOL_ERROR.into());
+    };
     drop(parts);
     let response = answer.answer(peer, head, body, in_flight.fate()).await;
     Ok(response.map(|body| Tracked::new(body, in_flight)))

@@ -492,7 +492,7 @@ async fn http2_pipe(window: u32) -> (hyper::client::conn::http2::SendRequest<Emp
     spawn_local({
         let wire = Rc::clone(&wire);
         let story = Rc::new(Story::default());
-        async move { serve_http2(server, &wire, piped(), rules().connection, story).await }
+        async move { serve_http2(server, &wire, piped(), rules().connection, story, Rc::new(|_| {})).await }
     });
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor)
         .initial_stream_window_size(window)
@@ -849,6 +849,40 @@ async fn two_hosts_reset_the_stream() {
         assert_eq!(reason(&fault), Some(h2::Reason::PROTOCOL_ERROR));
         assert!(sender.send_request(get("/peer")).await.is_ok());
         assert_eq!(*secure.house.story.seen.borrow(), ["/peer"]);
+        assert_eq!(*secure.house.refused.borrow(), [Violation::Authority]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn http2_is_for_listeners_that_take_signed_requests_only() {
+    on_local(async {
+        let secure = Secure::open(false);
+        secure.http2().await.send_request(get("/peer")).await.unwrap();
+        let mut unverified = ListenerSettings::clone(&secure.house.doors[0].settings());
+        unverified.verify = false;
+        secure.house.doors[0].replace(unverified);
+        assert!(secure.dial("h2", false).await.is_err());
+        assert!(secure.dial("http/1.1", false).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn http2_heads_are_as_long_as_http1_heads() {
+    on_local(async {
+        let mut rules = rules();
+        rules.connection.head.bytes = 48 << 10;
+        let secure = Secure::with(false, rules);
+        let mut sender = secure.http2().await;
+        for (bytes, status) in [(40 << 10, 200), (50 << 10, 431)] {
+            let mut request = get("/peer");
+            request.headers_mut().insert("x-long", "a".repeat(bytes).try_into().unwrap());
+            // a client that was told the limit keeps it
+            let answered = sender.send_request(request).await.map(|answer| answer.status().as_u16());
+            assert!(answered.as_ref().is_ok_and(|got| *got == status) || (answered.is_err() && status == 431));
+        }
+        assert!(sender.send_request(get("/peer")).await.is_ok());
     })
     .await;
 }

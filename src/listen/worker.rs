@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Ticket};
 use super::bind::{Bound, BoundSocket, Door};
-use super::connection::{ConnectionRules, Ending, Fault, part, serve_http1, serve_http2};
+use super::connection::{ConnectionRules, Ending, Fault, Refuse, part, serve_http1, serve_http2};
 use super::stream::ClientStream;
 use super::wire::{Fate, Wire};
 use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
@@ -211,6 +211,14 @@ impl<A: Answer> Hall<A> {
         self.next_id.replace(self.next_id.get().wrapping_add(1))
     }
 
+    /// Gives a refused request an id, a count and an access line.
+    fn refuse(&self, peer: &Peer, violation: Violation) -> RequestId {
+        let id = RequestId(self.coin.borrow_mut().bits());
+        counter(Metric::Violations, &[violation.label()]).increment(1);
+        (self.refused)(peer, violation, id);
+        id
+    }
+
     async fn drain(&self, limit: Duration) -> Drained {
         let open = self.wires.borrow().len();
         self.each(Wire::drain);
@@ -370,7 +378,7 @@ impl<A: Answer> Guest<A> {
         match self.door.tls() {
             None => self.serve(stream).await,
             Some(terminator) => {
-                let acceptor = TlsAcceptor::from(terminator.server());
+                let acceptor = TlsAcceptor::from(terminator.server(self.peer.listener.takes_signed_only()));
                 match timeout(self.rules.handshake, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => self.serve_tls(stream).await,
                     Ok(Err(fault)) => {
@@ -401,19 +409,20 @@ impl<A: Answer> Guest<A> {
         let answer = Rc::clone(&self.hall.answer);
         let rules = self.rules.connection;
         if peer.http2 {
-            let ending = serve_http2(stream, &wire, Rc::clone(&peer), rules, answer).await;
+            let refuse: Refuse = {
+                let (hall, peer) = (Rc::clone(&self.hall), Rc::clone(&peer));
+                Rc::new(move |violation| {
+                    hall.refuse(&peer, violation);
+                })
+            };
+            let ending = serve_http2(stream, &wire, Rc::clone(&peer), rules, answer, refuse).await;
             self.meters.ended(&ending);
             return;
         }
         let (stream, ending) = serve_http1(stream, &wire, Rc::clone(&peer), rules, answer).await;
         self.meters.ended(&ending);
         let words = match &ending {
-            Ending::Violated(violation) => {
-                let id = RequestId(self.hall.coin.borrow_mut().bits());
-                counter(Metric::Violations, &[violation.label()]).increment(1);
-                (self.hall.refused)(&peer, *violation, id);
-                Some(violation.answer(id))
-            }
+            Ending::Violated(violation) => Some(violation.answer(self.hall.refuse(&peer, *violation))),
             _ => None,
         };
         part(stream, &wire, &ending, words).await;

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 pub use house::{House, Quarantine};
 
@@ -79,11 +79,18 @@ async fn tell(
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;
-    call.framing.chunked |= peer.http2 && call.framing.content_length.is_none();
+    let unmeasured = peer.http2 && call.framing.content_length.is_none();
+    if unmeasured && body.is_end_stream() {
+        call.framing.content_length = Some(0);
+    }
     ledger.classified(&call);
 
     let sender = sender::verify(house, view, peer, &head, &call)?;
     ledger.sent_by(&sender);
+    if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
+        // HTTP/1.1 cannot say it so: it has a Transfer-Encoding, or no body
+        return Err(Refusal::new(Code::MissingContentLength, Blame::Client));
+    }
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;
     if let Some(reply) = local::answer(view, &sender, &call, access_point.as_ref())? {
@@ -192,6 +199,12 @@ async fn travel(
         visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
     }
     Ok(reached?)
+}
+
+/// Whether it is known how long a body will be of which HTTP itself says nothing: none is awaited, or
+/// its own framing tells.
+fn tells_length(call: &Call, sender: &Sender) -> bool {
+    call.facts().body == BodyKind::Empty || sender.framing.is_some()
 }
 
 /// The access point that the client means.

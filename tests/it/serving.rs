@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::house::client::{Client, Connection, Ended, Reply, Request};
+use crate::house::client::{Client, Connection, Ended, Payload, Reply, Request, Signed};
 use crate::house::gateway::{Gateway, Setup, run};
 use crate::house::region::{Act, End, PATIENCE, Region, When};
 use crate::house::text;
@@ -145,6 +145,135 @@ async fn http2_carries_the_same_requests() {
     assert_eq!(forged.status(), 403);
     let line = gateway.access_line(forged.headers()["x-amz-request-id"].to_str().unwrap());
     assert_eq!((line["protocol"].as_str(), line["tls"].as_bool()), (Some("h2"), Some(true)));
+}
+
+/// The access line of a path that is as wanted, waited for.
+fn line_of(gateway: &Gateway, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    gateway.wait_for_line(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["path"] == path && wanted(&line)).then_some(line)
+    })
+}
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A text of HPACK, as it is: its length in a prefix of seven bits, then its bytes.
+fn hpack(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.len();
+    if rest < 127 {
+        out.push(u8::try_from(rest).unwrap());
+    } else {
+        out.push(127);
+        rest -= 127;
+        while rest >= 128 {
+            out.push(u8::try_from(rest % 128).unwrap() | 128);
+            rest /= 128;
+        }
+        out.push(u8::try_from(rest).unwrap());
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Sends a request over a new HTTP/2 connection byte for byte as it says, which no client library
+/// would: a fragment in its target, a body without a length. What becomes of it the log tells.
+async fn send_raw(gateway: &Gateway, authority: &Authority, signed: &Signed, ends: bool) -> impl Sized + use<> {
+    let mut stream = tls::connect(gateway.address, authority.client(None, &[b"h2"])).await.unwrap();
+    let mut block = Vec::new();
+    let host = text::header(&signed.headers, "host").unwrap();
+    let pseudo = [(":method", signed.method.as_str()), (":scheme", "https"), (":authority", host), (":path", &signed.target)];
+    let fields = signed.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in pseudo.into_iter().chain(fields.filter(|(name, _)| *name != "host")) {
+        block.push(0);
+        hpack(name, &mut block);
+        hpack(value, &mut block);
+    }
+    let (end_stream, end_headers) = (1, 4);
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frame(1, end_headers | if ends { end_stream } else { 0 }, 1, &block));
+    if !ends {
+        bytes.extend(frame(0, end_stream, 1, &signed.body));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_fragment_over_http2_never_means_another_object_than_was_signed() {
+    let home = home();
+    home.seed(BUCKET, "dir", "x");
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let client = gateway.client();
+    let delete = |signed_for: &str| client.sign(&Request::delete(signed_for)).aim("/photos/dir#1");
+    let mut open = Vec::new();
+    for signed_for in ["/photos/dir%231", "/photos/other"] {
+        open.push(send_raw(&gateway, &authority, &delete(signed_for), true).await);
+    }
+    let get = Request::get("/photos/dir");
+    let presigned = client.presign(&get, 60);
+    let between = presigned.replacen("/photos/dir", "/photos/dir#1", 1);
+    open.push(send_raw(&gateway, &authority, &client.unsigned(&get).aim(&between), true).await);
+    let refused = || gateway.access_lines().iter().filter(|line| line["status"] == 403).count();
+    let all = async {
+        while refused() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("all refused");
+    assert!(home.object(BUCKET, "dir").is_some());
+    // behind the signature nothing is left to mean something else
+    let after = client.unsigned(&get).aim(&format!("{presigned}#1"));
+    let _open = send_raw(&gateway, &authority, &after, true).await;
+    line_of(&gateway, "/photos/dir", |line| line["status"] == 200);
+    assert!(home.seen().iter().all(|seen| seen.method == "GET" && seen.target.starts_with("/photos-home/dir")));
+}
+
+#[tokio::test]
+async fn http2_bodies_without_a_length_are_empty_or_refused() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let put = |key: &str, body: &str| {
+        let put = Request::put(&format!("/photos/{key}"), body);
+        gateway.client().sign(&put).without("content-length")
+    };
+    let _open = send_raw(&gateway, &authority, &put("empty", ""), true).await;
+    line_of(&gateway, "/photos/empty", |line| line["status"] == 200);
+    assert_eq!(home.object(BUCKET, "empty").unwrap().body, "");
+    let _open = send_raw(&gateway, &authority, &put("unmeasured", "body"), false).await;
+    let line = line_of(&gateway, "/photos/unmeasured", |_| true);
+    assert_eq!((line["status"].as_u64(), line["code"].as_str()), (Some(411), Some("MissingContentLength")));
+    // an encoded body says its length itself
+    let chunked = Request::put("/photos/chunked", "body").payload(Payload::SignedChunks(8192));
+    let _open =
+        send_raw(&gateway, &authority, &gateway.client().sign(&chunked).without("content-length"), false).await;
+    line_of(&gateway, "/photos/chunked", |line| line["status"] == 200);
+    assert_eq!(home.object(BUCKET, "chunked").unwrap().body, "body");
+}
+
+#[tokio::test]
+async fn two_opinions_on_the_host_over_http2_have_their_access_line() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let mut second = Second::open(&gateway, &authority).await;
+    let uri = format!("https://{}/photos/k", gateway.address);
+    let request = http::Request::get(uri).header("host", "elsewhere.example");
+    second.send.send_request(request.body(Full::default()).unwrap()).await.expect_err("a reset");
+    let line = gateway.wait_for_line(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["cause"] == "authority").then_some(line)
+    });
+    assert_eq!((line["protocol"].as_str(), line["aborted"].as_str()), (Some("h2"), Some("proxy")), "{line}");
+    assert!(line["id"].as_str().is_some_and(|id| !id.is_empty()));
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("nearpoint_streams_reset_total{reason=\"authority\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
@@ -474,7 +603,7 @@ async fn what_a_drain_cuts_is_our_doing_in_the_log() {
     home.wait_for(|seen| seen.key == "never").await;
     gateway.signal("TERM");
     assert_eq!(gateway.wait_for_end().await, Some(0));
-    let line = gateway.access_lines().into_iter().find(|line| line["path"] == "/photos/never").expect("a line");
+    let line = line_of(&gateway, "/photos/never", |_| true);
     assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("drain")), "{line}");
 }
 
