@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,6 +12,7 @@ use tracing::{error, info};
 
 use super::descriptors::Descriptors;
 use super::reload::Reloader;
+use super::status::Gauges;
 use super::worker::Crew;
 use super::{Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
@@ -34,8 +35,6 @@ use crate::view::View;
 
 /// How long the first round of probes may hold readiness back.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
-/// How often gauges that nobody pushes are read.
-const GAUGES: Duration = Duration::from_secs(5);
 
 /// What the control thread starts with.
 pub(super) struct Control {
@@ -115,10 +114,13 @@ fn assemble(control: Control, view: View) -> Crew {
     let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
-    tokio::spawn(gauges(crew.clone(), doors.clone()));
+    let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || {
+            gauges.lock().unwrap_or_else(PoisonError::into_inner).read();
+            metrics.render()
+        }),
         status: {
             let (view, clock) = (reader, clock);
             Arc::new(move || status::document(&view.load(), clock.now().mono))
@@ -234,11 +236,4 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     let all = tokio::time::timeout(FIRST_ROUND, heard).await.is_ok();
     info!(all, "first round of probes");
     ready.probed();
-}
-
-async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
-    loop {
-        status::gauges(&crew, &doors);
-        tokio::time::sleep(GAUGES).await;
-    }
 }

@@ -207,6 +207,42 @@ async fn regions_are_swapped_too() {
     assert_eq!(client.send(&Request::get("/photos/k")).await.expect(200).body, b"away");
 }
 
+/// The value of a series, if it is there.
+async fn gauge(gateway: &Gateway, series: &str) -> Option<f64> {
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn a_removed_region_alarms_nobody() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let both = Setup::over(&[&home, &away]);
+    let gateway = both.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    let standing = r#"nearpoint_region_standing{region="away",kind="reads"}"#;
+    assert_eq!(gauge(&gateway, standing).await, Some(4.0));
+    // it refuses its credential, then dies, then is taken out
+    away.change_settings(|settings| settings.secret = "changed".to_owned());
+    let refused = r#"nearpoint_region_credential_out{region="away",credential="region"}"#;
+    home.kill();
+    let alarmed = async {
+        while gauge(&gateway, refused).await != Some(1.0) {
+            gateway.client().send(&Request::get("/photos/k")).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, alarmed).await.expect("the credential is out");
+    home.revive();
+    away.kill();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "out")]).await;
+    assert_eq!(gauge(&gateway, standing).await, Some(0.0));
+    let point = Setup::over(&[&home]);
+    reload(&gateway, &point).await;
+    let calm = async {
+        while gauge(&gateway, standing).await != Some(2.0) || gauge(&gateway, refused).await != Some(0.0) {}
+    };
+    tokio::time::timeout(PATIENCE, calm).await.expect("unknown, and no alarm");
+}
+
 #[tokio::test]
 async fn rotated_secrets_take_effect() {
     let home = home();
