@@ -53,8 +53,8 @@ fn run_healthcheck(asked: &Healthcheck) -> u8 {
             complain(&health.report);
             FAILED
         }
-        Ok(Err(no_answer)) => {
-            complain(&no_answer.to_string());
+        Ok(Err(unwell)) => {
+            complain(&unwell.to_string());
             FAILED
         }
         Err(error) => {

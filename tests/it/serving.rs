@@ -660,6 +660,10 @@ async fn health_is_told_on_every_door() {
         let (code, written) = run(&words);
         assert_eq!(code, Some(0), "{written}");
     }
+    // whoever else answers HTTP is not healthy
+    let (code, written) = run(&["healthcheck", "--admin", &gateway.address.to_string()]);
+    assert_eq!(code, Some(1), "{written}");
+    assert!(written.contains("is this the admin listener?"), "{written}");
     drop(gateway);
     assert_eq!(run(&["healthcheck", "--admin", &admin]).0, Some(1));
 }
