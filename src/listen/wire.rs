@@ -55,6 +55,12 @@ impl Fate {
         let stalled = self.reader.as_ref().is_some_and(|reader| reader.was_cut());
         if stalled { Some(Overdue::Reader.label()) } else { self.wire.ended_for.get() }
     }
+
+    /// What the wire gate refused in its body, which then broke off for whoever read it.
+    #[must_use]
+    pub fn body_violation(&self) -> Option<Violation> {
+        self.wire.body_violation.get()
+    }
 }
 
 /// How long a client may take.
@@ -96,6 +102,8 @@ pub(super) struct Wire {
     refused: Cell<bool>,
     /// What a head was refused for: the driver's last words.
     violation: Cell<Option<Violation>>,
+    /// What the last body was refused for.
+    body_violation: Cell<Option<Violation>>,
     cut: Cell<bool>,
     /// Why we ended the connection with requests under way, if we did.
     ended_for: Cell<Option<&'static str>>,
@@ -122,6 +130,7 @@ impl Wire {
             readers: Readers::default(),
             refused: Cell::new(false),
             violation: Cell::new(None),
+            body_violation: Cell::new(None),
             cut: Cell::new(false),
             ended_for: Cell::new(None),
             aborted: Cell::new(false),
@@ -180,8 +189,9 @@ impl Wire {
     }
 
     /// A body broke the rules: whoever reads it learns of it and answers.
-    pub(super) fn refuse_body(&self) {
+    pub(super) fn refuse_body(&self, violation: Violation) {
         self.refused.set(true);
+        self.body_violation.set(Some(violation));
     }
 
     pub(super) fn is_refused(&self) -> bool {

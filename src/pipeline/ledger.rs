@@ -19,7 +19,7 @@ use crate::head::Head;
 use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
 use crate::refusal::{Blame, Refusal};
-use crate::s3::Call;
+use crate::s3::{Call, Code};
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
 use crate::telemetry::metric::{self, Metric, WorkerMeters};
 
@@ -136,6 +136,19 @@ impl Ledger {
 
     pub(super) fn answered_by(&self, region: &RegionId) {
         self.entry.late.borrow_mut().region = Some(region.clone());
+    }
+
+    /// A body that broke off because the wire gate refused a piece of it is no matter of time.
+    pub(super) fn explained(&self, refusal: Refusal) -> Refusal {
+        match self.entry.fate.body_violation() {
+            Some(violation) if refusal.code == Code::RequestTimeout.as_str() => {
+                metric::counter(Metric::Violations, &[violation.label()]).increment(1);
+                Refusal::because(Code::InvalidRequest, Blame::Client, violation.message())
+                    .caused_by(violation.label())
+                    .closing()
+            }
+            _ => refusal,
+        }
     }
 
     pub(super) fn refused(&self, refusal: &Refusal) {

@@ -60,6 +60,7 @@ pub async fn answer(
     let head_only = *head.method() == http::Method::HEAD;
     let told = tell(house, &view, peer, head, body, &ledger).await;
     let response = told.unwrap_or_else(|refusal| {
+        let refusal = ledger.explained(refusal);
         ledger.refused(&refusal);
         refusal.respond(ledger.resource(), ledger.id(), head_only)
     });
