@@ -205,7 +205,13 @@ fn lines() -> Vec<Line> {
         let source = fs::read_to_string(&path).unwrap();
         let claims = source.lines().any(|text| text.starts_with("//!") && says_pure(text));
         for (number, text) in code_of(&source) {
-            lines.push(Line { file: file.clone(), room: room.clone(), claims, number, text: text.to_owned() });
+            lines.push(Line {
+                file: file.clone(),
+                room: room.clone(),
+                claims,
+                number,
+                text: text.to_owned(),
+            });
         }
     }
     lines
@@ -333,7 +339,10 @@ fn only_doors_touch_sockets() {
 fn every_file_of_the_lists_exists() {
     let lines = lines();
     for room in PURE.iter().chain(DOORS) {
-        assert!(lines.iter().any(|line| is_of(&[room], &line.file)), "`{room}` is listed, which is not in src/");
+        assert!(
+            lines.iter().any(|line| is_of(&[room], &line.file)),
+            "`{room}` is listed, which is not in src/"
+        );
     }
 }
 

@@ -31,12 +31,7 @@ pub fn from_flags(
     judge(context, &root)
 }
 
-fn tree(
-    context: &Context<'_>,
-    access_point: &str,
-    regions: &[String],
-    replication: Option<&str>,
-) -> Node {
+fn tree(context: &Context<'_>, access_point: &str, regions: &[String], replication: Option<&str>) -> Node {
     let point_at = flag(0);
     let parsed = regions.iter().enumerate().filter_map(|(n, text)| region(context, flag(n + 1), text));
     let parsed: Vec<_> = parsed.collect();

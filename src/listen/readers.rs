@@ -142,7 +142,9 @@ mod tests {
         assert_eq!(readers.earliest(), Some(after(1)));
         assert_eq!(readers.cut_since(after(5)), 1);
         let waker = Waker::noop();
-        assert!(stalled.is_cut(waker) && !slow.is_cut(waker) && !ours.is_cut(waker) && !untouched.is_cut(waker));
+        assert!(
+            stalled.is_cut(waker) && !slow.is_cut(waker) && !ours.is_cut(waker) && !untouched.is_cut(waker)
+        );
         assert_eq!(readers.earliest(), Some(after(8)), "the next in time");
         readers.end(&slow);
         assert_eq!((readers.cut_since(after(99)), readers.earliest()), (0, None));

@@ -880,7 +880,9 @@ async fn http2_heads_are_as_long_as_http1_heads() {
             request.headers_mut().insert("x-long", "a".repeat(bytes).try_into().unwrap());
             // a client that was told the limit keeps it
             let answered = sender.send_request(request).await.map(|answer| answer.status().as_u16());
-            assert!(answered.as_ref().is_ok_and(|got| *got == status) || (answered.is_err() && status == 431));
+            assert!(
+                answered.as_ref().is_ok_and(|got| *got == status) || (answered.is_err() && status == 431)
+            );
         }
         assert!(sender.send_request(get("/peer")).await.is_ok());
     })

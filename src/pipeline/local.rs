@@ -126,7 +126,10 @@ mod tests {
             is_health(&head, &domains)
         };
         for host in ["127.0.0.1:9000", "s3.example.com", "anything.else"] {
-            assert!(asks(Method::GET, HEALTH, host) && asks(Method::HEAD, "/.nearpoint/health?x", host), "{host}");
+            assert!(
+                asks(Method::GET, HEALTH, host) && asks(Method::HEAD, "/.nearpoint/health?x", host),
+                "{host}"
+            );
             assert!(!asks(Method::PUT, HEALTH, host) && !asks(Method::GET, "/.nearpoint/healthy", host));
         }
         assert!(!asks(Method::GET, HEALTH, "photos.s3.example.com"));

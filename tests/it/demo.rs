@@ -52,7 +52,9 @@ async fn played_by_hand_it_has_traffic_and_operators_can_look() {
     let mut played = Played(demo(folder.path(), &[]).stdout(Stdio::piped()).spawn().unwrap());
     let (told, lines) = mpsc::channel();
     let out = played.0.stdout.take().unwrap();
-    std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+    std::thread::spawn(move || {
+        BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| told.send(line))
+    });
     let mut said = String::new();
     let mut wait_for = |what: &str| loop {
         let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {what:?} in\n{said}"));
@@ -67,7 +69,8 @@ async fn played_by_hand_it_has_traffic_and_operators_can_look() {
     wait_for("  serving ");
     let client = Client { host: "localhost".to_owned(), ..Client::new(admin, "", "", "") };
     let asked = client.unsigned(&Request::get("/metrics"));
-    let counted = async { while !client.send_signed(&asked).await.text().contains("operation=\"GetObject\"") {} };
+    let counted =
+        async { while !client.send_signed(&asked).await.text().contains("operation=\"GetObject\"") {} };
     tokio::time::timeout(PATIENCE, counted).await.expect("reads are counted");
     let killed = Command::new("kill").arg("-TERM").arg(played.0.id().to_string()).status().unwrap();
     assert!(killed.success());

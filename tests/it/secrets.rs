@@ -93,7 +93,8 @@ fn home() -> Region {
 fn setup(home: &Region) -> Setup {
     let mut setup = Setup::over(&[home]);
     for (_, lines) in &mut setup.regions {
-        let (from, to) = (format!("{REGION_SECRET}}}"), format!("{REGION_SECRET}, session_token: {REGION_TOKEN}}}"));
+        let (from, to) =
+            (format!("{REGION_SECRET}}}"), format!("{REGION_SECRET}, session_token: {REGION_TOKEN}}}"));
         assert!(lines.contains(&from), "{lines}");
         *lines = lines.replace(&from, &to);
     }
@@ -142,7 +143,10 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
         ("an expired query", presigned(client, 60, -3600)),
         ("a forged query", presigned(&forger(client), 60, 0)),
         ("a head and a query", client.sign(&get()).aim(&client.presign(&get(), 60))),
-        ("a query without its path", client.unsigned(&get()).aim(&format!("/photos/%zz{}", &client.presign(&get(), 60)[9..]))),
+        (
+            "a query without its path",
+            client.unsigned(&get()).aim(&format!("/photos/%zz{}", &client.presign(&get(), 60)[9..])),
+        ),
         ("signature version 2", sig_v2),
         ("no credential", client.unsigned(&get())),
         ("a customer's key", client.sign(&customer(Request::put("/photos/sealed", "sealed")))),
@@ -160,7 +164,8 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
     for (what, payload) in payloads {
         all.push((what, client.sign(&put(payload))));
         all.push((what, forger(client).sign(&put(payload))));
-        let spoil = |body: Vec<u8>| body.iter().map(|byte| if *byte == b'y' { b'z' } else { *byte }).collect();
+        let spoil =
+            |body: Vec<u8>| body.iter().map(|byte| if *byte == b'y' { b'z' } else { *byte }).collect();
         all.push((what, client.sign(&put(payload)).edit_body(spoil)));
     }
     all
@@ -232,13 +237,22 @@ async fn no_secret_is_ever_told() {
     canaries.note_seen(&home.seen_with_probes());
     let written = gateway.written();
     for line in &written {
-        found.extend(canaries.found("a line that it wrote", line).iter().map(|what| format!("{what}: {line}")));
+        found.extend(
+            canaries.found("a line that it wrote", line).iter().map(|what| format!("{what}: {line}")),
+        );
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
     // the search finds what is there: levels, names, and signatures of all three kinds
-    assert!(written.iter().any(|line| line.contains("\"TRACE\"") || line.contains("\"DEBUG\"")), "not talkative");
+    assert!(
+        written.iter().any(|line| line.contains("\"TRACE\"") || line.contains("\"DEBUG\"")),
+        "not talkative"
+    );
     assert!(written.iter().any(|line| line.contains("/photos/sealed")));
-    let kinds = ["a signature of a presigned query", "a signature of signed chunks", "a signature of a request to the region"];
+    let kinds = [
+        "a signature of a presigned query",
+        "a signature of signed chunks",
+        "a signature of a request to the region",
+    ];
     for kind in kinds {
         assert!(canaries.0.iter().any(|(what, _)| what == kind), "{kind} was not planted");
     }

@@ -180,11 +180,21 @@ fn hpack(text: &str, out: &mut Vec<u8>) {
 
 /// Sends a request over a new HTTP/2 connection byte for byte as it says, which no client library
 /// would: a fragment in its target, a body without a length. What becomes of it the log tells.
-async fn send_raw(gateway: &Gateway, authority: &Authority, signed: &Signed, ends: bool) -> impl Sized + use<> {
+async fn send_raw(
+    gateway: &Gateway,
+    authority: &Authority,
+    signed: &Signed,
+    ends: bool,
+) -> impl Sized + use<> {
     let mut stream = tls::connect(gateway.address, authority.client(None, &[b"h2"])).await.unwrap();
     let mut block = Vec::new();
     let host = text::header(&signed.headers, "host").unwrap();
-    let pseudo = [(":method", signed.method.as_str()), (":scheme", "https"), (":authority", host), (":path", &signed.target)];
+    let pseudo = [
+        (":method", signed.method.as_str()),
+        (":scheme", "https"),
+        (":authority", host),
+        (":path", &signed.target),
+    ];
     let fields = signed.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in pseudo.into_iter().chain(fields.filter(|(name, _)| *name != "host")) {
         block.push(0);
@@ -231,7 +241,9 @@ async fn a_fragment_over_http2_never_means_another_object_than_was_signed() {
     let after = client.unsigned(&get).aim(&format!("{presigned}#1"));
     let _open = send_raw(&gateway, &authority, &after, true).await;
     line_of(&gateway, "/photos/dir", |line| line["status"] == 200);
-    assert!(home.seen().iter().all(|seen| seen.method == "GET" && seen.target.starts_with("/photos-home/dir")));
+    assert!(
+        home.seen().iter().all(|seen| seen.method == "GET" && seen.target.starts_with("/photos-home/dir"))
+    );
 }
 
 #[tokio::test]
@@ -252,7 +264,8 @@ async fn http2_bodies_without_a_length_are_empty_or_refused() {
     // an encoded body says its length itself
     let chunked = Request::put("/photos/chunked", "body").payload(Payload::SignedChunks(8192));
     let _open =
-        send_raw(&gateway, &authority, &gateway.client().sign(&chunked).without("content-length"), false).await;
+        send_raw(&gateway, &authority, &gateway.client().sign(&chunked).without("content-length"), false)
+            .await;
     line_of(&gateway, "/photos/chunked", |line| line["status"] == 200);
     assert_eq!(home.object(BUCKET, "chunked").unwrap().body, "body");
 }
@@ -551,7 +564,10 @@ async fn an_http2_client_that_gives_no_window_is_cut_and_makes_room() {
     tokio::time::timeout(PATIENCE, served).await.expect("the stalled are at work no more");
     for answer in answers {
         let line = gateway.access_line(answer.headers()["x-amz-request-id"].to_str().unwrap());
-        assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("stalled_reader")));
+        assert_eq!(
+            (line["aborted"].as_str(), line["cause"].as_str()),
+            (Some("proxy"), Some("stalled_reader"))
+        );
         answer.into_body().collect().await.expect_err("cut, and never a clean end");
     }
     let (_, metrics) = gateway.admin_text("/metrics").await;
