@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::Visit;
@@ -139,14 +139,15 @@ pub(super) fn logical_bucket<'a>(visit: &'a Visit<'_>) -> &'a str {
 
 /// A store's error in S3's own words: its document may name its bucket, its host or our key.
 fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
-    let theirs = reached.error.unwrap_or_default();
+    let mut refusal = refusal(visit, &reached);
+    let unsaid = reached.error.is_none_or(|theirs| theirs.code.is_empty());
     let status = reached.head.status;
     let mut headers = map_headers(visit, &reached.step.region, status, reached.head.headers);
+    // Of their document; ours has another length, and no coding.
     headers.remove(CONTENT_LENGTH);
+    headers.remove(CONTENT_ENCODING);
     let head_only = visit.call.facts().rule.method == "HEAD";
-    let ours = visit.sender.credential_id() == CredentialId::Region;
-    let mut refusal = said(&theirs.code, status, ours);
-    if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
+    if head_only || (unsaid && status == StatusCode::PRECONDITION_FAILED) {
         visit.ledger.refused(&refusal);
         return response(status, headers, Reply::empty());
     }
