@@ -266,6 +266,8 @@ struct Words {
     without_prefix: Option<Vec<u8>>,
     /// The client's `version-id-marker`.
     version_marker: Option<String>,
+    /// The client's `key-marker`, where the listing went on elsewhere by another.
+    key_marker: Option<String>,
     /// The client's `start-after`, where the listing went on elsewhere by another.
     start_after: Option<String>,
     /// Where the listing stood before this page.
@@ -276,6 +278,7 @@ struct Words {
 impl Words {
     fn new(visit: &Visit<'_>, region: &RegionId) -> Self {
         let query = visit.head.query();
+        let moved = visit.ids.listing_moved(region);
         Self {
             view: Arc::clone(visit.view),
             access_point: Arc::clone(&visit.access_point),
@@ -290,10 +293,8 @@ impl Words {
             prefix: parameter(query, "prefix").map_or(0, |prefix| prefix.len()),
             without_prefix: visit.ids.prefix_seen(region),
             version_marker: parameter(query, "version-id-marker"),
-            start_after: visit
-                .ids
-                .listing_moved(region)
-                .then(|| parameter(query, "start-after").unwrap_or_default()),
+            key_marker: moved.then(|| parameter(query, "key-marker").unwrap_or_default()),
+            start_after: moved.then(|| parameter(query, "start-after").unwrap_or_default()),
             listed_to: visit.ids.listed_to().cloned(),
             now: visit.house.clock.now().wall,
         }
@@ -317,11 +318,8 @@ impl Words {
         let key = near.key.unwrap_or_else(|| self.call.key());
         match slot {
             Slot::Bucket => Some(self.bucket.clone()),
-            Slot::Region => Some(if self.logical_region == "us-east-1" {
-                String::new()
-            } else {
-                self.logical_region.clone()
-            }),
+            Slot::Constraint if self.logical_region == "us-east-1" => Some(String::new()),
+            Slot::Region | Slot::Constraint => Some(self.logical_region.clone()),
             Slot::Location => Some(self.location.clone()),
             Slot::Resource => {
                 let key = String::from_utf8_lossy(self.call.key());
@@ -330,6 +328,7 @@ impl Words {
             Slot::Endpoint => Some(String::new()),
             Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
             Slot::Owner => Some("nearpoint".to_owned()),
+            Slot::Arn => near.text.starts_with("arn:").then(String::new),
             Slot::UploadId => Some(self.upload(near.text, key)),
             Slot::VersionId if near.text == "null" => None,
             Slot::VersionId => Some(wrapper.version(near.text, key)),
@@ -340,10 +339,15 @@ impl Words {
             }
             Slot::Continuation => self.call.continuation.clone(),
             Slot::VersionIdMarker => self.version_marker.clone(),
-            Slot::StartAfter if self.url_keys => self.start_after.as_deref().map(encoded_key),
-            Slot::StartAfter => self.start_after.clone(),
+            Slot::KeyMarker => self.key(self.key_marker.as_deref()),
+            Slot::StartAfter => self.key(self.start_after.as_deref()),
             Slot::NextContinuation | Slot::UploadIdMarker | Slot::NextUploadIdMarker => None,
         }
+    }
+
+    /// A key of the client's, as it asked keys to be shown.
+    fn key(&self, key: Option<&str>) -> Option<String> {
+        if self.url_keys { key.map(encoded_key) } else { key.map(str::to_owned) }
     }
 
     /// An upload's id: the client's own token again where it named one.

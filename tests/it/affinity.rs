@@ -493,6 +493,9 @@ async fn deletions_of_versions_are_split_by_region_and_answered_as_one() {
     assert_eq!(reply.matches("<DeleteResult").count(), 1);
     let marker = text::element(&reply, "DeleteMarkerVersionId").expect("a marker");
     assert!(marker.starts_with("np1_"), "{marker}");
+    // it opens: the marker is removed again
+    client.send(&Request::delete(&of_version("/photos/plain", &marker))).await.expect(204);
+    assert!(saw(&home, "DeleteObject")[0].target.contains("versionId=version-home-"));
     assert!(home.object(HOME, "k").is_none() && away.object(AWAY, "k").is_none());
     let body = |region: &Region| {
         let seen = region.seen();
@@ -568,6 +571,42 @@ async fn one_region_wraps_nothing() {
     let id = text::element(&created, "UploadId").unwrap();
     assert!(id.starts_with("upload-home-"), "{id}");
     client.upload("/photos/big", &[b"1"]).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_listing_of_versions_whose_region_dies_begins_its_key_anew() {
+    let (home, away) = two_versioned();
+    for number in 0..9 {
+        for region in [(&home, HOME), (&away, AWAY)] {
+            region.0.seed(region.1, &format!("k{}", number / 3), format!("{number}"));
+        }
+    }
+    let mut setup = Setup::over(&[&home, &away]);
+    setup.edit_access_point("photos", "order: nearest", "order: [home, away]");
+    let gateway = setup.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    let client = gateway.client();
+    // ends within k1, of which one version is told and two are not
+    let page = client.send(&Request::get("/photos?versions&max-keys=4")).await.expect(200);
+    assert_eq!(page.header("x-nearpoint-region"), Some("home"));
+    let page = page.text();
+    assert_eq!(text::element(&page, "NextKeyMarker").as_deref(), Some("k1"));
+    let marker = text::element(&page, "NextVersionIdMarker").unwrap();
+    home.kill();
+    for encoding in ["", "&encoding-type=url"] {
+        let next = format!(
+            "/photos?versions&key-marker=k1&version-id-marker={}{encoding}",
+            text::encoded(&marker, "")
+        );
+        let page = client.send(&Request::get(&next)).await.expect(200);
+        assert_eq!(page.header("x-nearpoint-region"), Some("away"));
+        let page = page.text();
+        let entries = text::elements(&page, "Version");
+        let keys: Vec<_> = entries.iter().map(|entry| text::element(entry, "Key").unwrap()).collect();
+        assert_eq!(keys, ["k1", "k1", "k1", "k2", "k2", "k2"], "{page}");
+        assert_eq!(text::element(&page, "KeyMarker").as_deref(), Some("k1"), "the client's own");
+        assert_eq!(text::element(&page, "VersionIdMarker").as_deref(), Some(marker.as_str()));
+    }
 }
 
 #[tokio::test]

@@ -278,19 +278,19 @@ impl Desk<'_> {
         for entry in entries {
             let key = text::element(&entry, "Key").ok_or_else(malformed_xml)?;
             let version = text::element(&entry, "VersionId");
-            let told = match &version {
-                Some(id) => {
-                    self.store.delete_version(index, &key, id);
-                    format!("<VersionId>{}</VersionId>", text::escaped(id))
-                }
-                None => self.store.delete(index, &key).map_or_else(String::new, |id| {
-                    format!(
-                        "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>"
-                    )
-                }),
-            };
+            // in MinIO's order: the marker before the key
+            let (mut before, mut after) = (String::new(), String::new());
+            if let Some(id) = &version {
+                self.store.delete_version(index, &key, id);
+                after = format!("<VersionId>{}</VersionId>", text::escaped(id));
+            } else if let Some(id) = self.store.delete(index, &key) {
+                before = format!(
+                    "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>"
+                );
+            }
             if !quiet {
-                inner.push_str(&format!("<Deleted><Key>{}</Key>{told}</Deleted>", text::escaped(&key)));
+                let key = text::escaped(&key);
+                inner.push_str(&format!("<Deleted>{before}<Key>{key}</Key>{after}</Deleted>"));
             }
         }
         Ok(Reply::new(200).xml("DeleteResult", &inner))
