@@ -1,5 +1,6 @@
 //! Requests that are more than one: deletions of many keys, whose version ids may be of many
-//! regions, and the listing of uploads, which live in every region.
+//! regions, the listing of uploads, which live in every region, and that of buckets, which are the
+//! store's and ours.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use hyper::body::Incoming;
 
 use super::ids::{Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
-use super::{Visit, intake, plan, relay, travel};
+use super::{Visit, intake, local, plan, relay, travel};
 use crate::body::{Reply, Source};
 use crate::exchange::Reached;
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{Affinity, Permit, Versions};
+use crate::s3::buckets::{self, Asked, Bucket};
 use crate::s3::xml::{self, DeleteRequest, ObjectToDelete};
 use crate::s3::{Code, Malformed, merge};
 use crate::token::{self, Binding, Kind, NotOpened};
@@ -134,7 +136,7 @@ async fn send(visit: &Visit<'_>, affinity: Affinity, part: &DeleteRequest) -> Re
 
 async fn ask(visit: &Visit<'_>, permit: &Permit, outgoing: &Outgoing<'_>) -> Result<Reached, Refusal> {
     let plan = plan(visit, permit)?;
-    travel(visit, permit, plan, outgoing).await
+    Ok(travel(visit, permit, plan, outgoing).await?)
 }
 
 /// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
@@ -229,12 +231,51 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
     Ok(replaced)
 }
 
+/// Most pages of a store's buckets that are read: ten times S3's own bound of buckets.
+const BUCKET_PAGES: usize = 10;
+
+/// `ListBuckets` where there are named access points: the store's less their physical buckets, and
+/// those of them that the sender may list instead.
+pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
+    let asked = Asked::of(visit.head.query())?;
+    let mut theirs: Vec<Bucket> = Vec::new();
+    let mut token = None;
+    for _ in 0..BUCKET_PAGES {
+        let permit = visit.permit();
+        let source = Source::empty();
+        let mut outgoing = Outgoing::new(&visit, &source, None);
+        outgoing.replaced_query.extend(asked.of_store(token));
+        let plan = plan(&visit, &permit)?;
+        let reached = travel(&visit, &permit, plan, &outgoing).await?;
+        if !reached.head.status.is_success() {
+            return relay::relay(&visit, reached).await;
+        }
+        visit.ledger.answered_by(&reached.step.region);
+        let document = reached.body.collect(relay::DOCUMENT).await;
+        let document = document.ok_or_else(|| unreadable("the list of buckets broke off"))?;
+        let page = buckets::read(&document).map_err(unreadable)?;
+        theirs.extend(page.buckets.into_iter().filter(|bucket| is_the_stores(&visit, &bucket.name)));
+        token = page.next;
+        if token.is_none() {
+            return Ok(local::buckets(visit.view, &visit.sender, &asked, theirs));
+        }
+    }
+    Err(unreadable("the list of buckets does not end"))
+}
+
+/// Whether clients that say this name mean the store's own bucket: neither an access point nor
+/// what is behind one.
+fn is_the_stores(visit: &Visit<'_>, name: &str) -> bool {
+    let meant = visit.view.access_points.resolve(name);
+    meant.is_some_and(|access_point| access_point.is_wildcard())
+}
+
 /// When an upload began, by its listing; the epoch where that cannot be read.
 fn initiation(text: &str) -> UnixSeconds {
     UnixSeconds(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second))
 }
 
-fn unreadable(fault: &Malformed) -> Refusal {
+fn unreadable(fault: impl std::fmt::Display) -> Refusal {
     Refusal::unavailable(Blame::Region, format!("a region's answer cannot be read: {fault}"))
 }
 

@@ -8,24 +8,27 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::Visit;
 use super::ids::{Wrapper, parameter};
-use super::local;
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
-use crate::names::{CredentialId, RegionId};
+use crate::names::{BucketName, CredentialId, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
-use crate::s3::operation::Operation;
+use crate::s3::bucket_policy::{self, Untellable};
+use crate::s3::operation::Tells;
 use crate::s3::query::encode_into;
 use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
-use crate::s3::{Call, Code, xml};
+use crate::s3::{Call, Code};
 use crate::token::Position;
 use crate::units::UnixSeconds;
 use crate::view::View;
 
-/// Most of a document that is read whole to be merged.
-const DOCUMENT: usize = 8 * 1024 * 1024;
+/// Most of a document that is read whole to be merged with others.
+pub(super) const DOCUMENT: usize = 8 * 1024 * 1024;
+
+/// Most of a bucket's policy that is read: S3's are below 20 KiB.
+const POLICY: usize = 256 * 1024;
 
 /// The answer for the client.
 pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Response<Reply>, Refusal> {
@@ -40,20 +43,7 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     if status.is_client_error() || status.is_server_error() {
         return Ok(error(visit, reached));
     }
-    let region = &reached.step.region;
-    let mut headers = map_headers(visit, region, status, reached.head.headers);
-    let body = if names_physical(visit, &headers) {
-        headers.remove(CONTENT_LENGTH);
-        reached.body.edited(Words::new(visit, region).editor())
-    } else {
-        reached.body
-    };
-    let body = if visit.call.operation == Operation::ListBuckets {
-        headers.remove(CONTENT_LENGTH);
-        compose(visit, body).await
-    } else {
-        body
-    };
+    let (headers, body) = in_clients_words(visit, reached).await?;
     Ok(response(status, headers, body))
 }
 
@@ -88,29 +78,44 @@ fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs:
     reply_headers(status, theirs, &names)
 }
 
-/// Whether the reply is a document that may name something physical. Objects are never looked
-/// into, whatever their type says.
-fn names_physical(visit: &Visit<'_>, headers: &HeaderMap) -> bool {
-    let names_something = matches!(
-        visit.call.operation,
-        Operation::ListBuckets
-            | Operation::ListObjects
-            | Operation::ListObjectsV2
-            | Operation::ListObjectVersions
-            | Operation::ListParts
-            | Operation::ListMultipartUploads
-            | Operation::CreateMultipartUpload
-            | Operation::CompleteMultipartUpload
-            | Operation::CopyObject
-            | Operation::UploadPartCopy
-            | Operation::DeleteObjects
-            | Operation::GetBucketLocation
-    );
-    let is_xml = || {
-        let kind = headers.get(CONTENT_TYPE);
-        kind.is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")))
+/// What the client gets of a region's reply. Objects are never looked into, whatever their type
+/// says.
+async fn in_clients_words(visit: &Visit<'_>, reached: Reached) -> Result<(HeaderMap, Reply), Refusal> {
+    let region = &reached.step.region;
+    let mut headers = map_headers(visit, region, reached.head.status, reached.head.headers);
+    let wildcard = visit.access_point.is_wildcard();
+    let body = match visit.call.facts().tells {
+        Tells::Nothing => reached.body,
+        Tells::Accounts | Tells::Policy | Tells::Others if wildcard => reached.body,
+        Tells::Names | Tells::Accounts => {
+            headers.remove(CONTENT_LENGTH);
+            reached.body.edited(Words::new(visit, region).editor())
+        }
+        Tells::Policy => {
+            headers.remove(CONTENT_LENGTH);
+            policy(visit, reached.step.bucket.as_ref(), reached.body).await?
+        }
+        // Refused before anybody was asked.
+        Tells::Others => Reply::empty(),
     };
-    names_something && is_xml()
+    Ok((headers, body))
+}
+
+/// The bucket's policy as that of the access point.
+async fn policy(visit: &Visit<'_>, bucket: Option<&BucketName>, body: Reply) -> Result<Reply, Refusal> {
+    let broken = || Refusal::unavailable(Blame::Region, "a bucket's policy broke off");
+    let document = body.collect(POLICY).await.ok_or_else(broken)?;
+    let physical = bucket.map_or(visit.access_point.name.as_str(), BucketName::as_str);
+    match bucket_policy::in_clients_words(&document, physical, visit.access_point.name.as_str()) {
+        Ok(policy) => Ok(Reply::full(policy.into())),
+        Err(Untellable::NotJson) => Err(Refusal::unavailable(Blame::Region, "a bucket's policy is not JSON")),
+        Err(untellable) => Err(Refusal::because(
+            Code::NotImplemented,
+            Blame::House,
+            "The bucket policy names accounts or other resources, which an access point does not tell.",
+        )
+        .caused_by(untellable.to_string())),
+    }
 }
 
 /// Where the client's own request says that the object is, in either style of address.
@@ -165,6 +170,17 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
         }
     }
     answer
+}
+
+/// A store's error as ours, where it is part of an answer.
+pub(super) fn refusal(visit: &Visit<'_>, reached: &Reached) -> Refusal {
+    let status = reached.head.status;
+    let code = reached.error.as_ref().map_or("", |error| error.code.as_str());
+    if status.is_client_error() || status.is_server_error() {
+        said(code, status, visit.sender.credential_id() == CredentialId::Region)
+    } else {
+        Refusal::unavailable(Blame::Region, format!("the store answers {status}"))
+    }
 }
 
 /// Their code as S3 would say it. What blames a credential says nothing to the client but that it
@@ -229,24 +245,6 @@ fn by_status(status: StatusCode) -> Code {
         500..=599 => Code::InternalError,
         _ => Code::InvalidRequest,
     }
-}
-
-/// The store's buckets less the physical ones of named access points, and those that the sender
-/// may list instead.
-async fn compose(visit: &Visit<'_>, body: Reply) -> Reply {
-    let named = local::listed(visit.view, &visit.sender.grant);
-    if named.is_empty() {
-        return body;
-    }
-    let document = body.collect(DOCUMENT).await.unwrap_or_default();
-    let theirs = xml::list_buckets_result(&document).unwrap_or_default();
-    let kept = theirs.iter().filter(|(name, _)| !visit.view.access_points.is_physical(name));
-    let mut buckets: Vec<(&str, &str)> =
-        kept.map(|(name, created)| (name.as_str(), created.as_str())).chain(named).collect();
-    buckets.sort_unstable();
-    buckets.dedup_by(|one, two| one.0 == two.0);
-    let owner = visit.sender.name().map_or("nearpoint", |name| name.as_str());
-    Reply::full(xml::buckets_document(owner, &buckets).into())
 }
 
 /// What a reply's document says in the client's words.

@@ -52,17 +52,30 @@ fn operation(head: &Head, bucket: &str, key: &str, parameters: &[(String, String
     let has = |name: &str| parameters.iter().any(|(have, _)| have == name);
     let copies = head.header("x-amz-copy-source").is_some();
     let odd = [
+        "abac",
+        "accelerate",
         "acl",
+        "analytics",
+        "annotation",
         "attributes",
         "cors",
         "encryption",
+        "intelligent-tiering",
+        "inventory",
         "legal-hold",
         "lifecycle",
         "logging",
+        "metadataConfiguration",
+        "metadataTable",
+        "metrics",
         "notification",
         "object-lock",
+        "ownershipControls",
         "policy",
+        "policyStatus",
+        "publicAccessBlock",
         "replication",
+        "requestPayment",
         "restore",
         "retention",
         "select",
@@ -120,8 +133,9 @@ impl Desk<'_> {
     pub fn answer(mut self) -> Answer {
         match self.ask.operation {
             "Preflight" => Ok(Reply::new(200).with("access-control-allow-origin", "*")),
-            "ListBuckets" => Ok(listing::buckets(self.store)),
+            "ListBuckets" => listing::buckets(self.store, self.ask, self.settings),
             "CreateBucket" => self.create_bucket(),
+            "SubResource" if self.head.method == "GET" => self.document(),
             "SubResource" | "Unknown" => Err(Refusal::new(501, "NotImplemented", "not by this region")),
             _ => {
                 let index = self.store.index(&self.ask.bucket);
@@ -156,6 +170,16 @@ impl Desk<'_> {
             "ListParts" => Ok(listing::parts(self.upload(index)?, self.ask)),
             other => panic!("{other} has no arm"),
         }
+    }
+
+    /// The document that the test gave it for the sub-resource.
+    fn document(&self) -> Answer {
+        let mut documents = self.settings.documents.iter();
+        let (_, document) = documents
+            .find(|(name, _)| self.ask.parameter(name).is_some())
+            .ok_or_else(|| Refusal::new(501, "NotImplemented", "not by this region"))?;
+        let kind = if document.starts_with('{') { "application/json" } else { "application/xml" };
+        Ok(Reply::new(200).with("content-type", kind).body(Bytes::from(document.clone())))
     }
 
     fn create_bucket(&mut self) -> Answer {

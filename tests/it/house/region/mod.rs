@@ -59,6 +59,10 @@ pub struct Settings {
     pub anonymous_reads: bool,
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
+    /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
+    pub documents: Vec<(&'static str, String)>,
+    /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
+    pub bucket_page: Option<usize>,
 }
 
 impl Settings {
@@ -74,6 +78,8 @@ impl Settings {
             versioned: false,
             anonymous_reads: false,
             domain: None,
+            documents: Vec::new(),
+            bucket_page: None,
         }
     }
 }
