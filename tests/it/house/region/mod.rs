@@ -324,6 +324,16 @@ impl Region {
         state.store.put(index, key, Object::new(body.into(), Vec::new()));
     }
 
+    /// Begins so many uploads of a key without requests.
+    pub fn begin_uploads(&self, bucket: &str, key: &str, count: usize) {
+        let mut state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        for _ in 0..count {
+            let id = state.store.new_id("upload");
+            state.store.bucket_mut(index).uploads.insert(id, store::Upload::begun(key));
+        }
+    }
+
     /// Deletes an object without a request; a replicator carries it on.
     pub fn unseed(&self, bucket: &str, key: &str) {
         let mut state = self.state();
