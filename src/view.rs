@@ -359,6 +359,12 @@ impl AccessPoints {
         self.all.iter()
     }
 
+    /// Whether there are others than the wildcard.
+    #[must_use]
+    pub fn are_named(&self) -> bool {
+        !self.named.is_empty()
+    }
+
     /// Whether this is the physical bucket of a named access point.
     #[must_use]
     pub fn is_physical(&self, bucket: &str) -> bool {

@@ -1,6 +1,6 @@
 //! One worker: a thread with its own runtime, listeners, pools and house.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -153,6 +153,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         access,
         canaries: crew.canaries.clone(),
         quarantine: crew.quarantine.clone(),
+        left_out_said: Cell::new(None),
         mark: Arc::clone(&crew.mark),
     }
 }

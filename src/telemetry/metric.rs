@@ -135,6 +135,8 @@ metrics_table! {
         "Upload ids and listing tokens that were forged or of an unknown key.";
     UploadOrphans: Counter "nearpoint_upload_orphans_total" Count ["region"],
         "Beginnings of uploads repeated after a lost answer: perhaps an upload nobody knows.";
+    UploadsLeftOut: Counter "nearpoint_upload_listings_incomplete_total" Count ["region"],
+        "Listings of uploads answered without those of a region that is out or did not answer.";
     WritesUnsettled: Counter "nearpoint_writes_unsettled_total" Count ["region"],
         "Writes whose fate could not be learnt; answered 503.";
     EventsDropped: Counter "nearpoint_events_dropped_total" Count [],

@@ -137,6 +137,23 @@ fn listings_go_on_where_they_began_and_move_if_they_must() {
 }
 
 #[test]
+fn a_listing_under_way_is_no_trial_of_a_nearer_region() {
+    let mut rig = Rig::new();
+    let list = || Call::new(Operation::ListObjectsV2, Target::Bucket { bucket: "photos".to_owned() });
+    rig.kill(NEAR);
+    rig.revive(NEAR);
+    assert!(rig.try_plan(list(), Affinity::None).unwrap().steps[0].trial, "a new one is");
+    let bound = Affinity::Prefer(FAR.into());
+    for _ in 0..100 {
+        let plan = rig.try_plan(list(), bound.clone()).unwrap();
+        assert_eq!(names(&plan)[0], FAR);
+        assert!(plan.steps.iter().all(|step| !step.trial));
+    }
+    rig.tried = vec![FAR.into()];
+    assert_eq!(names(&rig.try_plan(list(), bound).unwrap())[0], NEAR, "once it must move it may be one");
+}
+
+#[test]
 fn what_home_does_not_honour_is_not_done() {
     let mut rig = Rig::new();
     let sse = || Call { depends_on: Features::of(&[Feature::Sse]), ..object(Operation::PutObject) };
