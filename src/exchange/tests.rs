@@ -1,4 +1,5 @@
 //! One try at a region: what ends it before anything of the request is sent.
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
