@@ -76,10 +76,12 @@ fn reads_without_failover_share_the_firsts_fate() {
     let mut rig = Rig::new();
     rig.access_point.reads.failover = false;
     assert_eq!(rig.regions(Operation::GetObject), [NEAR]);
+    assert!(!rig.plan(Operation::GetObject).steps[0].last_resort);
     rig.kill(NEAR);
     let plan = rig.plan(Operation::GetObject);
     assert_eq!(names(&plan), [NEAR]);
     assert!(!plan.fail_open);
+    assert!(plan.steps[0].last_resort, "waited for although it is out, and by few at a time");
 }
 
 #[test]
