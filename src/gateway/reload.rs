@@ -145,6 +145,11 @@ impl Reloader {
         if settings.tokens.is_none() {
             settings.tokens.clone_from(&self.settings.tokens);
         }
+        // A second region may be new, and with it the need for a key.
+        if let Err(fault) = compile::token_keys(&mut settings) {
+            error!(%fault, "the new configuration is refused; the old one stays in force");
+            return count_configuration(false, self.clock);
+        }
         let changes = config::diff(&self.settings, &settings);
         if changes.is_empty() {
             return;
