@@ -67,8 +67,9 @@ impl Canaries {
 
     fn note_seen(&mut self, seen: &[Seen]) {
         for seen in seen {
-            let headers = seen.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
-            self.note("a request to the region", &headers.collect::<String>());
+            for (_, value) in &seen.headers {
+                self.note("a request to the region", value);
+            }
             let body = String::from_utf8_lossy(seen.body.as_deref().unwrap_or_default()).into_owned();
             self.note("a body to the region", &body);
         }
@@ -173,14 +174,12 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
 
 /// All of an answer but the signature that S3 shows to whom it refuses: the sender's own, and wrong.
 fn told(reply: &Reply) -> String {
-    let headers: Vec<String> = reply.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    let headers = headers.join("\n");
     let mut text = reply.text();
     if let Some(provided) = text::element(&text, "SignatureProvided") {
         assert_eq!(reply.code().as_deref(), Some("SignatureDoesNotMatch"));
         text = text.replacen(&provided, "", 1);
     }
-    format!("{headers}\n{text}")
+    format!("{:?}\n{text}", reply.headers)
 }
 
 async fn ask_admin(gateway: &Gateway, path: &str, token: &str) -> Reply {
