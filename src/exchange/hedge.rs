@@ -62,7 +62,7 @@ impl Run<'_> {
 
     async fn race(&self, first: &Step, second: &Second) -> Result<(Ended, Judged), Unanswered> {
         let began = self.exchange.clock.now().mono;
-        let mut one = std::pin::pin!(self.ask(first, began));
+        let mut one = std::pin::pin!(self.ask(first, false, began));
         let in_time = tokio::select! {
             biased;
             tried = one.as_mut() => Some(tried),
@@ -82,12 +82,13 @@ impl Run<'_> {
     /// Takes what a second try costs; false where there is nothing left, or no room.
     fn take_second(&self, step: &Step) -> bool {
         let now = self.exchange.clock.now().mono;
-        let most = self.exchange.view.load().limits.in_flight_per_region as usize;
+        let view = self.exchange.view.load();
+        let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let meter = self.exchange.meters.of(&step.region);
         let mut hedges = self.exchange.hedges.borrow_mut();
         meter.in_flight() < most
             && !meter.throttles(now)
-            && hedges.take(&mut self.exchange.budget.borrow_mut(), now)
+            && hedges.take(&mut self.exchange.budget_in_force(&view), now)
     }
 
     fn noted(&self, step: &Step, began: Instant, tried: Tried) -> Result<Judged, Unanswered> {
@@ -121,7 +122,7 @@ impl Race<'_, '_> {
         F: Future<Output = Tried>,
     {
         let began = self.run.exchange.clock.now().mono;
-        let mut two = std::pin::pin!(self.run.ask(self.second, began));
+        let mut two = std::pin::pin!(self.run.ask(self.second, false, began));
         tokio::select! {
             biased;
             tried = one.as_mut() => {

@@ -13,6 +13,9 @@ pub mod run;
 pub mod socket;
 pub mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::Prepared;
 pub use resume::{Abandoned, Resumption};
 pub use run::{CANCELLED, Errand, Exchange, Journey, Reached, Unanswered};

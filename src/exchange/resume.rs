@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use super::attempt::Prepared;
-use super::run::{Errand, Exchange, Journey, Reached, Run};
+use super::run::{Errand, Exchange, Journey, Reached, Run, Turn};
 use crate::body::Reply;
 use crate::fleet::{Never, Signal};
 use crate::names::RegionId;
@@ -106,12 +106,13 @@ impl Going<'_> {
         for _ in 0..attempts {
             let Some(plan) = self.plan(&run.tried) else { break };
             let Ok(turn) = run.first_open(&plan) else { break };
-            if !self.exchange.budget.borrow_mut().take(self.exchange.clock.now().mono) {
+            let now = self.exchange.clock.now().mono;
+            if !self.exchange.budget_in_force(&self.exchange.view.load()).take(now) {
                 metric::counter(Metric::BudgetExhausted, &[]).increment(1);
                 return Resumption::Abandoned(Abandoned::Budget);
             }
             run.tried.push(turn.step.region.clone());
-            match self.go_on_in(&turn.step).await {
+            match self.go_on_in(&turn).await {
                 Ok(resumption) => return resumption,
                 Err(why) => reason = why,
             }
@@ -144,21 +145,22 @@ impl Going<'_> {
     }
 
     /// Asks one region for the rest.
-    async fn go_on_in(&self, step: &Step) -> Result<Resumption, Abandoned> {
+    async fn go_on_in(&self, turn: &Turn) -> Result<Resumption, Abandoned> {
+        let step = &turn.step;
         let (region, terms, delivered) = (&step.region, self.terms(), self.broken.delivered);
         let mut thread = self.thread.clone();
         if thread.total().is_none() {
             // Only the object's head says where it ends.
-            thread = self.confirm(step).await?;
+            thread = self.confirm(turn).await?;
             if thread.is_complete(delivered) {
                 return Ok(Resumption::Complete);
             }
         }
         let ask = thread.ask(region, delivered, self.honours(region), terms);
-        let Reached { head, body, .. } = self.ask(step, &ask).await?;
+        let Reached { head, body, .. } = self.ask(turn, &ask).await?;
         let mut heard = thread.heard(region, delivered, terms, head.status, &head.headers);
         if heard == Heard::Unproven && ask.checksums {
-            let confirmed = self.confirm(step).await?;
+            let confirmed = self.confirm(turn).await?;
             heard = confirmed.heard(region, delivered, terms, head.status, &head.headers);
         }
         match heard {
@@ -168,20 +170,25 @@ impl Going<'_> {
     }
 
     /// The thread as the head of the object in this region continues it.
-    async fn confirm(&self, step: &Step) -> Result<Thread, Abandoned> {
-        let (region, terms) = (&step.region, self.terms());
+    async fn confirm(&self, turn: &Turn) -> Result<Thread, Abandoned> {
+        let (region, terms) = (&turn.step.region, self.terms());
         let ask = self.thread.ask_head(region, self.honours(region), terms);
-        let Reached { head, .. } = self.ask(step, &ask).await?;
+        let Reached { head, .. } = self.ask(turn, &ask).await?;
         let confirmed =
             self.thread.confirmed(region, self.broken.delivered, terms, head.status, &head.headers);
         confirmed.ok_or_else(|| self.differs())
     }
 
     /// One try. Whatever a region answers in vain is no reason to wait for it: the next is asked.
-    async fn ask(&self, step: &Step, ask: &Ask) -> Result<Reached, Abandoned> {
+    async fn ask(&self, turn: &Turn, ask: &Ask) -> Result<Reached, Abandoned> {
         let prepare = |step: &Step, settings: &RegionSettings| (self.asking)(step, settings, ask);
         let errand = Errand { prepare: &prepare, ..*self.errand };
-        let tried = Run::new(self.exchange, &errand, self.journey).try_once(step).await;
+        let mut run = Run::new(self.exchange, &errand, self.journey);
+        let mut tried = run.try_once(&turn.step, turn.alone).await;
+        if matches!(&tried, Ok(judged) if judged.outcome.is_stale()) {
+            run.distrusts_kept = true;
+            tried = run.try_once(&turn.step, turn.alone).await;
+        }
         match tried.map(|judged| (judged.outcome, judged.answer)) {
             Ok((Outcome::Answered { status: 200..=206, .. }, Some(reached))) => Ok(reached),
             // The object is gone, or has another tag.
