@@ -116,9 +116,11 @@ async fn nothing_is_hedged_while_a_region_throttles() {
     for _ in 0..100 {
         read("/photos/n/1").await;
     }
-    scene.near().fault(When::always(), Act::Delay(Duration::from_millis(600)));
+    scene.near().fault(When::always(), Act::Delay(SLOW));
     assert_eq!(served_by(&read("/photos/k").await), "far");
     // the next hedge learns it
+    scene.near().heal();
+    scene.near().fault(When::always(), Act::Delay(Duration::from_millis(800)));
     scene.far().fault(When::key("n/0"), Act::Answer { status: 503, code: "SlowDown" });
     assert_eq!(served_by(&read("/photos/n/0").await), "near");
     scene.forget();
