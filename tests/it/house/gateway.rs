@@ -237,16 +237,6 @@ impl Setup {
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
-
-    /// Starts the gateway with a limit of open files.
-    pub fn start_with_open_files(&self, most: u32) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
-        let file = self.write(folder.path());
-        let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
-        command.arg(env!("CARGO_BIN_EXE_nearpoint")).arg("serve").arg("--config").arg(&file);
-        Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
-    }
 }
 
 /// Lines of the gateway that a failed test shows.
@@ -310,6 +300,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Lets the process open files up to this number only, or again as many as the system grants
+    /// (`None`). What it has open stays open.
+    pub fn limit_open_files(&self, most: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());
+        let granted = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let current = most.or(granted.current);
+        let limit = rustix::process::Rlimit { current, maximum: granted.maximum };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).unwrap();
+    }
+
     fn launch(mut command: Command, folder: tempfile::TempDir, tenants: Vec<Tenant>, region: &str) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
