@@ -11,6 +11,7 @@ use super::yaml::Node;
 use crate::admin::AdminSettings;
 use crate::listen::{Address, Anonymous, ListenerSettings, TlsSettings};
 use crate::names::ExposeSecret;
+use crate::pem::PemFile;
 
 /// A listener, and where it stands.
 pub(super) struct PlacedListener {
@@ -110,14 +111,15 @@ fn tls(section: &Section<'_>) -> Option<TlsSettings> {
     let tls = section.section("tls", keys::LISTENER_TLS)?;
     tls.require("certificate", "the path of the certificate chain (PEM)");
     tls.require("key", "the path of the private key (PEM)");
-    let (certificate, key) = (tls.file("certificate"), tls.file("key"));
-    let client_ca = tls.node("client_ca").map(|_| tls.file("client_ca"));
+    let identity = tls.identity();
+    let client_ca = tls.node("client_ca").map(|_| tls.pem("client_ca", PemFile::authorities));
     let client_ca = match client_ca {
         // A faulty authority must never become none at all.
-        Some(file) => Some(file?),
+        Some(file) => Some(file?.value),
         None => None,
     };
-    Some(TlsSettings { certificate: certificate?, key: key?, client_ca })
+    let (certificate, key) = identity?;
+    Some(TlsSettings { certificate, key, client_ca })
 }
 
 /// A network, or one address.

@@ -9,6 +9,7 @@ use super::keys;
 use super::section::{Placed, Section, alternatives};
 use super::yaml::{Entry, Node};
 use crate::names::{AccessKeyId, BucketName, ExposeSecret, RegionId};
+use crate::pem::PemFile;
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, READY, Trailers};
 use crate::sigv4::Credential;
 use crate::view::{CredentialSource, Endpoint, ProbeSettings, RegionSettings, UpstreamIdentity, UpstreamTls};
@@ -200,9 +201,8 @@ fn tls(section: &Section<'_>, endpoint: Option<&Endpoint>) -> UpstreamTls {
         (None, Some(_)) => tls.require("certificate", together),
         _ => {}
     }
-    let (certificate, key) = (tls.file("certificate"), tls.file("key"));
-    let identity = certificate.zip(key).map(|(certificate, key)| UpstreamIdentity { certificate, key });
-    UpstreamTls { ca_file: tls.file("ca_file"), identity }
+    let identity = tls.identity().map(|(certificate, key)| UpstreamIdentity { certificate, key });
+    UpstreamTls { ca_file: tls.pem("ca_file", PemFile::authorities).map(|file| file.value), identity }
 }
 
 fn probe(section: &Section<'_>) -> ProbeSettings {

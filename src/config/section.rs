@@ -10,6 +10,7 @@ use super::fault::Position;
 use super::keys::Key;
 use super::yaml::{Entry, Node, Value};
 use crate::names::{ExposeSecret, Secret};
+use crate::pem::{self, PemFault, PemFile};
 use crate::units;
 
 /// A value and where it stands.
@@ -229,12 +230,47 @@ impl<'a> Section<'a> {
         self.texts(key, expected).into_iter().filter_map(read).collect()
     }
 
-    /// A file that must be readable now; its path, relative ones beginning at the configuration.
-    pub(super) fn file(&self, key: &str) -> Option<PathBuf> {
-        self.file_text(key).map(|file| file.0)
+    /// A PEM file in which `holds` finds what it should hold.
+    pub(super) fn pem<T>(
+        &self,
+        key: &str,
+        holds: impl FnOnce(&PemFile) -> Result<T, PemFault>,
+    ) -> Option<Placed<PemFile>> {
+        let (path, Placed { at, value }) = self.file_text(key)?;
+        let file = PemFile::new(path, Secret::from(value));
+        match holds(&file) {
+            Ok(_) => Some(Placed { at, value: file }),
+            Err(fault) => {
+                self.pem_fault(key, at, &fault);
+                None
+            }
+        }
     }
 
-    /// The same, with its text.
+    /// A certificate and its key, which must belong together. `None` where one is faulty.
+    pub(super) fn identity(&self) -> Option<(PemFile, PemFile)> {
+        let certificate = self.pem("certificate", |file| {
+            // parsed as an authority is: whole, whoever issued it
+            file.authorities().map(drop)
+        });
+        let key = self.pem("key", PemFile::private_key);
+        let (certificate, key) = (certificate?, key?);
+        match pem::identity(&certificate.value, &key.value) {
+            Ok(_) => Some((certificate.value, key.value)),
+            Err(fault) => {
+                self.pem_fault("key", key.at, &fault);
+                None
+            }
+        }
+    }
+
+    fn pem_fault(&self, key: &str, at: Position, fault: &PemFault) {
+        let what = format!("`{key}` of {}: {}: {}", self.of, fault.file.display(), fault.seen);
+        self.context.fault(at, what, fault.expected);
+    }
+
+    /// A file that must be readable now, its path (relative ones begin at the configuration) and
+    /// its text.
     pub(super) fn file_text(&self, key: &str) -> Option<(PathBuf, Placed<String>)> {
         let text = self.text(key, "the path of a file")?;
         let path = self.context.resolve(&text.value);

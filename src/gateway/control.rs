@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::reload::Reloader;
 use super::worker::Crew;
-use super::{Origin, compile, count_configuration, fresh_coin, status};
+use super::{Doors, Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
 use crate::body::ReplayRoom;
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ use crate::dns::Resolver;
 use crate::exchange::meters::Meters;
 use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
-use crate::listen::{Admission, Door};
+use crate::listen::Admission;
 use crate::names::RegionId;
 use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
@@ -41,7 +41,7 @@ pub(super) struct Control {
     pub settings: Settings,
     pub origin: Origin,
     pub depends_on: BTreeSet<PathBuf>,
-    pub doors: Vec<Arc<Door>>,
+    pub doors: Doors,
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
@@ -128,7 +128,17 @@ fn assemble(control: Control, view: View) -> Crew {
             error!(%error, "the admin listener ended");
         }
     });
-    let reloader = Reloader { origin, depends_on, settings, doors, steward: handle, store, probes, clock };
+    let reloader = Reloader {
+        origin,
+        depends_on,
+        settings,
+        configuration: 0,
+        doors,
+        steward: handle,
+        store,
+        probes,
+        clock,
+    };
     tokio::spawn(reloader.run(asked));
     count_configuration(true, clock);
     metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -222,9 +232,9 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     ready.probed();
 }
 
-async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
+async fn gauges(crew: Crew, doors: Doors) {
     loop {
-        status::gauges(&crew, &doors);
+        status::gauges(&crew, &doors.now());
         tokio::time::sleep(GAUGES).await;
     }
 }

@@ -97,7 +97,7 @@ fn rank(standing: Standing) -> f64 {
 /// Sets what nobody pushes.
 pub(super) fn gauges(crew: &Crew, doors: &[Arc<Door>]) {
     for door in doors {
-        if let Some(expiry) = door.tls().and_then(|tls| tls.expiry()) {
+        if let Some(expiry) = door.terms().tls.as_ref().and_then(|tls| tls.expiry()) {
             #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
             metric::gauge(Metric::CertificateExpiry, &[&door.address().to_string()]).set(expiry.0 as f64);
         }

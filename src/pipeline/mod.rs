@@ -31,7 +31,7 @@ use self::sender::Sender;
 use crate::body::Reply;
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
-use crate::listen::Peer;
+use crate::listen::{ListenerSettings, Peer, Unwelcome};
 use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
@@ -47,23 +47,39 @@ pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) 
         return local::health();
     }
     let now = house.clock.now();
-    let view = house.view.load_full();
     let head = Rc::new(head);
     let ledger = Ledger::open(house, peer, &head, now);
     let head_only = *head.method() == http::Method::HEAD;
-    let told = tell(house, &view, peer, head, body, &ledger).await;
+    let (view, terms) = house.in_force(peer).await;
+    let debug_headers = terms.as_ref().is_ok_and(|terms| terms.settings.debug_headers);
+    let told = match terms {
+        Ok(terms) => tell(house, &view, (peer, &terms.settings), head, body, &ledger).await,
+        Err(unwelcome) => Err(refuse(unwelcome)),
+    };
     let response = told.unwrap_or_else(|refusal| {
         ledger.refused(&refusal);
         refusal.respond(ledger.resource(), ledger.id(), head_only)
     });
-    ledger.close(response, peer.listener.debug_headers)
+    ledger.close(response, debug_headers)
+}
+
+/// A connection that is being closed brought one more request.
+fn refuse(unwelcome: Unwelcome) -> Refusal {
+    let code = match unwelcome {
+        Unwelcome::NotAllowed => Code::AccessDenied,
+        // SDKs ask again, over a new connection
+        Unwelcome::Outdated => Code::ServiceUnavailable,
+    };
+    let mut refusal = Refusal::new(code, Blame::House).caused_by(unwelcome.to_string());
+    refusal.close = true;
+    refusal
 }
 
 /// From a head to an answer, or to the refusal that the client deserves.
 async fn tell(
     house: &House,
     view: &Arc<View>,
-    peer: &Peer,
+    (peer, listener): (&Peer, &ListenerSettings),
     head: Rc<Head>,
     body: Incoming,
     ledger: &Ledger,
@@ -75,7 +91,7 @@ async fn tell(
     call.framing.chunked |= peer.http2 && call.framing.content_length.is_none();
     ledger.classified(&call);
 
-    let sender = sender::verify(house, view, peer, &head, &call)?;
+    let sender = sender::verify(house, view, listener, &head, &call)?;
     ledger.sent_by(&sender);
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::House;
 use crate::head::Head;
-use crate::listen::{Anonymous, ListenerSettings, Peer};
+use crate::listen::{Anonymous, ListenerSettings};
 use crate::names::{ClientName, CredentialId, RegionId};
 use crate::policy::{Client, Grant, RegionCredentials};
 use crate::refusal::{Blame, Refusal};
@@ -54,11 +54,10 @@ impl Sender {
 pub(super) fn verify(
     house: &House,
     view: &View,
-    peer: &Peer,
+    listener: &ListenerSettings,
     head: &Head,
     call: &Call,
 ) -> Result<Sender, Refusal> {
-    let listener = &peer.listener;
     let now = house.clock.now().wall;
     if call.operation == Operation::Preflight {
         // A browser's question carries no credential; the store answers it.
