@@ -121,7 +121,7 @@ async fn send(visit: &Visit<'_>, affinity: Affinity, part: &DeleteRequest) -> Re
     let document = Bytes::from(part.document());
     let permit = Permit::granted(
         Arc::clone(&visit.access_point),
-        visit.sender.credential_id(),
+        visit.sender.client.clone(),
         Arc::clone(&visit.call),
         affinity,
     );
@@ -165,7 +165,7 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
 async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::UploadsPage>, Refusal> {
     let permit = Permit::granted(
         Arc::clone(&visit.access_point),
-        visit.sender.credential_id(),
+        visit.sender.client.clone(),
         Arc::clone(&visit.call),
         Affinity::Region(region.clone()),
     );

@@ -140,8 +140,7 @@ impl Visit<'_> {
             Affinity::None => self.ids.source_region().cloned().map_or(Affinity::None, Affinity::Region),
             bound => bound,
         };
-        let credential = self.sender.credential_id();
-        Permit::granted(self.reachable(), credential, Arc::clone(&self.call), affinity)
+        Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 
     /// The access point less the regions that do not have a copy's source: stores copy only what

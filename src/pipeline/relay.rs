@@ -144,7 +144,7 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
     let mut headers = map_headers(visit, &reached.step.region, status, reached.head.headers);
     headers.remove(CONTENT_LENGTH);
     let head_only = visit.call.facts().rule.method == "HEAD";
-    let ours = visit.sender.credential_id() == CredentialId::Region;
+    let ours = visit.sender.credential_id(&reached.step.region) == CredentialId::Region;
     let mut refusal = said(&theirs.code, status, ours);
     if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
         visit.ledger.refused(&refusal);
