@@ -338,7 +338,7 @@ fn flags_make_a_configuration() {
         "photos",
         &[
             "eu=https://s3.eu-central-1.amazonaws.com/photos-fra",
-            "lab=http://127.0.0.1:3900/base/photos/,signing=garage,profile=garage,addressing=virtual",
+            "lab=http://lab.internal:3900/base/photos/,signing=garage,profile=garage,addressing=virtual",
         ],
     )
     .unwrap();
@@ -352,7 +352,7 @@ fn flags_make_a_configuration() {
     assert_eq!(lab.profile.addressing, Addressing::Virtual);
     assert_eq!(
         (lab.endpoint.authority().as_str(), lab.endpoint.base_path.as_str()),
-        ("127.0.0.1:3900", "/base")
+        ("lab.internal:3900", "/base")
     );
     let point = &settings.access_points[0];
     assert_eq!((point.name.as_str(), point.home.as_str()), ("photos", "eu"));
@@ -388,7 +388,23 @@ fn faulty_flags_are_named() {
     assert!(none.iter().any(|fault| fault.contains("`regions` is empty")), "{none:#?}");
     let twice = "eu=https://s3.eu-central-1.amazonaws.com/photos";
     let twice = flags("photos", &[twice, twice]).unwrap_err();
-    assert!(twice.iter().any(|fault| fault.starts_with("--region eu: `eu` is there twice")), "{twice:#?}");
+    assert_eq!(twice, ["--region eu: `eu` is there twice; expected each key once"]);
+    // one fault has no followers, and no password gets out
+    for (bad, flag) in [
+        ("eu", "--region: this is no region"),
+        ("eu=user:hunter2@h/bkt", "--region eu: `endpoint` of region `eu` is `…@h`"),
+        ("eu=user:hunter2/x@h", "--region eu: this is no region"),
+        ("https://user:hunter2@h/bkt?x=1", "--region: this is no region"),
+        ("eu=https://h/b,profile=custom,signing=x,hunter2@h", "--region eu: unknown option `…@h`"),
+    ] {
+        let faults = flags("photos", &[bad]).unwrap_err();
+        assert!(faults[0].starts_with(flag), "{faults:#?}");
+        assert!(faults.iter().all(|fault| !fault.contains("hunter2")), "{faults:#?}");
+        let other = faults.iter().filter(|fault| !fault.starts_with("--region")).count();
+        assert_eq!(other, 0, "{faults:#?}");
+    }
+    let one = flags("photos", &["eu", "https://h"]).unwrap_err();
+    assert_eq!(one.len(), 2, "{one:#?}");
 }
 
 #[test]
