@@ -90,10 +90,10 @@ pub struct Limits {
     /// share one address.
     pub connections_per_ip: u32,
     /// Bytes of a request head: target and fields. Default 32 KiB; S3's own bound is 8 KiB of
-    /// fields and 2 KiB of target. Beyond it `400 RequestHeaderSectionTooLarge` or `431`, and the
+    /// fields and 2 KiB of target; 64 KiB at most. HTTP/2 adds 32 a field. Beyond it `400 RequestHeaderSectionTooLarge` or `431`, and the
     /// connection is closed.
     pub head: ByteCount,
-    /// Header fields of a request. Default 100, four times what SDKs send. As [`Self::head`].
+    /// Header fields of a request. Default 100, four times what SDKs send; 1,024 at most. As [`Self::head`].
     pub header_fields: u32,
     /// Requests at work. Default 2,048. Beyond it `503 SlowDown` with `Retry-After`.
     pub in_flight: u32,

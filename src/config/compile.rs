@@ -1,5 +1,6 @@
 //! From the tree to settings, section by section; every fault is written down on the way.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -186,8 +187,8 @@ fn limits(top: &Section<'_>) -> Limits {
     let Some(section) = top.section("limits", keys::LIMITS) else { return limits };
     set(&mut limits.connections, section.count("connections", 1..=MOST_AT_ONCE));
     set(&mut limits.connections_per_ip, section.count("connections_per_ip", 1..=MOST_AT_ONCE));
-    set(&mut limits.head, section.size("head", LEAST_HEAD..=MOST_HEAD));
-    set(&mut limits.header_fields, section.count("header_fields", LEAST_FIELDS..=MOST_FIELDS));
+    set(&mut limits.head, section.size("head", HEAD));
+    set(&mut limits.header_fields, section.count("header_fields", FIELDS));
     set(&mut limits.in_flight, section.count("in_flight", 1..=MOST_AT_ONCE));
     set(&mut limits.in_flight_per_region, section.count("in_flight_per_region", 1..=MOST_AT_ONCE));
     set(&mut limits.replay_body, section.size("replay_body", 0..=MOST_REPLAY_BODY));
@@ -212,10 +213,11 @@ fn limits(top: &Section<'_>) -> Limits {
     limits
 }
 
-/// Bytes: a signed request with a session token and a key of 1,024 encoded bytes fits.
-const LEAST_HEAD: u64 = 8 << 10;
-/// Fields: what SDKs send, and some metadata.
-const LEAST_FIELDS: u32 = 32;
+/// Bytes: a signed request with a session token and a key of 1,024 encoded bytes fits; and no more
+/// than hyper takes, whose targets end at 64 KiB.
+const HEAD: RangeInclusive<u64> = 8 << 10..=64 << 10;
+/// Fields: what SDKs send, and some metadata; hyper makes room for all of them at each head.
+const FIELDS: RangeInclusive<u32> = 32..=1_000;
 /// Bytes: a small document fits.
 const LEAST_XML: u64 = 64 << 10;
 
@@ -223,10 +225,6 @@ const LEAST_XML: u64 = 64 << 10;
 
 /// Connections or requests: more than one machine has ports and memory for.
 const MOST_AT_ONCE: u32 = 1_000_000;
-/// Bytes: a connection's buffer takes no larger head.
-const MOST_HEAD: u64 = 128 << 10;
-/// Fields: room for each is made for every request.
-const MOST_FIELDS: u32 = 1_000;
 /// Bytes, in memory: uploads beyond it are meant to be multipart, and a part is as good a unit.
 const MOST_REPLAY_BODY: u64 = 1 << 30;
 /// Bytes, in memory, of the process.

@@ -12,11 +12,17 @@ use super::{Loaded, Refused, judge, refused};
 const REGION_FORM: &str = "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
 
 /// Compiles the flags: one listener at 127.0.0.1:9000 with `verify: off`, AWS's credential chain,
-/// the first region is home; signing region and profile are read from Amazon's hosts.
+/// the first region is home; signing region and profile are read from Amazon's hosts;
+/// `replication` is what the stores do.
 ///
 /// # Errors
 /// [`Refused`] with every fault at once, each naming its flag.
-pub fn from_flags(access_point: &str, regions: &[String], outside: Outside<'_>) -> Result<Loaded, Refused> {
+pub fn from_flags(
+    access_point: &str,
+    regions: &[String],
+    replication: Option<&str>,
+    outside: Outside<'_>,
+) -> Result<Loaded, Refused> {
     let mut flags = vec![format!("--access-point {access_point}")];
     // Named, not quoted: somebody may have put a password into the URL.
     let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -25,6 +31,7 @@ pub fn from_flags(access_point: &str, regions: &[String], outside: Outside<'_>) 
         name.unwrap_or_default().to_owned()
     };
     flags.extend(regions.iter().map(|region| format!("--region {}", name(region)).trim_end().to_owned()));
+    flags.push("--replication".to_owned());
     let context = Context::new(Source::Flags(flags), outside);
     let parsed = regions.iter().enumerate().filter_map(|(n, text)| region(&context, flag(n + 1), text));
     let parsed: Vec<_> = parsed.collect();
@@ -33,11 +40,12 @@ pub fn from_flags(access_point: &str, regions: &[String], outside: Outside<'_>) 
         check_name(&context, flag(0), access_point);
         return Err(refused(context));
     }
-    let root = tree(access_point, parsed);
+    let replication = replication.map(|done| scalar(flag(regions.len() + 1), done));
+    let root = tree(access_point, parsed, replication);
     judge(context, &root)
 }
 
-fn tree(access_point: &str, parsed: Vec<Flag<'_>>) -> Node {
+fn tree(access_point: &str, parsed: Vec<Flag<'_>>, replication: Option<Node>) -> Node {
     let point_at = flag(0);
     let mut point = Vec::new();
     // A region that is there twice is so once, under `regions`.
@@ -49,6 +57,7 @@ fn tree(access_point: &str, parsed: Vec<Flag<'_>>) -> Node {
         let home = entry("home", scalar(home.at, home.name));
         point.push(entry("writes", map(point_at, vec![home])));
     }
+    point.extend(replication.map(|done| entry("replication", done)));
     let listener = vec![
         entry("address", scalar(point_at, super::listeners::DATA)),
         entry("verify", scalar(point_at, "off")),

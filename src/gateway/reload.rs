@@ -10,6 +10,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::descriptors::Descriptors;
+use super::waypoints::{folders, waypoints};
 use super::{Doors, Origin, compile, count_configuration};
 use crate::clock::Clock;
 use crate::config::{self, How, Loaded, Settings};
@@ -38,70 +40,96 @@ pub(super) struct Reloader {
     pub store: Store,
     pub probes: watch::Sender<Vec<RegionSettings>>,
     pub clock: Clock,
+    pub descriptors: Descriptors,
+    /// What the last round refused, in words: not told again until somebody asks.
+    pub told: BTreeSet<String>,
+    /// What this round has refused so far.
+    pub refused: BTreeSet<String>,
+}
+
+/// Reading a configuration may show that it hangs on other files than before, which then are
+/// watched and read once more: what changed in between was seen by neither. Whoever writes faster
+/// than that is heard at the next change.
+const ROUNDS: usize = 3;
+
+/// What is watched.
+#[derive(Default)]
+struct Watched {
+    waypoints: Arc<BTreeSet<PathBuf>>,
+    /// Kept for as long as it is to tell.
+    _watcher: Option<RecommendedWatcher>,
 }
 
 impl Reloader {
     /// Reloads whenever asked or when a file changes, for as long as there is a gateway.
     pub(super) async fn run(mut self, mut asked: mpsc::Receiver<()>) {
         let (touched, mut touches) = mpsc::channel(1);
-        let mut watcher = self.watch(&touched);
-        // What changed between the start's reading and this watch was seen by neither.
-        self.reload().await;
+        let mut watched = Watched::default();
+        self.settle(&mut watched, &touched, false).await;
         loop {
-            tokio::select! {
-                ask = asked.recv() => if ask.is_none() { return },
+            let wished = tokio::select! {
+                ask = asked.recv() => {
+                    if ask.is_none() { return }
+                    true
+                }
                 touch = touches.recv() => {
                     if touch.is_none() { return }
                     tokio::time::sleep(DEBOUNCE).await;
                     while touches.try_recv().is_ok() {}
+                    false
                 }
-            }
-            self.reload().await;
-            watcher = self.watch(&touched).or(watcher);
+            };
+            self.settle(&mut watched, &touched, wished).await;
         }
     }
 
-    /// Watches the folders of every file that counts: a mounted `ConfigMap` changes by a symlink.
-    fn watch(&self, touched: &mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-        let touched = touched.clone();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                touched.try_send(()).unwrap_or_default();
+    /// Reads everything again, until what was read is what is watched. Where somebody asked for it,
+    /// everything that is refused is told; else only what was not told the last time.
+    async fn settle(&mut self, watched: &mut Watched, touched: &mpsc::Sender<()>, wished: bool) {
+        if wished {
+            self.told.clear();
+        }
+        for _ in 0..ROUNDS {
+            self.reload().await;
+            let waypoints = waypoints(&self.depends_on);
+            let same = waypoints == *watched.waypoints;
+            // watched anew in any case: a folder may be another one under the same name
+            if let Some(fresh) = watch(waypoints, touched) {
+                *watched = fresh;
             }
-        })
-        .inspect_err(|error| warn!(%error, "files are not watched; SIGHUP still reloads"))
-        .ok()?;
-        // Where a file is a symlink, an edit of what it points to happens in another folder.
-        let canonical = self.depends_on.iter().filter_map(|file| file.canonicalize().ok());
-        let all: BTreeSet<PathBuf> = self.depends_on.iter().cloned().chain(canonical).collect();
-        let folders: BTreeSet<PathBuf> = all
-            .iter()
-            .filter_map(|file| file.parent())
-            .map(|folder| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() })
-            .collect();
-        for folder in folders {
-            if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                warn!(folder = %folder.display(), %error, "a folder is not watched; SIGHUP still reloads");
+            if same {
+                return;
             }
         }
-        Some(watcher)
+    }
+
+    /// Whether a refusal is news; remembers it.
+    fn is_news(&mut self, refusal: String) -> bool {
+        let news = !self.told.contains(&refusal);
+        self.refused.insert(refusal);
+        news
     }
 
     async fn reload(&mut self) {
-        let Origin::File(file) = &self.origin else { return };
-        match config::load(file) {
-            Ok(loaded) => self.take(loaded).await,
-            Err(refused) => {
-                self.depends_on.extend(refused.depends_on);
-                self.refuse(&refused.faults);
+        if let Origin::File(file) = &self.origin {
+            match config::load(file) {
+                Ok(loaded) => self.take(loaded).await,
+                Err(refused) => {
+                    self.depends_on.extend(refused.depends_on);
+                    self.refuse(&refused.faults);
+                }
             }
         }
+        // what was refused in this round is told by now
+        self.told = std::mem::take(&mut self.refused);
     }
 
     fn refuse<F: std::fmt::Display>(&mut self, faults: &[F]) {
         count_configuration(false, self.clock);
         for fault in faults {
-            error!(%fault, "the new configuration is refused; the old one stays in force");
+            if self.is_news(fault.to_string()) {
+                error!(%fault, "the new configuration is refused; the old one stays in force");
+            }
         }
         self.renew_certificates();
     }
@@ -117,7 +145,7 @@ impl Reloader {
             return;
         }
         // Everything that can fail comes first: then all of it is in force, or nothing.
-        let prepared = compile::view(&settings).and_then(|view| {
+        let prepared = compile::view(&settings, self.descriptors).and_then(|view| {
             let doors = self.doors.now();
             Ok((view, Rebinding::prepare(&doors, &settings.listeners, self.doors.workers.len())?))
         });
@@ -209,7 +237,10 @@ impl Reloader {
                 }
                 Err(fault) => {
                     count_certificate(door, "refused");
-                    error!(address = %door.address(), %fault, "a certificate was not taken; the old one stays");
+                    if self.is_news(format!("{} {fault:#}", door.address())) {
+                        let address = door.address();
+                        error!(%address, fault = format!("{fault:#}"), "a certificate was not taken; the old one stays");
+                    }
                 }
             }
         }
@@ -231,4 +262,34 @@ fn read_again(files: &TlsSettings) -> anyhow::Result<TlsSettings> {
         key: read(&files.key)?,
         client_ca: files.client_ca.as_ref().map(read).transpose()?,
     })
+}
+
+/// Watches the folders in which these names stand, and listens to these names only: logs and state
+/// may be written beside them. `None`: nothing can be watched.
+fn watch(waypoints: BTreeSet<PathBuf>, touched: &mpsc::Sender<()>) -> Option<Watched> {
+    let folders = folders(&waypoints);
+    let waypoints = Arc::new(waypoints);
+    let (touched, listening_to) = (touched.clone(), Arc::clone(&waypoints));
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| concerns(&event, &listening_to)) {
+            touched.try_send(()).unwrap_or_default();
+        }
+    })
+    .inspect_err(|error| warn!(%error, "files are not watched; SIGHUP still reloads"))
+    .ok()?;
+    for folder in folders {
+        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            warn!(folder = %folder.display(), %error, "a folder is not watched; SIGHUP still reloads");
+        }
+    }
+    Some(Watched { waypoints, _watcher: Some(watcher) })
+}
+
+/// Whether an event is about one of these names or the folder of one, or tells that events were
+/// lost.
+fn concerns(event: &notify::Event, waypoints: &BTreeSet<PathBuf>) -> bool {
+    let counts = |path: &PathBuf| {
+        waypoints.contains(path) || waypoints.iter().any(|point| point.parent() == Some(path.as_path()))
+    };
+    !event.kind.is_access() && (event.need_rescan() || event.paths.iter().any(counts))
 }

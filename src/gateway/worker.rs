@@ -25,7 +25,7 @@ use crate::publish::Published;
 use crate::route::Budget;
 use crate::sigv4::KeyCache;
 use crate::steward;
-use crate::telemetry::access::{AccessLine, AccessLog, LogHandle};
+use crate::telemetry::access::{Aborted, AccessLine, AccessLog, LogHandle};
 use crate::telemetry::metric::WorkerMeters;
 use crate::view::View;
 use crate::{credentials, dns};
@@ -81,9 +81,9 @@ async fn serve(crew: &Crew, sockets: Sockets, log: &LogHandle, stop: Cancellatio
     });
     let rules = crew.view.clone();
     let worker = Worker {
-        answer: move |peer, head, body| {
+        answer: move |peer, head, body, fate| {
             let house = Rc::clone(&house);
-            async move { pipeline::answer(&house, &peer, head, body).await }
+            async move { pipeline::answer(&house, &peer, head, body, fate).await }
         },
         rules: Box::new(move || {
             let view = rules.load();
@@ -115,8 +115,13 @@ fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
             PeerAddress::Ip(address) => Some(address),
             PeerAddress::Unix => None,
         };
+        // with HTTP/2 nothing was answered: the stream was reset
+        let (status, aborted) =
+            if peer.http2 { (0, Some(Aborted::Proxy)) } else { (violation.status().0, None) };
         access.write(&AccessLine {
-            status: violation.status().0,
+            status,
+            aborted,
+            http2: peer.http2,
             code: Some(violation.code()),
             cause: Some(violation.label()),
             ..AccessLine::unread(id, (now.wall, now.wall_millis), address, peer.tls)

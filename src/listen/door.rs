@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use super::peer::{PeerAddress, Unwelcome};
+use super::peer::{Peer, Unwelcome};
 use super::settings::{Address, ListenerSettings, TlsSettings};
 use super::tls::{Terminator, TlsFault};
+use crate::pem::PemFile;
 use crate::publish::{Published, Publisher, publish};
 
 /// What clients meet at a listener: its settings and its TLS, which are never in force apart.
@@ -39,11 +40,14 @@ impl Terms {
     }
 
     /// Whether a connection that came in under `earlier` may bring requests under these.
-    pub(super) fn welcome(&self, earlier: &Self, peer: &PeerAddress) -> Result<(), Unwelcome> {
-        if self.closed || handshake(&self.settings.tls) != handshake(&earlier.settings.tls) {
+    pub(super) fn welcome(&self, earlier: &Self, peer: &Peer) -> Result<(), Unwelcome> {
+        let same = handshake(earlier.settings.tls.as_ref()) == handshake(self.settings.tls.as_ref());
+        // HTTP/2 would not be offered to it now
+        let too_new = peer.http2 && !self.settings.takes_signed_only();
+        if self.closed || !same || too_new {
             return Err(Unwelcome::Outdated);
         }
-        match peer.ip() {
+        match peer.address.ip() {
             Some(ip) if !self.settings.admits(ip) => Err(Unwelcome::NotAllowed),
             _ => Ok(()),
         }
@@ -52,8 +56,8 @@ impl Terms {
 
 /// What a handshake proved of a client: that it was made at all, and whose certificate the client
 /// had to show. Another certificate of the listener's own proves nothing else.
-fn handshake(tls: &Option<TlsSettings>) -> Option<Option<&crate::pem::PemFile>> {
-    tls.as_ref().map(|files| files.client_ca.as_ref())
+fn handshake(tls: Option<&TlsSettings>) -> Option<Option<&PemFile>> {
+    tls.map(|files| files.client_ca.as_ref())
 }
 
 /// One data listener: what all its workers share.
@@ -103,7 +107,6 @@ mod tests {
     use super::*;
     use crate::listen::authority::Authority;
     use crate::names::Secret;
-    use crate::pem::PemFile;
 
     fn terms(settings: &ListenerSettings, before: &Terms) -> Result<Terms, TlsFault> {
         Terms::new(settings, Some(before))

@@ -10,6 +10,7 @@ mod connection;
 mod door;
 pub mod gate;
 mod peer;
+mod readers;
 mod request;
 pub mod settings;
 mod stream;
@@ -24,7 +25,7 @@ pub use door::{Door, Terms};
 pub use gate::{HeadLimits, Violation};
 pub use peer::{Peer, PeerAddress, Unwelcome};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
-pub use wire::{Overdue, Patience};
+pub use wire::{Fate, Overdue, Patience};
 pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Peer {
         let terms = self.door.terms();
         let mut welcomed = self.welcomed.borrow_mut();
         if !Arc::ptr_eq(&terms, &welcomed) {
-            terms.welcome(&welcomed, &self.address)?;
+            terms.welcome(&welcomed, self)?;
             *welcomed = Arc::clone(&terms);
         }
         Ok(terms)

@@ -25,7 +25,10 @@ pub enum TlsFault {
 /// One listener's TLS, ready for handshakes. Session tickets are its own: they end with it.
 #[derive(Debug)]
 pub struct Terminator {
-    server: Arc<ServerConfig>,
+    /// Offers HTTP/2 and HTTP/1.1.
+    both: Arc<ServerConfig>,
+    /// Offers HTTP/1.1 only.
+    http1: Arc<ServerConfig>,
     expiry: Option<UnixSeconds>,
 }
 
@@ -50,9 +53,11 @@ impl Terminator {
             }
         };
         let mut server = builder.with_cert_resolver(identity(&files.certificate, &files.key)?);
-        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         server.ticketer = aws_lc_rs::Ticketer::new().map_err(|cause| refused(&cause))?;
-        Ok(Self { server: Arc::new(server), expiry })
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let http1 = Arc::new(server.clone());
+        server.alpn_protocols.insert(0, b"h2".to_vec());
+        Ok(Self { both: Arc::new(server), http1, expiry })
     }
 
     /// When the certificate ends to be valid; `None` where its date cannot be read.
@@ -61,7 +66,8 @@ impl Terminator {
         self.expiry
     }
 
-    pub(super) fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.server)
+    /// What the next handshake offers.
+    pub(super) fn server(&self, http2: bool) -> Arc<ServerConfig> {
+        Arc::clone(if http2 { &self.both } else { &self.http1 })
     }
 }

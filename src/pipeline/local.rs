@@ -14,6 +14,7 @@ use crate::names::ClientName;
 use crate::policy::{self, Grant, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
+use crate::s3::address::Domains;
 use crate::s3::call::Target;
 use crate::s3::operation::{Kind, Level, Operation, Reach};
 use crate::s3::{Call, Code, xml};
@@ -21,10 +22,15 @@ use crate::view::View;
 
 /// The path of the health answer on data listeners: no bucket name begins with a dot.
 const HEALTH: &str = "/.nearpoint/health";
+/// Its name among operations, in metrics and access lines.
+pub(super) const HEALTH_OPERATION: &str = "Health";
 
-/// Whether this asks for the health of the process.
-pub(super) fn is_health(head: &Head) -> bool {
-    head.path() == HEALTH && (*head.method() == Method::GET || *head.method() == Method::HEAD)
+/// Whether this asks for the health of the process. On a bucket's own host the same path is an
+/// object of that bucket.
+pub(super) fn is_health(head: &Head, domains: &Domains) -> bool {
+    head.path() == HEALTH
+        && (*head.method() == Method::GET || *head.method() == Method::HEAD)
+        && head.first_text("host").is_none_or(|host| domains.bucket(host).is_none())
 }
 
 /// It answers, so it is well.
@@ -113,4 +119,27 @@ fn document(text: String) -> Response<Reply> {
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_asked_for_on_path_style_hosts_only() {
+        let domains = Domains::new(vec!["s3.example.com".to_owned()]);
+        let asks = |method: Method, target: &str, host: &str| {
+            let mut head = Head::new(method, target);
+            head.push("host", host.as_bytes());
+            is_health(&head, &domains)
+        };
+        for host in ["127.0.0.1:9000", "s3.example.com", "anything.else"] {
+            assert!(
+                asks(Method::GET, HEALTH, host) && asks(Method::HEAD, "/.nearpoint/health?x", host),
+                "{host}"
+            );
+            assert!(!asks(Method::PUT, HEALTH, host) && !asks(Method::GET, "/.nearpoint/healthy", host));
+        }
+        assert!(!asks(Method::GET, HEALTH, "photos.s3.example.com"));
+    }
 }

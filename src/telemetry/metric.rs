@@ -121,6 +121,8 @@ metrics_table! {
         "Client connections closed before a request: over the limit of their address, not let in, TLS failed.";
     ConnectionsEnded: Counter "nearpoint_connections_ended_total" Count ["listener", "reason"],
         "Client connections ended by us, by reason.";
+    StreamsReset: Counter "nearpoint_streams_reset_total" Count ["reason"],
+        "HTTP/2 streams reset by us before or within their answer, by reason.";
     ConnectionsDrained: Counter "nearpoint_connections_drained_total" Count ["how"],
         "Client connections at a drain: finished on their own, or cut at its end.";
     AcceptFaults: Counter "nearpoint_accept_faults_total" Count ["listener"],

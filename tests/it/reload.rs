@@ -126,6 +126,65 @@ async fn a_changed_file_reloads_by_itself() {
     assert_eq!(count(&gateway, TAKEN), 2);
 }
 
+/// How often a configuration was refused so far.
+async fn refusals(gateway: &Gateway) -> u64 {
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    let series = "nearpoint_config_reloads_total{result=\"refused\"}";
+    let line = metrics.lines().find(|line| line.starts_with(series));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_written_beside_the_configuration_reloads_nothing() {
+    let home = home();
+    let setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let mut bad = setup.clone();
+    bad.rest = "limits: {in_flght: 5}\n".to_owned();
+    gateway.rewrite(&bad);
+    gateway.wait_for_event("the new configuration is refused; the old one stays in force");
+    // until the reload has settled, whatever comes is its own doing
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let before = refusals(&gateway).await;
+    for line in 0..4 {
+        std::fs::write(gateway.file().with_file_name("access.log"), format!("line {line}\n")).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(refusals(&gateway).await, before, "read again for a log line");
+    // the same fault again is counted, and not told again unless somebody asks
+    gateway.rewrite(&bad);
+    let counted = async { while refusals(&gateway).await == before {} };
+    tokio::time::timeout(PATIENCE, counted).await.expect("read again");
+    let refusal = "the new configuration is refused; the old one stays in force";
+    assert_eq!(count(&gateway, refusal), 1);
+    gateway.signal("HUP");
+    wait_for_count(&gateway, refusal, 2).await;
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_is_followed_through_its_links() {
+    use std::os::unix::fs::symlink;
+    let home = home();
+    let mut setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let folder = gateway.file().parent().unwrap().to_owned();
+    // as kubelet does it: a folder for each version, `..data` leads to the one in force
+    for (version, bucket) in [("..1", "vault"), ("..2", "attic")] {
+        setup = setup.access_point(bucket, &[&home], 1, "allow", "allow");
+        std::fs::create_dir(folder.join(version)).unwrap();
+        std::fs::write(folder.join(version).join("nearpoint.yaml"), setup.yaml(&folder)).unwrap();
+        symlink(version, folder.join("..data_tmp")).unwrap();
+        std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+        if version == "..1" {
+            symlink("..data/nearpoint.yaml", folder.join("mounted")).unwrap();
+            std::fs::rename(folder.join("mounted"), gateway.file()).unwrap();
+        }
+        let wanted = Request::get(&format!("/{bucket}/k"));
+        until(&gateway.client(), &wanted, 403).await;
+    }
+    assert_eq!(count(&gateway, TAKEN), 2);
+}
+
 #[tokio::test]
 async fn regions_are_swapped_too() {
     let (home, moved) = (home(), Region::start("home", &[BUCKET]));
@@ -146,6 +205,42 @@ async fn regions_are_swapped_too() {
     gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
     moved.kill();
     assert_eq!(client.send(&Request::get("/photos/k")).await.expect(200).body, b"away");
+}
+
+/// The value of a series, if it is there.
+async fn gauge(gateway: &Gateway, series: &str) -> Option<f64> {
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn a_removed_region_alarms_nobody() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let both = Setup::over(&[&home, &away]);
+    let gateway = both.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    let standing = r#"nearpoint_region_standing{region="away",kind="reads"}"#;
+    assert_eq!(gauge(&gateway, standing).await, Some(4.0));
+    // it refuses its credential, then dies, then is taken out
+    away.change_settings(|settings| settings.secret = "changed".to_owned());
+    let refused = r#"nearpoint_region_credential_out{region="away",credential="region"}"#;
+    home.kill();
+    let alarmed = async {
+        while gauge(&gateway, refused).await != Some(1.0) {
+            gateway.client().send(&Request::get("/photos/k")).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, alarmed).await.expect("the credential is out");
+    home.revive();
+    away.kill();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "out")]).await;
+    assert_eq!(gauge(&gateway, standing).await, Some(0.0));
+    let point = Setup::over(&[&home]);
+    reload(&gateway, &point).await;
+    let calm = async {
+        while gauge(&gateway, standing).await != Some(2.0) || gauge(&gateway, refused).await != Some(0.0) {}
+    };
+    tokio::time::timeout(PATIENCE, calm).await.expect("unknown, and no alarm");
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ pub struct Setup {
     pub listener: String,
     /// `tokens`.
     pub tokens: String,
+    /// Further keys of the admin listener, each with a comma in front.
+    pub admin: String,
     /// `logical_region`.
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
@@ -93,6 +95,7 @@ impl Setup {
             tenants: vec![Tenant::of("app", &["photos"])],
             address: "127.0.0.1:0".to_owned(),
             listener: String::new(),
+            admin: String::new(),
             tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
@@ -168,7 +171,7 @@ impl Setup {
         text.push_str(&format!("state_dir: {}\n", folder.display()));
         text.push_str(&format!("listeners:\n  s3:\n    - address: {}\n", self.address));
         text.push_str(&self.listener);
-        text.push_str("  admin: {address: \"127.0.0.1:0\"}\nregions:\n");
+        text.push_str(&format!("  admin: {{address: \"127.0.0.1:0\"{}}}\nregions:\n", self.admin));
         for (id, lines) in &self.regions {
             text.push_str(&format!("  {id}:\n{lines}"));
         }
@@ -215,9 +218,20 @@ impl Setup {
 
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_nearpoint")))
+    }
+
+    /// Starts the gateway with so many file descriptors and no way to more.
+    pub fn start_with_descriptors(&self, limit: u32) -> Gateway {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_nearpoint")]);
+        self.start_by(shell)
+    }
+
+    fn start_by(&self, mut command: Command) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = self.write(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
