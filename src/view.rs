@@ -182,7 +182,9 @@ pub struct Timeouts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FirstByte {
     /// Three times the slowest answer in a thousand, within 500 ms and 5 s: about one false alarm
-    /// in a thousand. The default.
+    /// in a thousand. 5 s while a region's answers are not known (a hundred lately, of the same
+    /// class), and where no other region would be tried: probes find one that hangs before that.
+    /// The default.
     #[default]
     Auto,
     /// This long, in every region.
@@ -358,6 +360,12 @@ impl AccessPoints {
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessPoint>> {
         self.all.iter()
+    }
+
+    /// Whether there are others than the wildcard.
+    #[must_use]
+    pub fn are_named(&self) -> bool {
+        !self.named.is_empty()
     }
 
     /// Whether this is the physical bucket of a named access point.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::descriptors::Descriptors;
 use super::reload::Reloader;
@@ -220,6 +220,11 @@ impl Outlook for Watch {
             self.meters.of(region).answered(self.clock.now().mono);
         }
         self.steward.report(Event::Probed { region: region.clone(), alive });
+    }
+
+    fn unsent(&self, region: &RegionId) {
+        metric::counter(Metric::Probes, &[region.as_str(), "shortage"]).increment(1);
+        warn!(%region, "a probe was not sent: this machine has no file or port left for it");
     }
 }
 

@@ -140,6 +140,10 @@ impl Reloader {
         if settings.tokens.is_none() {
             settings.tokens.clone_from(&self.settings.tokens);
         }
+        // A second region may be new, and with it the need for a key.
+        if let Err(fault) = compile::token_keys(&mut settings) {
+            return self.refuse(&[format!("{fault:#}")]);
+        }
         let changes = config::diff(&self.settings, &settings);
         if changes.is_empty() {
             return;
@@ -147,11 +151,12 @@ impl Reloader {
         // Everything that can fail comes first: then all of it is in force, or nothing.
         let prepared = compile::view(&settings, self.descriptors).and_then(|view| {
             let doors = self.doors.now();
-            Ok((view, Rebinding::prepare(&doors, &settings.listeners, self.doors.workers.len())?))
+            let rebinding = Rebinding::prepare(&doors, &settings.listeners, self.doors.workers.len());
+            Ok((view, rebinding.map_err(|fault| anyhow::anyhow!("{fault}{CANNOT_NOW}"))?))
         });
         let (mut view, rebinding) = match prepared {
             Ok(prepared) => prepared,
-            Err(fault) => return self.refuse(&[format!("{fault:#}{CANNOT_NOW}")]),
+            Err(fault) => return self.refuse(&[format!("{fault:#}")]),
         };
         for warning in &warnings {
             warn!(%warning, "configuration");

@@ -43,6 +43,8 @@ pub fn regions(view: &View, now: Instant) -> Vec<Value> {
                 "reads": row.reads.standing.to_string(),
                 "writes": row.writes.standing.to_string(),
                 "latency_ms": ms(row.latency_of(Class::Get)),
+                "first_byte_p95_ms": ms(row.quantile_of(Class::Get).map(|known| known.p95)),
+                "first_byte_p999_ms": ms(row.quantile_of(Class::Get).map(|known| known.p999)),
                 "last_success_ms_ago": age(row.last_success),
                 "last_answer_ms_ago": age(row.last_answer),
                 "refused_credentials": row.refused_credentials.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>(),

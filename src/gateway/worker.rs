@@ -1,6 +1,6 @@
 //! One worker: a thread with its own runtime, listeners, pools and house.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -130,10 +130,6 @@ fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
 }
 
 fn house(crew: &Crew, access: AccessLog) -> House {
-    let limits = Arc::clone(&crew.view.load().limits);
-    let now = crew.clock.now().mono;
-    #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
-    let floor = limits.retry_floor.0 / crew.workers as f64;
     let exchange = Exchange {
         clock: crew.clock,
         resolver: crew.resolver.clone(),
@@ -144,7 +140,8 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         view: crew.view.clone(),
         bell: Bell::default(),
         roots: crew.roots.clone(),
-        budget: RefCell::new(Budget::new(limits.retry_share.0, floor, now)),
+        workers: crew.workers,
+        budget: RefCell::new(Budget::empty(crew.clock.now().mono)),
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         lanes: RefCell::new(Lanes::default()),
@@ -161,6 +158,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         access,
         canaries: crew.canaries.clone(),
         quarantine: crew.quarantine.clone(),
+        left_out_said: Cell::new(None),
         mark: Arc::clone(&crew.mark),
     }
 }

@@ -15,8 +15,9 @@ use crate::policy::{self, Grant, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
 use crate::s3::address::Domains;
+use crate::s3::buckets::{Asked, Bucket, Page};
 use crate::s3::call::Target;
-use crate::s3::operation::{Kind, Level, Operation, Reach};
+use crate::s3::operation::{Kind, Level, Operation, Reach, Tells};
 use crate::s3::{Call, Code, xml};
 use crate::view::View;
 
@@ -46,11 +47,12 @@ pub(super) fn answer(
     view: &View,
     sender: &Sender,
     call: &Call,
+    query: Option<&str>,
     access_point: Option<&Arc<AccessPoint>>,
 ) -> Result<Option<Response<Reply>>, Refusal> {
     let region = view.logical_region.answer(sender.region.as_deref());
     if call.operation == Operation::ListBuckets && access_point.is_none() {
-        return Ok(Some(document(xml::buckets_document(owner(sender), &listed(view, &sender.grant)))));
+        return Ok(Some(buckets(view, sender, &Asked::of(query)?, Vec::new())));
     }
     let Some(access_point) = access_point.filter(|access_point| !access_point.is_wildcard()) else {
         return Ok(None);
@@ -69,6 +71,11 @@ pub(super) fn answer(
         _ if is_administration(call) => Err(Refusal::new(Code::MethodNotAllowed, Blame::Client)
             .with("Method", call.facts().rule.method)
             .with("ResourceType", "BUCKET")),
+        _ if call.facts().tells == Tells::Others => Err(Refusal::because(
+            Code::NotImplemented,
+            Blame::House,
+            "This setting names other buckets, hosts or accounts, which an access point does not tell.",
+        )),
         _ => Ok(None),
     }
 }
@@ -90,6 +97,14 @@ fn head_bucket(region: &str) -> Response<Reply> {
     response
 }
 
+/// The buckets that a sender sees: a store's, and the named access points that it may list.
+pub(super) fn buckets(view: &View, sender: &Sender, asked: &Asked, theirs: Vec<Bucket>) -> Response<Reply> {
+    let region = view.logical_region.answer(sender.region.as_deref());
+    let page =
+        if asked.is_of(region) { asked.page(theirs, listed(view, &sender.grant)) } else { Page::default() };
+    document(asked.document(&page, owner(sender), region))
+}
+
 fn owner(sender: &Sender) -> &str {
     sender.name().map_or("nearpoint", ClientName::as_str)
 }
@@ -98,7 +113,7 @@ fn owner(sender: &Sender) -> &str {
 const CREATED: &str = "2020-01-01T00:00:00.000Z";
 
 /// The named access points that the sender may list, with their dates.
-pub(super) fn listed<'a>(view: &'a View, grant: &Grant) -> Vec<(&'a str, &'a str)> {
+fn listed<'a>(view: &'a View, grant: &Grant) -> Vec<(&'a str, &'a str)> {
     // under the wildcard a store has answered for its own buckets, and for no access point
     let judged_here = !matches!(grant, Grant::StoreJudges);
     let named = view.access_points.iter().filter(|point| judged_here && !point.is_wildcard());
@@ -114,7 +129,7 @@ fn may_list(grant: &Grant, access_point: &AccessPoint) -> bool {
     policy::decide(grant, &asked, Named { target: Some(&access_point.name), copy_source: None }).is_ok()
 }
 
-fn document(text: String) -> Response<Reply> {
+pub(super) fn document(text: String) -> Response<Reply> {
     let mut response = Response::new(Reply::full(Bytes::from(text)));
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));

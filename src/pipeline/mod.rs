@@ -110,7 +110,7 @@ async fn tell(
     }
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;
-    if let Some(reply) = local::answer(view, &sender, &call, access_point.as_ref())? {
+    if let Some(reply) = local::answer(view, &sender, &call, head.query(), access_point.as_ref())? {
         return Ok(reply);
     }
     let access_point = access_point.ok_or_else(|| Refusal::new(Code::NoSuchBucket, Blame::Client))?;
@@ -122,6 +122,9 @@ async fn tell(
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids };
     match (visit.call.operation, granted) {
         (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
+        (Operation::ListBuckets, _) if visit.view.access_points.are_named() => {
+            many::list_buckets(visit).await
+        }
         (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
         (_, Granted::PerKey) => Err(Refusal::new(Code::NotImplemented, Blame::House)
             .caused_by("browser form uploads are not supported yet")),
@@ -196,7 +199,7 @@ async fn travel(
     permit: &Permit,
     plan: route::Plan,
     outgoing: &Outgoing<'_>,
-) -> Result<Reached, Refusal> {
+) -> Result<Reached, Unanswered> {
     let errand = Errand {
         permit,
         came: visit.ledger.came(),
@@ -214,7 +217,7 @@ async fn travel(
         tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
         visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
     }
-    Ok(reached?)
+    reached
 }
 
 /// Whether it is known how long a body will be of which HTTP itself says nothing: none is awaited, or

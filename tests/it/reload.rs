@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::house::client::{Client, Connection, Reply, Request};
 use crate::house::gateway::{Gateway, Setup, Tenant, logged};
-use crate::house::region::{PATIENCE, Region};
+use crate::house::region::{Act, End, PATIENCE, Region, When};
+use crate::house::text;
 use crate::house::tls::{self, Authority, Front};
 
 const BUCKET: &str = "photos-home";
@@ -107,6 +108,27 @@ async fn access_points_policies_and_limits_are_swapped_without_a_request_lost() 
         one.await.expect("no request failed");
     }
     assert!(done.load(Ordering::Relaxed) > 20);
+}
+
+#[tokio::test]
+async fn the_retry_budget_in_force_is_the_new_one() {
+    let (home, far) = (home(), Region::start("far", &["photos-far", "vault-far"]));
+    far.seed("photos-far", "k", "x");
+    // by traffic alone, and by one poisonous key: the region stays in service
+    home.fault(When::key("k"), Act::DropAtHead(End::Reset));
+    let mut first = Setup::over(&[&home, &far]);
+    first.edit_access_point("photos", "reads: {order: nearest", "reads: {order: [home, far]");
+    first.probe_rarely();
+    let gateway = first.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("far", "healthy")]).await;
+    let (client, get) = (gateway.client(), Request::get("/photos/k"));
+    client.send(&get).await.expect(200);
+    let mut second = first.clone();
+    second.rest = "limits: {retry_share: 0%, retry_floor: 0/s}\n".to_owned();
+    reload(&gateway, &second).await;
+    refused(&until(&client, &get, 503).await, 503, "ServiceUnavailable");
+    reload(&gateway, &first).await;
+    until(&client, &get, 200).await;
 }
 
 #[tokio::test]
@@ -241,6 +263,54 @@ async fn a_removed_region_alarms_nobody() {
         while gauge(&gateway, standing).await != Some(2.0) || gauge(&gateway, refused).await != Some(0.0) {}
     };
     tokio::time::timeout(PATIENCE, calm).await.expect("unknown, and no alarm");
+}
+
+#[tokio::test]
+async fn a_second_region_brings_tokens_with_it() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let without_keys = |regions: &[&Region]| {
+        let setup = Setup::over(regions).access_point("photos", regions, 0, "allow", "allow");
+        Setup { tokens: String::new(), ..setup }
+    };
+    let gateway = without_keys(&[&home]).start();
+    let client = gateway.client();
+    let begin = Request::post("/photos/big?uploads", "");
+    let alone = client.send(&begin).await.expect(200).text();
+    assert!(text::element(&alone, "UploadId").unwrap().starts_with("upload-home-"), "{alone}");
+    reload(&gateway, &without_keys(&[&home, &away])).await;
+    let begun = async {
+        loop {
+            let begun = client.send(&begin).await.expect(200).text();
+            let id = text::element(&begun, "UploadId").unwrap();
+            if id.starts_with("np1_") {
+                return id;
+            }
+        }
+    };
+    let id = tokio::time::timeout(PATIENCE, begun).await.expect("ids are wrapped");
+    let parts = format!("/photos/big?uploadId={}", text::encoded(&id, ""));
+    client.send(&Request::get(&parts)).await.expect(200);
+    // the same key after the next start, and after the next reload
+    let kept = std::fs::read_to_string(gateway.file().with_file_name("token-key")).unwrap();
+    let mut next = without_keys(&[&home, &away]);
+    next.rest = "limits: {attempts: 2}\n".to_owned();
+    reload(&gateway, &next).await;
+    client.send(&Request::get(&parts)).await.expect(200);
+    assert_eq!(std::fs::read_to_string(gateway.file().with_file_name("token-key")).unwrap(), kept);
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_have_a_token_key_is_refused() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let first = Setup { tokens: String::new(), ..Setup::over(&[&home]) };
+    let gateway = first.start();
+    // no file can be made there
+    std::fs::create_dir(gateway.file().with_file_name("token-key")).unwrap();
+    gateway.rewrite(&Setup { tokens: String::new(), ..Setup::over(&[&home, &away]) });
+    gateway.signal("HUP");
+    wait_for_count(&gateway, "the new configuration is refused; the old one stays in force", 1).await;
+    gateway.client().send(&Request::get("/photos/k")).await.expect(200);
+    assert_eq!(count(&gateway, TAKEN), 0);
 }
 
 #[tokio::test]

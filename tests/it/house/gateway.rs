@@ -70,7 +70,7 @@ pub struct Setup {
     pub address: String,
     /// Further lines of the data listener, each indented by six, and further listeners.
     pub listener: String,
-    /// `tokens`.
+    /// `tokens`; empty where there are none.
     pub tokens: String,
     /// Further keys of the admin listener, each with a comma in front.
     pub admin: String,
@@ -167,7 +167,9 @@ impl Setup {
     /// The configuration's text; `folder` takes the policies.
     pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);
-        text.push_str(&format!("tokens: {}\n", self.tokens));
+        if !self.tokens.is_empty() {
+            text.push_str(&format!("tokens: {}\n", self.tokens));
+        }
         text.push_str(&format!("state_dir: {}\n", folder.display()));
         text.push_str(&format!("listeners:\n  s3:\n    - address: {}\n", self.address));
         text.push_str(&self.listener);
@@ -233,6 +235,16 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let file = self.write(folder.path());
         command.arg("serve").arg("--config").arg(&file);
+        Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
+    }
+
+    /// Starts the gateway with a limit of open files.
+    pub fn start_with_open_files(&self, most: u32) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let file = self.write(folder.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_nearpoint")).arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
 }
