@@ -4,12 +4,12 @@
 //! steward publishes them whole, so that one request never sees two configurations.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fleet::RegionTable;
 use crate::names::{BucketName, ClientName, RegionId};
+use crate::pem::PemFile;
 use crate::policy::Client;
 use crate::route::AccessPoint;
 use crate::s3::address::Domains;
@@ -23,6 +23,8 @@ use crate::units::{ByteCount, PerSecond, Ratio};
 pub struct View {
     /// Counts publications.
     pub epoch: u64,
+    /// Which configuration this is of, counted from 0 at the start: listeners have one number with it.
+    pub configuration: u64,
     /// The region that clients sign for and that `GetBucketLocation` answers.
     pub logical_region: LogicalRegion,
     /// How signatures are judged.
@@ -276,11 +278,12 @@ impl PartialEq for CredentialSource {
     }
 }
 
-/// TLS towards a region; all files PEM, read again when they change.
+/// TLS towards a region, as its files were read: another text makes other settings, and so new
+/// connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Authorities that may vouch for it, instead of the machine's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<PemFile>,
     /// What we show where the region asks who we are.
     pub identity: Option<UpstreamIdentity>,
 }
@@ -289,9 +292,9 @@ pub struct UpstreamTls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamIdentity {
     /// The chain, our own certificate first.
-    pub certificate: PathBuf,
+    pub certificate: PemFile,
     /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
+    pub key: PemFile,
 }
 
 /// How a region is probed.

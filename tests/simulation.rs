@@ -457,12 +457,7 @@ impl Simulation {
         affinity: &Affinity,
         tried: &[RegionId],
     ) -> Option<Plan> {
-        let permit = Permit::granted(
-            Arc::clone(access_point),
-            CredentialId::Region,
-            Arc::clone(call),
-            affinity.clone(),
-        );
+        let permit = Permit::granted(Arc::clone(access_point), None, Arc::clone(call), affinity.clone());
         let table = Arc::clone(&self.table);
         let scene = Scene { table: &table, honours: &|_| Features::NONE, tried, attempts: 3, now: self.now };
         let plan = plan(&permit, &scene, &mut self.coin).ok()?;

@@ -365,6 +365,8 @@ mod tests {
     use super::*;
     use crate::dns::resolver::Lookup;
     use crate::dns::{Answer, DnsFault};
+    use crate::names::Secret;
+    use crate::pem::PemFile;
     use crate::view::{UpstreamIdentity, UpstreamTls};
 
     const QUICK: DialTimeouts =
@@ -520,12 +522,11 @@ mod tests {
     /// A certificate authority of the test, and files signed by it.
     struct Authority {
         issuer: CertifiedIssuer<'static, KeyPair>,
-        folder: tempfile::TempDir,
     }
 
     struct Signed {
-        certificate: PathBuf,
-        key: PathBuf,
+        certificate: PemFile,
+        key: PemFile,
         chain: Vec<rustls::pki_types::CertificateDer<'static>>,
         secret: PrivateKeyDer<'static>,
     }
@@ -535,11 +536,11 @@ mod tests {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-            Self { issuer, folder: tempfile::tempdir().unwrap() }
+            Self { issuer }
         }
 
-        fn file(&self) -> PathBuf {
-            self.written("ca.pem", &self.issuer.pem())
+        fn file(&self) -> PemFile {
+            pem("ca.pem", &self.issuer.pem())
         }
 
         fn sign(&self, name: &str) -> Signed {
@@ -547,17 +548,11 @@ mod tests {
             let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
             let certificate = params.signed_by(&key, &self.issuer).unwrap();
             Signed {
-                certificate: self.written(&format!("{name}.crt"), &certificate.pem()),
-                key: self.written(&format!("{name}.key"), &key.serialize_pem()),
+                certificate: pem(&format!("{name}.crt"), &certificate.pem()),
+                key: pem(&format!("{name}.key"), &key.serialize_pem()),
                 chain: vec![certificate.der().clone()],
                 secret: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             }
-        }
-
-        fn written(&self, name: &str, text: &str) -> PathBuf {
-            let file = self.folder.path().join(name);
-            std::fs::write(&file, text).unwrap();
-            file
         }
 
         fn client(&self, identity: Option<&Signed>) -> TlsClient {
@@ -568,6 +563,10 @@ mod tests {
             let files = UpstreamTls { ca_file: Some(self.file()), identity };
             TlsClient::new(&files, &MachineRoots::load()).unwrap()
         }
+    }
+
+    fn pem(name: &str, text: &str) -> PemFile {
+        PemFile::new(PathBuf::from(name), Secret::from(text.to_owned()))
     }
 
     /// Serves TLS for `name`; writes `ok` to whoever finishes the handshake.

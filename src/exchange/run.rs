@@ -378,7 +378,7 @@ impl Run<'_> {
             facts: permit.call().facts(),
             conditional: permit.call().conditional_write,
             wildcard: permit.access_point().is_wildcard(),
-            own_credential: *permit.credential() != CredentialId::Region,
+            own_credential: permit.credential(&step.region) != CredentialId::Region,
             outcome: judged.outcome,
             body: BodyState {
                 empty: source.length() == 0,

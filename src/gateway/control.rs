@@ -14,7 +14,7 @@ use super::descriptors::Descriptors;
 use super::reload::Reloader;
 use super::status::Gauges;
 use super::worker::Crew;
-use super::{Origin, compile, count_configuration, fresh_coin, status};
+use super::{Doors, Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
 use crate::body::ReplayRoom;
 use crate::clock::Clock;
@@ -24,7 +24,7 @@ use crate::dns::Resolver;
 use crate::exchange::meters::Meters;
 use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
-use crate::listen::{Admission, Door};
+use crate::listen::Admission;
 use crate::names::RegionId;
 use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
@@ -41,7 +41,7 @@ pub(super) struct Control {
     pub settings: Settings,
     pub origin: Origin,
     pub depends_on: BTreeSet<PathBuf>,
-    pub doors: Vec<Arc<Door>>,
+    pub doors: Doors,
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
@@ -136,6 +136,7 @@ fn assemble(control: Control, view: View) -> Crew {
         origin,
         depends_on,
         settings,
+        configuration: 0,
         doors,
         steward: handle,
         store,

@@ -1,14 +1,13 @@
 //! How the regions are doing, for operators: the status document and the gauges.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::Doors;
 use super::worker::Crew;
 use crate::fleet::{RegionRow, Standing, Subject, Transition};
-use crate::listen::Door;
 use crate::names::CredentialId;
 use crate::s3::operation::{Class, Kind};
 use crate::telemetry::metric::{self, Metric};
@@ -86,14 +85,14 @@ type Series = (Metric, Vec<String>);
 /// The gauges that nobody pushes, read from what is in force whenever somebody looks.
 pub(super) struct Gauges {
     crew: Crew,
-    doors: Vec<Arc<Door>>,
+    doors: Doors,
     /// What was shown the last time: a region, a credential or an access point that is there no more
     /// must not stay as it was.
     shown: HashSet<Series>,
 }
 
 impl Gauges {
-    pub(super) fn new(crew: Crew, doors: Vec<Arc<Door>>) -> Self {
+    pub(super) fn new(crew: Crew, doors: Doors) -> Self {
         Self { crew, doors, shown: HashSet::new() }
     }
 
@@ -117,8 +116,8 @@ impl Gauges {
 
     fn of_process(&self) {
         let Self { crew, doors, .. } = self;
-        for door in doors {
-            if let Some(expiry) = door.tls().and_then(|tls| tls.expiry()) {
+        for door in doors.now().iter() {
+            if let Some(expiry) = door.terms().tls.as_ref().and_then(|tls| tls.expiry()) {
                 #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
                 metric::gauge(Metric::CertificateExpiry, &[&door.address().to_string()]).set(expiry.0 as f64);
             }
