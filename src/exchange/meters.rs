@@ -19,12 +19,16 @@ pub struct Meter {
     /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
     /// one; 0 where it was not.
     mute_since: AtomicU64,
+    /// Microseconds from `origin` to when it last asked for less, plus one; 0 where it never did.
+    throttled: AtomicU64,
 }
 
 /// How long a region is remembered not to say `100 Continue`. Asking anew costs one upload a second;
 /// never asking again would cost every upload its proof for as long as the process lives, because
 /// of one busy second.
 const MUTE: Duration = Duration::from_mins(10);
+/// How long a region counts as throttling after it asked for less: as long as repeats are counted.
+const THROTTLED: Duration = Duration::from_secs(10);
 
 impl Meter {
     fn new(origin: Instant) -> Self {
@@ -33,6 +37,7 @@ impl Meter {
             answered: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             mute_since: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
         }
     }
 
@@ -57,6 +62,18 @@ impl Meter {
     #[must_use]
     pub fn fresh(&self, now: Instant, age: Duration) -> bool {
         now.checked_sub(age).is_some_and(|then| self.answered_since(then))
+    }
+
+    /// The region asked for less.
+    pub fn learn_throttled(&self, now: Instant) {
+        self.throttled.fetch_max(self.mark(now), Ordering::Relaxed);
+    }
+
+    /// Whether the region asked for less lately.
+    #[must_use]
+    pub fn throttles(&self, now: Instant) -> bool {
+        let at = self.throttled.load(Ordering::Relaxed);
+        at > 0 && Duration::from_micros(self.mark(now).saturating_sub(at)) < THROTTLED
     }
 
     /// One more request on its way; the guard takes it off again.
@@ -191,6 +208,16 @@ mod tests {
         meter.learn_mute(origin);
         meter.learn_continues();
         assert!(!meter.is_mute(origin));
+    }
+
+    #[test]
+    fn a_region_throttles_for_a_while_after_it_asked_for_less() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meter = Meter::new(origin);
+        assert!(!meter.throttles(origin));
+        meter.learn_throttled(origin);
+        assert!(meter.throttles(origin) && meter.throttles(origin + THROTTLED / 2));
+        assert!(!meter.throttles(origin + THROTTLED));
     }
 
     #[test]

@@ -4,9 +4,11 @@
 pub mod attempt;
 pub mod bell;
 pub mod dial;
+mod hedge;
 pub mod lane;
 pub mod meters;
 pub mod pool;
+pub mod resume;
 pub mod run;
 pub mod socket;
 pub mod tls;
@@ -15,4 +17,5 @@ pub mod tls;
 mod tests;
 
 pub use attempt::Prepared;
-pub use run::{Errand, Exchange, Journey, Reached, Unanswered};
+pub use resume::{Abandoned, Resumption};
+pub use run::{CANCELLED, Errand, Exchange, Journey, Reached, Unanswered};

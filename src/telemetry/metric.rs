@@ -93,6 +93,14 @@ metrics_table! {
         "Requests carried from one region to another.";
     BudgetExhausted: Counter "nearpoint_retry_budget_exhausted_total" Count [],
         "Retries not made because the retry budget was spent.";
+    Resumes: Counter "nearpoint_resumes_total" Count ["region", "outcome"],
+        "Replies to GETs that a region broke off, by what came of going on with them.";
+    ResumedBytes: Counter "nearpoint_resumed_bytes_total" Bytes [],
+        "Body bytes given to clients out of replies that had been gone on with.";
+    Hedges: Counter "nearpoint_hedges_total" Count ["region", "outcome"],
+        "Second tries of slow reads in this region: won, lost, or failed.";
+    HedgeWastedBytes: Counter "nearpoint_hedge_wasted_bytes_total" Bytes [],
+        "Body bytes announced by answers to hedged reads that were not passed on.";
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],
