@@ -1,6 +1,7 @@
 //! One try at one region: connect, sign, send, wait for the head of the answer. Says what of the
 //! request may be out; never decides what follows.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,17 +9,18 @@ use std::time::{Duration, Instant};
 use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 
 use super::bell::Bell;
-use super::dial::{self, DialFault};
 use super::lane::Lane;
 use super::meters::InFlight;
-use super::pool::{Connection, Pool};
+use super::pool::{Connection, Pool, Wanted};
 use crate::body::progress::{Pace, Progress};
 use crate::body::source::BodyFault;
 use crate::body::upload::{Framing, Gate, Sent as SentSoFar};
 use crate::body::{Source, Upload};
 use crate::clock::Clock;
+use crate::dns::accrual::{Blame, Failure};
 use crate::fleet::Never;
 use crate::head::{Head, Pieces};
 use crate::names::RegionId;
@@ -31,6 +33,8 @@ use crate::view::Timeouts;
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// How long a kept connection may take to end its last exchange before it is given up.
 const READY_WAIT: Duration = Duration::from_millis(20);
+/// Addresses on which one try may find that nothing was sent before it is the region's affair.
+const ADDRESSES_TRIED: usize = 4;
 /// How often an attempt whose body is under way looks whether the body has gone out.
 const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
 
@@ -64,6 +68,8 @@ pub struct Try<'a> {
     /// Kept connections are not used: an earlier try of the same request broke one, and only a
     /// fresh one can tell whether it was stale or the request kills stores.
     pub fresh: bool,
+    /// The region's addresses that have failed this request: used only where there is no other.
+    pub avoid: SmallVec<[SocketAddr; 2]>,
     /// When the whole request must be over.
     pub deadline: Instant,
 }
@@ -109,6 +115,10 @@ pub enum Failed {
         outcome: Outcome,
         /// It ended on a kept connection, which may have been stale.
         kept: bool,
+        /// The address that it ended at; `None` where no address was reached.
+        address: Option<SocketAddr>,
+        /// The address's affair or the region's.
+        blame: Blame,
     },
     /// The client's body.
     Client(BodyFault),
@@ -120,7 +130,7 @@ impl Failed {
     /// On a connection of its own, or before there was one.
     #[must_use]
     pub const fn region(outcome: Outcome) -> Self {
-        Self::Region { outcome, kept: false }
+        Self::Region { outcome, kept: false, address: None, blame: Blame::Region }
     }
 }
 
@@ -134,6 +144,7 @@ pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Faile
         let prepared = (this.prepare)();
         let connected = connect(desk, &this, &prepared.head).await;
         let (connection, kept) = connected.map_err(Failed::region)?;
+        let address = connection.address();
         match exchange(desk, &this, prepared, connection, kept).await {
             Ok((head, body, connection, request_sent, ttfb)) => {
                 let pool = this.lane.pool.clone();
@@ -142,20 +153,35 @@ pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Faile
             // The daily case: the store closed a kept connection just as we took it. Once only: a
             // request that kills whatever carries it must not go through the whole pool.
             Err(Broken::Stale) => this.fresh = true,
+            Err(Broken::Unsent) if another_address(desk, &mut this, address) => {}
+            Err(Broken::Unsent) => return Err(Failed::region(unreachable(Never::Reset))),
             Err(Broken::Failed(failed)) => return Err(failed),
         }
     }
 }
 
+/// Whether the same try can go on at another address: nothing was sent to this one, which is noted.
+fn another_address(desk: &Desk<'_>, this: &mut Try<'_>, address: SocketAddr) -> bool {
+    let addresses = &this.lane.meter.addresses;
+    addresses.failed(address, Failure::Unanswered, desk.clock.now().mono);
+    let first_time = !this.avoid.contains(&address);
+    this.avoid.push(address);
+    first_time && this.avoid.len() < ADDRESSES_TRIED && addresses.has_other(address)
+}
+
 enum Broken {
     /// A kept connection had died: nothing went out, or what went out may go out again.
     Stale,
+    /// A fresh connection took nothing of the request.
+    Unsent,
     Failed(Failed),
 }
 
 /// A kept connection, unless one has failed this request already.
 fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Option<Connection> {
-    (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
+    let idle_max = desk.timeouts.upstream_idle;
+    let wanted = Wanted { authority, host: this.lane.host(authority), avoid: &this.avoid, idle_max };
+    (!this.fresh).then(|| this.lane.pool.take(&wanted, now)).flatten()
 }
 
 async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
@@ -168,23 +194,16 @@ async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connec
         if matches!(ready, Ok(Ok(()))) && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
+        lane.pool.was_closed(&kept, desk.timeouts.upstream_idle, now);
     }
-    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| unreachable(never(&fault)))?;
-    let connection = lane.open(stream, authority).await.map_err(|_| unreachable(Never::Reset))?;
+    let dialled = lane.dial(authority, &this.avoid, desk.timeouts).await;
+    let dialled = dialled.map_err(|fault| unreachable(fault.stage.never()))?;
+    let connection = lane.open(dialled, authority).await.map_err(|_| unreachable(Never::Reset))?;
     Ok((connection, false))
 }
 
 const fn unreachable(never: Never) -> Outcome {
     Outcome::NotSent(Unsent::Unreachable(never))
-}
-
-fn never(fault: &DialFault) -> Never {
-    match fault.stage {
-        dial::Stage::Dns => Never::Dns,
-        dial::Stage::Connect { refused: true } => Never::Refused,
-        dial::Stage::Connect { refused: false } => Never::ConnectTimeout,
-        dial::Stage::Tls => Never::Tls,
-    }
 }
 
 type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
@@ -196,7 +215,11 @@ async fn exchange(
     mut connection: Connection,
     kept: bool,
 ) -> Result<Exchanged, Broken> {
-    let region = |outcome| Broken::Failed(Failed::Region { outcome, kept });
+    let address = connection.address();
+    let region = |outcome: Outcome| {
+        let blame = blame(desk, this, address, &outcome, kept);
+        Broken::Failed(Failed::Region { outcome, kept, address: Some(address), blame })
+    };
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
@@ -212,6 +235,7 @@ async fn exchange(
         Ok(Ok(response)) => {
             let now = desk.clock.now().mono;
             this.lane.meter.answered(now);
+            connection.answered(now);
             if is_impossible(response.status(), &sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
@@ -223,16 +247,29 @@ async fn exchange(
             if let Some(fault) = this.source.fault() {
                 return Err(Broken::Failed(Failed::Client(fault)));
             }
-            if unsent.is_some() {
-                return Err(if kept { Broken::Stale } else { region(unreachable(Never::Reset)) });
-            }
+            let stale = kept && (unsent.is_some() || (this.repeatable && sent.bytes() == 0));
             // A kept connection may die between our looking at it and our writing to it.
-            if kept && this.repeatable && sent.bytes() == 0 {
+            if stale {
+                this.lane.pool.was_closed(&connection, desk.timeouts.upstream_idle, started);
                 return Err(Broken::Stale);
+            }
+            if unsent.is_some() {
+                return Err(Broken::Unsent);
             }
             Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }))
         }
         Err(outcome) => Err(region(outcome)),
+    }
+}
+
+/// Notes at its address that a request was not answered, and says whose affair that is. A kept
+/// connection that ended may have been stale: that is nobody's fault.
+fn blame(desk: &Desk<'_>, this: &Try<'_>, address: SocketAddr, outcome: &Outcome, kept: bool) -> Blame {
+    let (addresses, now) = (&this.lane.meter.addresses, desk.clock.now().mono);
+    match outcome {
+        Outcome::Broken { .. } if kept && addresses.is_proven_beside(address, now) => Blame::Address,
+        Outcome::Broken { .. } if kept => Blame::Region,
+        _ => addresses.failed(address, Failure::Unanswered, now),
     }
 }
 

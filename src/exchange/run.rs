@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
+use crate::dns::accrual::Blame;
 use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
@@ -47,6 +49,8 @@ const ERROR_DOCUMENT_WAIT: Duration = Duration::from_secs(2);
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// One in so many of `limits.in_flight` may at a time be trying regions that are not fit.
 const HOPES: usize = 10;
+/// Addresses that one request remembers to have failed it: more than it has tries.
+const ADDRESSES_AVOIDED: usize = 8;
 /// How long a write may take: progress clocks end it long before.
 const WRITE_DEADLINE: Duration = Duration::from_hours(24);
 
@@ -174,6 +178,7 @@ impl Exchange {
             tried: SmallVec::new(),
             broken: SmallVec::new(),
             distrusts_kept: false,
+            avoid: SmallVec::new(),
         };
         run.go(plan).await
     }
@@ -243,6 +248,8 @@ struct Run<'a> {
     broken: SmallVec<[RegionId; 4]>,
     /// A kept connection ended after it had taken the head.
     distrusts_kept: bool,
+    /// Addresses, of whatever region, at which a try failed.
+    avoid: SmallVec<[SocketAddr; 2]>,
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
@@ -258,6 +265,8 @@ struct Judged {
     outcome: Outcome,
     /// It ended on a kept connection, which may have been stale: no evidence against the request.
     kept: bool,
+    /// One address's affair: another one has just shown that the region is alive.
+    blame: Blame,
     answer: Option<Reached>,
 }
 
@@ -399,9 +408,12 @@ impl Run<'_> {
             }
             Err(Failed::Client(fault)) => return Err(Unanswered::Body(fault)),
             Err(Failed::Target) => return Err(Unanswered::Target),
-            Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
+            Err(Failed::Region { outcome, kept, address, blame }) => {
+                self.avoid.extend(address.filter(|_| self.avoid.len() < ADDRESSES_AVOIDED));
+                (Judged { outcome, kept, blame, answer: None }, None)
+            }
         };
-        self.note(step, &judged.outcome, began, ttfb);
+        self.note(step, &judged, began, ttfb);
         Ok(judged)
     }
 
@@ -442,6 +454,7 @@ impl Run<'_> {
             patience,
             repeatable: kind == Kind::Read,
             fresh: self.distrusts_kept,
+            avoid: self.avoid.clone(),
             deadline: self.deadline,
         };
         attempt(&desk, this).await
@@ -450,7 +463,10 @@ impl Run<'_> {
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
     async fn read(&self, answer: Answer, step: &Step) -> Judged {
         let Answer { head, body, connection, pool, request_sent, ttfb: _, in_flight } = answer;
-        let pace = crate::body::progress::Pace::over(self.exchange.view.load().timeouts.body_progress);
+        let view = self.exchange.view.load();
+        let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
+        let idle_max = view.timeouts.upstream_idle;
+        drop(view);
         let clock = self.exchange.clock;
         // An early answer leaves the rest of our body in the pipe: never used again. A refusal of a
         // longer body may be early although the last byte was handed over, to hyper's buffer.
@@ -459,7 +475,7 @@ impl Run<'_> {
         let release = Box::new(move || {
             drop(in_flight);
             if whole {
-                pool.put(connection, clock.now().mono);
+                pool.put(connection, idle_max, clock.now().mono);
             }
         });
         let mut body = Reply::stream(body, pace, release);
@@ -473,7 +489,8 @@ impl Run<'_> {
         }
         let meaning = Meaning::read(status, error.as_ref().map(|error| error.code.as_str()));
         let outcome = Outcome::Answered { status, meaning };
-        Judged { outcome, kept: false, answer: Some(Reached { head, body, error, step: step.clone() }) }
+        let answer = Some(Reached { head, body, error, step: step.clone() });
+        Judged { outcome, kept: false, blame: Blame::Region, answer }
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
@@ -496,9 +513,10 @@ impl Run<'_> {
     }
 
     /// Tells the steward and the journey.
-    fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
-        let facts = self.errand.permit.call().facts();
-        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(facts.body))) {
+    fn note(&self, step: &Step, judged: &Judged, began: Instant, ttfb: Option<Duration>) {
+        let (facts, outcome) = (self.errand.permit.call().facts(), &judged.outcome);
+        let signal = outcome.signal(ttfb.filter(|_| measurable(facts.body)));
+        if let Some(signal) = signal.filter(|_| judged.answer.is_some() || judged.blame == Blame::Region) {
             self.tell(&step.region, signal);
         }
         let mut journey = self.journey.borrow_mut();

@@ -6,6 +6,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::worker::Crew;
+use crate::dns::accrual::{AddressState, Seen};
+use crate::exchange::meters::Meters;
 use crate::fleet::{RegionRow, Standing, Subject, Transition};
 use crate::listen::Door;
 use crate::names::CredentialId;
@@ -14,12 +16,16 @@ use crate::telemetry::metric::{self, Metric};
 use crate::view::View;
 
 /// `GET /api/v1/status`.
-pub(super) fn document(view: &View, now: Instant) -> Value {
+pub(super) fn document(view: &View, meters: &Meters, now: Instant) -> Value {
+    let mut regions = regions(view, now);
+    for (region, row) in regions.iter_mut().zip(view.table.rows()) {
+        region["addresses"] = addresses(&meters.of(&row.region).addresses.seen(now));
+    }
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "epoch": view.epoch,
         "self_suspect": view.table.self_suspect(),
-        "regions": regions(view, now),
+        "regions": regions,
         "access_points": view.access_points.iter().map(|point| json!({
             "name": point.name.as_str(),
             "alias": point.alias,
@@ -27,6 +33,21 @@ pub(super) fn document(view: &View, now: Instant) -> Value {
             "regions": point.members.iter().map(|member| member.region.as_str()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     })
+}
+
+/// The addresses of one region, with what each of them is fit for.
+fn addresses(seen: &[Seen]) -> Value {
+    let ms = |duration: Option<std::time::Duration>| duration.map(|d| d.as_secs_f64() * 1000.0);
+    let rows = seen.iter().map(|seen| {
+        json!({
+            "address": seen.address.to_string(),
+            "state": seen.state.name(),
+            "failures": seen.failures,
+            "out_for_ms": ms(seen.out_for),
+            "unlisted_for_ms": ms(seen.unlisted_for),
+        })
+    });
+    rows.collect()
 }
 
 /// Every region with its standing, nearest first.
@@ -127,4 +148,15 @@ fn of_region(row: &RegionRow, crew: &Crew) {
     }
     let in_flight = u32::try_from(crew.meters.of(&row.region).in_flight()).unwrap_or(u32::MAX);
     metric::gauge(Metric::RegionInFlight, &[region]).set(f64::from(in_flight));
+    let seen = crew.meters.of(&row.region).addresses.seen(crew.clock.now().mono);
+    let listed = seen.iter().filter(|seen| seen.unlisted_for.is_none());
+    let out = listed.clone().filter(|seen| seen.state == AddressState::Out).count();
+    for (state, count) in [("known", listed.count()), ("out", out)] {
+        #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
+        metric::gauge(Metric::RegionAddresses, &[region, state]).set(count as f64);
+    }
+    let settings = crew.view.load().region(&row.region).cloned();
+    if let Some(age) = settings.and_then(|settings| crew.resolver.age(&settings.endpoint.host)) {
+        metric::gauge(Metric::DnsAnswerAge, &[region]).set(age.as_secs_f64());
+    }
 }

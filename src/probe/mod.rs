@@ -12,6 +12,7 @@ pub mod schedule;
 pub mod verdict;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials::Store;
 use crate::dns::Resolver;
+use crate::exchange::meters::Meters;
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Pace, ProbeFault};
 use crate::names::{BucketName, CredentialId, RegionId};
@@ -66,6 +68,8 @@ pub struct Tools {
     pub resolver: Resolver,
     /// What to sign with.
     pub credentials: Store,
+    /// How the regions' addresses are doing.
+    pub meters: Arc<Meters>,
     /// Time.
     pub clock: Clock,
 }
@@ -111,6 +115,9 @@ async fn watch(target: ProbeTarget, tools: Tools, mut outlook: impl Outlook, mut
         schedule.ended(ended, timely.then(|| ended.saturating_duration_since(began)), &mut coin);
         if let Err(fault) = &result {
             tracing::debug!(region = %target.region, %fault, "a probe failed");
+            if fault.is_of_one_address() {
+                continue; // the next probe goes to another one
+            }
         }
         outlook.probed(&target.region, judged(&result));
     }
@@ -180,7 +187,7 @@ mod tests {
     fn target(region: &str, port: u16, interval: Duration) -> ProbeTarget {
         let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
         let site =
-            Site { endpoint, tls: None, signing_region: region.to_owned(), addressing: Addressing::Path };
+            Site { region: RegionId::new(region), endpoint, tls: None, signing_region: region.to_owned(), addressing: Addressing::Path };
         let bucket = Some(BucketName::new("photos"));
         ProbeTarget { region: RegionId::new(region), site, bucket, key: "k".to_owned(), interval }
     }
@@ -201,7 +208,8 @@ mod tests {
     fn start(targets: Vec<ProbeTarget>) -> Running {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        let tools = Tools { resolver: Resolver::system(clock), credentials, clock };
+        let meters = Arc::new(Meters::new(clock.now().mono, Coin::seeded(1)));
+        let tools = Tools { resolver: Resolver::system(clock), credentials, meters, clock };
         let (pace, paced) = watch::channel(Pace::Normal);
         let (sender, heard) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
