@@ -536,21 +536,32 @@ mod tests {
         for (time, expected) in times.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]) {
             assert!((expected * 0.75..=expected * 1.25 + 0.1).contains(time), "{times:?}");
         }
-        assert!(times.iter().any(|time| (time.fract() - times[0].fract()).abs() > 0.05), "jittered: {times:?}");
+        assert!(
+            times.iter().any(|time| (time.fract() - times[0].fract()).abs() > 0.05),
+            "jittered: {times:?}"
+        );
     }
 
     #[test]
     fn a_failure_is_the_addresss_own_where_another_one_has_just_answered() {
         let now = start();
         let (mut accrual, _, mut coin) = three(now);
-        assert_eq!(accrual.failed(at(1), Failure::Unanswered, now, &mut coin), Blame::Region, "nothing known");
+        assert_eq!(
+            accrual.failed(at(1), Failure::Unanswered, now, &mut coin),
+            Blame::Region,
+            "nothing known"
+        );
         accrual.answered(at(2), now);
         assert_eq!(accrual.failed(at(1), Failure::Unanswered, now, &mut coin), Blame::Address);
         // the one that vouched fails as well: nobody is left to say that the region lives
         assert_eq!(accrual.failed(at(2), Failure::Unanswered, now, &mut coin), Blame::Region);
         assert_eq!(accrual.failed(at(1), Failure::Unanswered, now, &mut coin), Blame::Region);
         accrual.answered(at(3), now);
-        assert_eq!(accrual.failed(at(1), Failure::Unanswered, now + PROOF, &mut coin), Blame::Region, "too old");
+        assert_eq!(
+            accrual.failed(at(1), Failure::Unanswered, now + PROOF, &mut coin),
+            Blame::Region,
+            "too old"
+        );
     }
 
     #[test]

@@ -33,6 +33,11 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRIES: usize = 1;
 /// A whole look-up, search list included: above it the last good answer is better than waiting.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
+/// Both families of a name: less than a whole look-up, so that one that is known is not lost.
+const FAMILY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a family that is known waits for the other one: longer than RFC 8305's 50 ms, since
+/// nobody waits for it but the first user of a name.
+const FAMILY_DELAY: Duration = Duration::from_millis(500);
 /// How often the task looks for names to forget while nothing is due.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
 /// A failed look-up reads the machine's configuration anew, at most this often: it may have changed.
@@ -83,12 +88,8 @@ impl Resolver {
         let book = Arc::new(Mutex::new(book));
         let (asks, asked) = mpsc::channel(LOOKUPS_WAITING_MAX);
         let version = Arc::new(AtomicU64::new(0));
-        let task = Task {
-            lookup: Arc::new(lookup),
-            book: Arc::clone(&book),
-            version: Arc::clone(&version),
-            clock,
-        };
+        let task =
+            Task { lookup: Arc::new(lookup), book: Arc::clone(&book), version: Arc::clone(&version), clock };
         tokio::spawn(task.run(asked));
         Self { book, asks, version, clock }
     }
@@ -288,8 +289,7 @@ impl Lookup for MachineLookup {
 }
 
 async fn ask(pair: &Pair, host: Arc<str>, clock: Clock) -> Result<Answer, DnsFault> {
-    let both = tokio::join!(family(&pair.v4, &host, clock), family(&pair.v6, &host, clock));
-    match both {
+    match heard(pair, &host, clock).await {
         (Ok(v4), Ok(v6)) => {
             let ttl = v4.ttl.min(v6.ttl);
             Ok(Answer { addresses: [v4.addresses, v6.addresses].concat(), ttl, unheard: None })
@@ -301,6 +301,31 @@ async fn ask(pair: &Pair, host: Arc<str>, clock: Clock) -> Result<Answer, DnsFau
     }
 }
 
+/// Both families; once one has addresses the other one may be late.
+async fn heard(
+    pair: &Pair,
+    host: &Arc<str>,
+    clock: Clock,
+) -> (Result<Answer, DnsFault>, Result<Answer, DnsFault>) {
+    let mut v4 = std::pin::pin!(tokio::time::timeout(FAMILY_TIMEOUT, family(&pair.v4, host, clock)));
+    let mut v6 = std::pin::pin!(tokio::time::timeout(FAMILY_TIMEOUT, family(&pair.v6, host, clock)));
+    let late = || DnsFault::Failed { host: Arc::clone(host), cause: Arc::from("no answer in time") };
+    let patience =
+        |first: &Result<Answer, DnsFault>| if first.is_ok() { FAMILY_DELAY } else { FAMILY_TIMEOUT };
+    tokio::select! {
+        first = &mut v4 => {
+            let first = first.unwrap_or_else(|_| Err(late()));
+            let other = tokio::time::timeout(patience(&first), v6).await;
+            (first, other.ok().and_then(Result::ok).unwrap_or_else(|| Err(late())))
+        }
+        first = &mut v6 => {
+            let first = first.unwrap_or_else(|_| Err(late()));
+            let other = tokio::time::timeout(patience(&first), v4).await;
+            (other.ok().and_then(Result::ok).unwrap_or_else(|| Err(late())), first)
+        }
+    }
+}
+
 async fn family(resolver: &TokioResolver, host: &Arc<str>, clock: Clock) -> Result<Answer, DnsFault> {
     match resolver.lookup_ip(&**host).await {
         Ok(found) => {
@@ -308,9 +333,7 @@ async fn family(resolver: &TokioResolver, host: &Arc<str>, clock: Clock) -> Resu
             Ok(Answer { addresses: found.iter().collect(), ttl, unheard: None })
         }
         Err(error) if error.is_no_records_found() => Err(DnsFault::NoAddress { host: Arc::clone(host) }),
-        Err(error) => {
-            Err(DnsFault::Failed { host: Arc::clone(host), cause: Arc::from(error.to_string()) })
-        }
+        Err(error) => Err(DnsFault::Failed { host: Arc::clone(host), cause: Arc::from(error.to_string()) }),
     }
 }
 
@@ -397,7 +420,11 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "stands beside `bad` in lists")]
     fn good(last: u8) -> Result<Answer, DnsFault> {
-        Ok(Answer { addresses: vec![IpAddr::from([192, 0, 2, last])], ttl: Duration::from_secs(10), unheard: None })
+        Ok(Answer {
+            addresses: vec![IpAddr::from([192, 0, 2, last])],
+            ttl: Duration::from_secs(10),
+            unheard: None,
+        })
     }
 
     fn bad() -> Result<Answer, DnsFault> {
@@ -586,6 +613,7 @@ mod tests {
             ("empty.address.test", vec![v6], None),
             ("address.servfail.test", vec![v4], Some(Family::V6)),
             ("servfail.address.test", vec![v6], Some(Family::V4)),
+            ("address.lost.test", vec![v4], Some(Family::V6)),
         ] {
             let found = ask(&pair, Arc::from(name), Clock::system()).await.unwrap();
             assert_eq!((found.addresses, found.unheard), (addresses, unheard), "{name}");

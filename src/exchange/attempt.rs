@@ -223,6 +223,7 @@ async fn exchange(
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
+    let method = prepared.head.method().clone();
     let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
@@ -234,6 +235,12 @@ async fn exchange(
     match answered {
         Ok(Ok(response)) => {
             let now = desk.clock.now().mono;
+            let (to_head, status) = (method == http::Method::HEAD, response.status());
+            // a preflight may be answered by whatever stands before the store
+            let marks = method != http::Method::OPTIONS;
+            if marks && this.lane.meter.mark.is_missing(to_head, status, response.headers()) {
+                return Err(stranger(desk, this, address, status, how_much(&sent, this.source), kept));
+            }
             this.lane.meter.answered(now);
             connection.answered(now);
             if is_impossible(response.status(), &sent) {
@@ -271,6 +278,24 @@ fn blame(desk: &Desk<'_>, this: &Try<'_>, address: SocketAddr, outcome: &Outcome
         Outcome::Broken { .. } if kept => Blame::Region,
         _ => addresses.failed(address, Failure::Unanswered, now),
     }
+}
+
+/// What answers at this address is not the region's store: its answer is nobody's. Of a `404` the
+/// client's key may be the cause, where something stands before the store: so that one says nothing
+/// about the region. Probes, whose key is ours, say it.
+fn stranger(
+    desk: &Desk<'_>,
+    this: &Try<'_>,
+    address: SocketAddr,
+    status: http::StatusCode,
+    sent: Sent,
+    kept: bool,
+) -> Broken {
+    let now = desk.clock.now().mono;
+    let blame = this.lane.meter.addresses.failed(address, Failure::Stranger, now);
+    let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
+    let outcome = Outcome::Broken { sent };
+    Broken::Failed(Failed::Region { outcome, kept, address: Some(address), blame })
 }
 
 /// An answer that no store gives: one that switches protocols, and the success of an upload whose

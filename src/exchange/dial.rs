@@ -269,9 +269,8 @@ impl Race {
                     let round = now.saturating_duration_since(runner.started);
                     let patience = runner.candidate.head_start.max(round * HANDSHAKE_ROUNDS);
                     self.next_start = self.next_start.max(now + patience);
-                    runner.step = Running::Securing(Box::pin(async move {
-                        connector.connect(name, socket).await
-                    }));
+                    runner.step =
+                        Running::Securing(Box::pin(async move { connector.connect(name, socket).await }));
                     self.running.push(runner);
                 }
                 (Step::Failed(error), _) => {
@@ -331,9 +330,8 @@ impl Race {
         let now = self.now();
         let told = self.faults.seen.iter().copied();
         let failed = told.filter(|(_, failure)| winner.is_some() || *failure != Failure::Tls);
-        let outrun = |runner: &&Runner| {
-            now.saturating_duration_since(runner.started) >= runner.candidate.head_start
-        };
+        let outrun =
+            |runner: &&Runner| now.saturating_duration_since(runner.started) >= runner.candidate.head_start;
         let slow = self.running.iter().filter(outrun).map(|runner| (runner.candidate.address, Failure::Slow));
         failed.chain(slow).collect()
     }

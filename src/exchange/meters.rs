@@ -8,6 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
+use super::mark::Mark;
 use crate::chance::Coin;
 use crate::names::RegionId;
 
@@ -23,6 +24,8 @@ pub struct Meter {
     mute_since: AtomicU64,
     /// How its addresses are doing.
     pub addresses: Arc<Addresses>,
+    /// By what its answers are known.
+    pub mark: Mark,
 }
 
 /// How long a region is remembered not to say `100 Continue`. Asking anew costs one upload a second;
@@ -34,6 +37,7 @@ impl Meter {
     fn new(region: &RegionId, origin: Instant, coin: Coin) -> Self {
         Self {
             addresses: Arc::new(Addresses::new(region.clone(), origin, coin)),
+            mark: Mark::default(),
             origin,
             answered: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),

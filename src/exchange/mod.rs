@@ -7,6 +7,7 @@ pub mod bell;
 pub mod dial;
 pub mod idle;
 pub mod lane;
+pub mod mark;
 pub mod meters;
 pub mod pool;
 pub mod run;

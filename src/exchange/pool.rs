@@ -229,3 +229,176 @@ impl Inside {
         *self.unwanted.borrow_mut() = unwanted;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::chance::Coin;
+    use crate::clock::Clock;
+    use crate::dns::accrual::{Failure, RETIRE_AFTER};
+    use crate::dns::resolver::Lookup;
+    use crate::dns::{Answer, DnsFault};
+    use crate::exchange::dial::Stream;
+    use crate::names::RegionId;
+    use crate::telemetry::metric::{self, Metric};
+
+    const HOST: &str = "store.test";
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// A name server that says what it is told to, for the shortest time there is.
+    #[derive(Clone)]
+    struct Says(Arc<Mutex<Vec<u8>>>);
+
+    impl Lookup for Says {
+        async fn lookup(&self, _host: Arc<str>) -> Result<Answer, DnsFault> {
+            let lasts = self.0.lock().unwrap().clone();
+            let addresses = lasts.into_iter().map(|last| [127, 0, 0, last].into()).collect();
+            Ok(Answer { addresses, ttl: Duration::ZERO, unheard: None })
+        }
+    }
+
+    struct Scene {
+        says: Says,
+        resolver: Resolver,
+        addresses: Arc<Addresses>,
+        pool: Pool,
+        listener: TcpListener,
+        far: Vec<TcpStream>,
+    }
+
+    impl Scene {
+        async fn with(lasts: &[u8]) -> Self {
+            let clock = Clock::system();
+            let says = Says(Arc::new(Mutex::new(lasts.to_vec())));
+            let resolver = Resolver::over(says.clone(), clock);
+            let region = RegionId::new("eu");
+            let addresses = Arc::new(Addresses::new(region, clock.now().mono, Coin::seeded(1)));
+            let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let pool = Pool::new(Arc::clone(&addresses), resolver.clone(), port);
+            Self { says, resolver, addresses, pool, listener, far: Vec::new() }
+        }
+
+        fn now(&self) -> Instant {
+            Clock::system().now().mono
+        }
+
+        fn at(&self, last: u8) -> SocketAddr {
+            SocketAddr::from(([127, 0, 0, last], self.listener.local_addr().unwrap().port()))
+        }
+
+        /// A connection to 127.0.0.`last`, as a dial would make it.
+        async fn connection(&mut self, last: u8) -> Connection {
+            let found = self.resolver.addresses(HOST, self.at(last).port()).await.unwrap();
+            self.addresses.order(HOST, &found, &[], self.now());
+            let near = TcpStream::connect(self.at(last)).await.unwrap();
+            self.far.push(self.listener.accept().await.unwrap().0);
+            let socket = Socket::new(Stream::Tcp(near));
+            let (sender, driver) = http1::handshake::<_, Upload>(TokioIo::new(socket.clone())).await.unwrap();
+            let driver = tokio::task::spawn_local(driver).abort_handle();
+            let open = metric::gauge(Metric::UpstreamConnections, &["eu"]);
+            Connection::new(sender, driver, socket, Rc::from(HOST), self.addresses.pulse(self.at(last)), open)
+        }
+
+        async fn put(&mut self, last: u8) {
+            let connection = self.connection(last).await;
+            self.pool.put(connection, IDLE, self.now());
+        }
+
+        fn take(&self, avoid: &[SocketAddr]) -> Option<Connection> {
+            let wanted = Wanted { authority: HOST, host: HOST, avoid, idle_max: IDLE };
+            self.pool.take(&wanted, self.now())
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_address_that_goes_out_loses_its_idle_connections() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                for last in [42, 41, 41] {
+                    scene.put(last).await;
+                }
+                let busy = scene.take(&[]).unwrap();
+                assert_eq!(busy.address(), scene.at(41));
+                scene.addresses.failed(scene.at(41), Failure::Connect, scene.now());
+                let other = scene.take(&[]).unwrap();
+                assert_eq!(other.address(), scene.at(42));
+                assert!(scene.pool.is_empty());
+                // the one in use goes when it is given back
+                scene.pool.put(busy, IDLE, scene.now());
+                assert!(scene.pool.is_empty());
+                scene.pool.put(other, IDLE, scene.now());
+                assert_eq!(scene.pool.len(), 1);
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_request_is_not_sent_again_where_it_has_failed() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                for last in [42, 41] {
+                    scene.put(last).await;
+                }
+                let avoid = [scene.at(41)];
+                assert_eq!(scene.take(&avoid).unwrap().address(), scene.at(42));
+                assert!(scene.take(&avoid).is_none());
+                assert!(scene.take(&[]).is_some());
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn what_dns_lists_no_more_is_retired_and_what_it_lists_is_kept() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                for last in [41, 42] {
+                    scene.put(last).await;
+                }
+                *scene.says.0.lock().unwrap() = vec![42];
+                let began = scene.now();
+                let mut held = Vec::new();
+                while scene.pool.len() + held.len() == 2 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    held.extend(scene.take(&[scene.at(42)]));
+                    for connection in held.drain(..) {
+                        scene.pool.put(connection, IDLE, scene.now());
+                    }
+                    assert!(scene.now() - began < Duration::from_secs(60), "never retired");
+                }
+                assert!(scene.now() - began >= RETIRE_AFTER, "a list that rotates ends no connection");
+                assert_eq!(scene.take(&[]).unwrap().address(), scene.at(42));
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn a_region_that_closes_early_is_no_longer_left_waiting_as_long() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41]).await;
+                for _ in 0..6 {
+                    scene.put(41).await;
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    scene.far.clear();
+                    // the driver sees the end
+                    while scene.pool.0.idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed()) {
+                        tokio::task::yield_now().await;
+                    }
+                    assert!(scene.take(&[]).is_none());
+                }
+                assert!(scene.pool.0.limit.get().now(IDLE) < IDLE);
+            })
+            .await;
+    }
+}

@@ -206,8 +206,13 @@ mod tests {
 
     fn question(port: u16, bucket: &str) -> Question {
         let endpoint = Endpoint { tls: false, host: "127.0.0.1".to_owned(), port, base_path: String::new() };
-        let site =
-            Site { region: RegionId::new("eu"), endpoint, tls: None, signing_region: "eu".to_owned(), addressing: Addressing::Path };
+        let site = Site {
+            region: RegionId::new("eu"),
+            endpoint,
+            tls: None,
+            signing_region: "eu".to_owned(),
+            addressing: Addressing::Path,
+        };
         let credential = Credential {
             access_key_id: AccessKeyId::new("AKIA"),
             secret: Secret::from("secret"),

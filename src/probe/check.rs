@@ -116,6 +116,9 @@ pub enum CheckFault {
     /// Nothing came in time.
     #[error("no {0} in time")]
     Late(Waiting),
+    /// What answers is not the region's store: it lacks what all its answers had.
+    #[error("{0} is not the region's store")]
+    Stranger(SocketAddr),
     /// One address did not answer, and another one of the region has just done so: says nothing
     /// about the region.
     #[error("{0} did not answer, and other addresses do")]
@@ -146,7 +149,7 @@ impl CheckFault {
     pub fn never(&self) -> Never {
         match self {
             Self::Dial(fault) => fault.stage.never(),
-            Self::Broken(_) => Never::Reset,
+            Self::Broken(_) | Self::Stranger(_) => Never::Reset,
             Self::Late(Waiting::Connection) => Never::ConnectTimeout,
             Self::Late(Waiting::Answer) | Self::OneAddress(_) => Never::FirstByteTimeout,
         }
@@ -206,21 +209,23 @@ pub async fn probe(
     let usable = |open: &Open| !open.sender.is_closed() && !unwanted.contains(&open.pulse.address);
     if let Some(open) = line.0.take().filter(usable) {
         let address = open.pulse.address;
-        match ask(line, open, &head, tools, deadline).await {
+        match ask(line, open, &head, target, tools, deadline).await {
             Err(CheckFault::Broken(_)) => {} // closed between two probes: stale, not dead
             other => return other.map_err(|fault| blamed(fault, &target.site, address, tools)),
         }
     }
     let open = connect(&target.site, bucket, tools, deadline).await?;
     let address = open.pulse.address;
-    let asked = ask(line, open, &head, tools, deadline).await;
+    let asked = ask(line, open, &head, target, tools, deadline).await;
     asked.map_err(|fault| blamed(fault, &target.site, address, tools))
 }
 
 /// Notes at its address that a probe was not answered, and says whose affair that is.
 fn blamed(fault: CheckFault, site: &Site, address: SocketAddr, tools: &Tools) -> CheckFault {
     let addresses = &tools.meters.of(&site.region).addresses;
-    match addresses.failed(address, Failure::Unanswered, tools.clock.now().mono) {
+    let stranger = matches!(fault, CheckFault::Stranger(_));
+    let failure = if stranger { Failure::Stranger } else { Failure::Unanswered };
+    match addresses.failed(address, failure, tools.clock.now().mono) {
         Blame::Address => CheckFault::OneAddress(address),
         Blame::Region => fault,
     }
@@ -231,16 +236,22 @@ async fn ask(
     line: &mut Line,
     mut open: Open,
     head: &Head,
+    target: &ProbeTarget,
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Alive, CheckFault> {
     let began = tools.clock.now().mono;
     let response = send(&mut open, head, deadline).await?;
+    let to_head = head.method() == Method::HEAD;
+    let meter = tools.meters.of(&target.site.region);
+    if meter.mark.is_missing(to_head, response.status(), response.headers()) {
+        return Err(CheckFault::Stranger(open.pulse.address));
+    }
     let now = tools.clock.now().mono;
     open.pulse.answered(now);
     let ttfb = now.saturating_duration_since(began);
     // the body of a GET is nobody's interest: its connection is not kept
-    if head.method() == Method::HEAD {
+    if to_head {
         line.0 = Some(open);
     }
     Ok(Alive { ttfb, status: response.status().as_u16() })

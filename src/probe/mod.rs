@@ -186,8 +186,13 @@ mod tests {
 
     fn target(region: &str, port: u16, interval: Duration) -> ProbeTarget {
         let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
-        let site =
-            Site { region: RegionId::new(region), endpoint, tls: None, signing_region: region.to_owned(), addressing: Addressing::Path };
+        let site = Site {
+            region: RegionId::new(region),
+            endpoint,
+            tls: None,
+            signing_region: region.to_owned(),
+            addressing: Addressing::Path,
+        };
         let bucket = Some(BucketName::new("photos"));
         ProbeTarget { region: RegionId::new(region), site, bucket, key: "k".to_owned(), interval }
     }

@@ -76,6 +76,14 @@ pub struct Setup {
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
     pub rest: String,
+    /// What this gateway alone reads as `/etc/hosts`; needs [`may_mount`]. Empty: the machine's.
+    pub hosts: String,
+}
+
+/// Whether this machine lets us give a process files of its own.
+pub fn may_mount() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
 }
 
 /// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
@@ -96,6 +104,7 @@ impl Setup {
             tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
+            hosts: String::new(),
         };
         for region in regions {
             setup = setup.region(region, FULL);
@@ -217,7 +226,16 @@ impl Setup {
     pub fn start(&self) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = self.write(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
+        let mut command = if self.hosts.is_empty() {
+            Command::new(env!("CARGO_BIN_EXE_nearpoint"))
+        } else {
+            let hosts = folder.path().join("hosts");
+            std::fs::write(&hosts, &self.hosts).unwrap();
+            let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", script]).arg(&hosts).arg(env!("CARGO_BIN_EXE_nearpoint"));
+            command
+        };
         command.arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
