@@ -62,12 +62,7 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
 
 /// S3 wants these bodies protected, since a flipped bit deletes another key.
 fn require_checksum(visit: &Visit<'_>) -> Result<(), Refusal> {
-    let declared = visit.head.fields().any(|field| {
-        field.name == "content-md5"
-            || field.name == "x-amz-trailer"
-            || field.name.starts_with("x-amz-checksum-")
-    });
-    if declared {
+    if intake::is_protected(visit)? {
         return Ok(());
     }
     let words = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";

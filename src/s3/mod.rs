@@ -8,6 +8,7 @@ pub mod classify;
 pub mod code;
 pub mod conditions;
 pub mod hoist;
+pub mod integrity;
 pub mod merge;
 pub mod operation;
 pub mod outbound;

@@ -85,6 +85,15 @@ pub fn element(out: &mut String, name: &str, value: &str) {
     let _infallible = write!(out, "<{name}>{}</{name}>", escaped(value));
 }
 
+/// Whether XML 1.0 has a form for every character of a text, so that [`escaped`] loses none.
+fn is_writable(text: &str) -> bool {
+    !text.chars().any(|c| match c {
+        '\t' | '\n' | '\r' => false,
+        '\0'..' ' | '\u{fffe}' | '\u{ffff}' => true,
+        _ => false,
+    })
+}
+
 /// Escapes text so that any XML reader gets the same characters back: line ends too, since readers
 /// normalise those. Characters that XML 1.0 has no form for become U+FFFD.
 #[must_use]
@@ -199,7 +208,12 @@ pub fn delete_request(document: &[u8]) -> Result<DeleteRequest, Malformed> {
             "Delete/Object/Size" => object.conditions.push(("Size", text.to_owned())),
             "Delete/Object" => {
                 let object = std::mem::take(&mut object);
-                if object.key.is_empty() || request.objects.len() >= DELETE_MAX {
+                // What cannot be written as it was read would name another object.
+                let texts = std::iter::once(&object.key).chain(&object.version_id);
+                let writable = texts
+                    .chain(object.conditions.iter().map(|(_, value)| value))
+                    .all(|text| is_writable(text));
+                if object.key.is_empty() || !writable || request.objects.len() >= DELETE_MAX {
                     return Err(malformed());
                 }
                 request.objects.push(object);

@@ -286,6 +286,9 @@ fn payload_marks(bench: &Bench) -> Vec<Row> {
         })
     };
     let mismatch = || Want::RefusedLate(400, "XAmzContentSHA256Mismatch");
+    let emptied =
+        |request: Request| client.sign(&request).edit_body(|_| Vec::new()).set("content-length", "0");
+    let tagging = Request::put("/photos/k?tagging", "<Tagging><TagSet></TagSet></Tagging>");
     let trailer = |framing| put(20_000, Payload::UnsignedTrailer(8192, Algorithm::Crc32, framing));
     let forge = |signed: Signed| signed.edit("authorization", flipped);
     let framed = trailer(Framing::Length);
@@ -301,6 +304,10 @@ fn payload_marks(bench: &Bench) -> Vec<Row> {
     forged_query = forged_query.set("content-length", &body.body.len().to_string());
     forged_query.body.clone_from(&body.body);
     let md5 = |value: &str| client.sign(&put(5, Payload::Hex).with("content-md5", value));
+    let other_md5 = digest::md5_base64(b"other");
+    let empty_md5 = client.sign(&put(0, Payload::Hex).with("content-md5", &other_md5));
+    let deletion = Request::post("/photos?delete", "<Delete><Object><Key>k</Key></Object></Delete>");
+    let deletion = client.sign(&deletion.payload(Payload::Unsigned).with("content-md5", &other_md5));
     vec![
         row(28, "no content hash", marked(None), INVALID_REQUEST).at_store(),
         row(29, "junk content hash", marked(Some("junk")), INVALID_ARGUMENT).at_store(),
@@ -309,6 +316,8 @@ fn payload_marks(bench: &Bench) -> Vec<Row> {
             .at_store(),
         row(30, "small body of another hash", bent(5), mismatch()).at_store(),
         row(30, "large body of another hash", bent(300_000), mismatch()).at_store(),
+        row(30, "empty body of another hash", emptied(put(5, Payload::Hex)), mismatch()).at_store(),
+        row(30, "empty document of another hash", emptied(tagging), mismatch()),
         row(35, "unsigned trailer, forged", forge(client.sign(&trailer(Framing::Length))), NO_MATCH)
             .at_store(),
         row(35, "the same over HTTP chunks", forge(client.sign(&trailer(Framing::Chunked))), NO_MATCH)
@@ -325,6 +334,9 @@ fn payload_marks(bench: &Bench) -> Vec<Row> {
         .at_store(),
         row(40, "Content-MD5 wrong", md5(&digest::md5_base64(b"other")), Want::RefusedLate(400, "BadDigest"))
             .at_store(),
+        row(40, "Content-MD5 of an empty body wrong", empty_md5, Want::RefusedLate(400, "BadDigest"))
+            .at_store(),
+        row(40, "Content-MD5 of a deletion wrong", deletion, Want::Refused(400, "BadDigest")),
     ]
 }
 
@@ -408,11 +420,14 @@ fn trailers(bench: &Bench) -> Vec<Row> {
         memchr::memmem::find(&no_signature.body, b"x-amz-trailer-signature").expect("a trailer signature");
     let cut = [&no_signature.body[..at], b"\r\n"].concat();
     let wrong = format!("{}:{}", CRC.header(), CRC.base64(b"other"));
+    let empty = client.sign(&put(0, Payload::UnsignedTrailer(8192, CRC, Framing::Length)));
+    let empty = replaced(empty, format!("0\r\n{wrong}\r\n\r\n").into_bytes());
     vec![
         row(37, "undeclared trailer", with("x-amz-checksum-sha1:AAAA"), malformed()).at_store(),
         row(37, "one trailer too many", with(&format!("{right}\r\nx-amz-meta-a:1")), malformed()).at_store(),
         row(37, "trailer without a colon", with("x-amz-checksum-crc32"), malformed()).at_store(),
         row(38, "trailer checksum wrong", with(&wrong), Want::RefusedLate(400, "BadDigest")).at_store(),
+        row(38, "trailer checksum of an empty body wrong", empty, Want::RefusedLate(400, "BadDigest")),
         row(39, "trailer signature bent", bent_signature, NO_MATCH_LATE).at_store(),
         row(
             39,
@@ -431,6 +446,8 @@ fn sizes(bench: &Bench) -> Vec<Row> {
     let chunked = client.sign(&put(0, Payload::Unsigned)).without("content-length");
     let chunked = chunked.add("transfer-encoding", "chunked").edit_body(|_| http_chunked(b"hello", 3));
     let huge = client.sign(&put(0, Payload::Unsigned)).set("content-length", "5368709121");
+    let said_short = client.sign(&put(0, Payload::Unsigned).with("x-amz-decoded-content-length", "1"));
+    let said_short = said_short.set("content-length", "5368709121");
     let key = |length: usize| format!("/photos/{}", "k".repeat(length));
     let metadata = put(1, Payload::Hex).with("x-amz-meta-a", &"m".repeat(2049));
     let many_metadata = (0..30).fold(put(1, Payload::Hex), |request, number| {
@@ -448,6 +465,12 @@ fn sizes(bench: &Bench) -> Vec<Row> {
         row(41, "no length at all", no_length, Want::Refused(411, "MissingContentLength")),
         row(42, "plain PUT over HTTP chunks", chunked, Want::Refused(501, "NotImplemented")),
         row(43, "5 GiB and a byte", huge, Want::Refused(400, "EntityTooLarge")),
+        row(
+            43,
+            "5 GiB and a byte, said to be decoded to one",
+            said_short,
+            Want::Refused(400, "EntityTooLarge"),
+        ),
         row(
             44,
             "key of 1025 bytes",
@@ -505,6 +528,12 @@ fn documents(bench: &Bench) -> Vec<Row> {
         row(48, "truncated", delete("<Delete><Object><Key>k</Key></Obj"), MALFORMED_XML),
         row(48, "another document", delete("<Erase/>"), MALFORMED_XML),
         row(48, "no document", delete(""), MALFORMED_XML).at_store(),
+        row(
+            48,
+            "key that no document can name",
+            delete("<Delete><Object><Key>a&#1;b</Key></Object></Delete>"),
+            MALFORMED_XML,
+        ),
         row(49, "1001 objects", delete(&many), MALFORMED_XML).at_store(),
         row(
             50,
@@ -648,6 +677,8 @@ fn copies_and_tokens(bench: &Bench) -> Vec<Row> {
     ];
     let families = [
         "x-minio-source-etag",
+        "x-amz-meta-snowball-auto-extract",
+        "x-amz-meta-minio-snowball-prefix",
         "x-minio-replication-server-side-encryption-iv",
         "x-rgw-auth",
         "x-amz-replication-status",

@@ -55,8 +55,8 @@ pub struct Settings {
     pub buckets: Vec<String>,
     /// Keeps every version.
     pub versioned: bool,
-    /// Lets unsigned GET and HEAD through.
-    pub anonymous_reads: bool,
+    /// Methods that it lets through unsigned.
+    pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
 }
@@ -72,7 +72,7 @@ impl Settings {
             session_token: None,
             buckets: buckets.iter().map(|&bucket| bucket.to_owned()).collect(),
             versioned: false,
-            anonymous_reads: false,
+            anonymous: &[],
             domain: None,
         }
     }
