@@ -625,7 +625,7 @@ mod tests {
         let (mut accrual, _, _) = three(now);
         let rest = [at(2), at(3)];
         accrual.listed(HOST, &rest, now);
-        assert_eq!(accrual.unwanted(now + RETIRE_AFTER - ms(1)).count(), 0);
+        assert_eq!(accrual.unwanted(now + RETIRE_AFTER * 9 / 10).count(), 0);
         assert_eq!(accrual.unwanted(now + RETIRE_AFTER).collect::<Vec<_>>(), [at(1)]);
         accrual.listed(HOST, &[at(1), at(2), at(3)], now + RETIRE_AFTER);
         assert_eq!(accrual.unwanted(now + RETIRE_AFTER).count(), 0, "listed again");

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    const MOST: Duration = Duration::from_secs(60);
+    const MOST: Duration = Duration::from_mins(1);
 
     fn start() -> Instant {
         Clock::system().now().mono

@@ -250,7 +250,7 @@ mod tests {
     use crate::telemetry::metric::{self, Metric};
 
     const HOST: &str = "store.test";
-    const IDLE: Duration = Duration::from_secs(60);
+    const IDLE: Duration = Duration::from_mins(1);
 
     /// A name server that says what it is told to, for the shortest time there is.
     #[derive(Clone)]
@@ -286,7 +286,7 @@ mod tests {
             Self { says, resolver, addresses, pool, listener, far: Vec::new() }
         }
 
-        fn now(&self) -> Instant {
+        fn now() -> Instant {
             Clock::system().now().mono
         }
 
@@ -297,7 +297,7 @@ mod tests {
         /// A connection to 127.0.0.`last`, as a dial would make it.
         async fn connection(&mut self, last: u8) -> Connection {
             let found = self.resolver.addresses(HOST, self.at(last).port()).await.unwrap();
-            self.addresses.order(HOST, &found, &[], self.now());
+            self.addresses.order(HOST, &found, &[], Self::now());
             let near = TcpStream::connect(self.at(last)).await.unwrap();
             self.far.push(self.listener.accept().await.unwrap().0);
             let socket = Socket::new(Stream::Tcp(near));
@@ -309,12 +309,12 @@ mod tests {
 
         async fn put(&mut self, last: u8) {
             let connection = self.connection(last).await;
-            self.pool.put(connection, IDLE, self.now());
+            self.pool.put(connection, IDLE, Self::now());
         }
 
         fn take(&self, avoid: &[SocketAddr]) -> Option<Connection> {
             let wanted = Wanted { authority: HOST, host: HOST, avoid, idle_max: IDLE };
-            self.pool.take(&wanted, self.now())
+            self.pool.take(&wanted, Self::now())
         }
     }
 
@@ -328,14 +328,14 @@ mod tests {
                 }
                 let busy = scene.take(&[]).unwrap();
                 assert_eq!(busy.address(), scene.at(41));
-                scene.addresses.failed(scene.at(41), Failure::Connect, scene.now());
+                scene.addresses.failed(scene.at(41), Failure::Connect, Scene::now());
                 let other = scene.take(&[]).unwrap();
                 assert_eq!(other.address(), scene.at(42));
                 assert!(scene.pool.is_empty());
                 // the one in use goes when it is given back
-                scene.pool.put(busy, IDLE, scene.now());
+                scene.pool.put(busy, IDLE, Scene::now());
                 assert!(scene.pool.is_empty());
-                scene.pool.put(other, IDLE, scene.now());
+                scene.pool.put(other, IDLE, Scene::now());
                 assert_eq!(scene.pool.len(), 1);
             })
             .await;
@@ -366,17 +366,17 @@ mod tests {
                     scene.put(last).await;
                 }
                 *scene.says.0.lock().unwrap() = vec![42];
-                let began = scene.now();
+                let began = Scene::now();
                 let mut held = Vec::new();
                 while scene.pool.len() + held.len() == 2 {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     held.extend(scene.take(&[scene.at(42)]));
                     for connection in held.drain(..) {
-                        scene.pool.put(connection, IDLE, scene.now());
+                        scene.pool.put(connection, IDLE, Scene::now());
                     }
-                    assert!(scene.now() - began < Duration::from_secs(60), "never retired");
+                    assert!(Scene::now() - began < Duration::from_mins(1), "never retired");
                 }
-                assert!(scene.now() - began >= RETIRE_AFTER, "a list that rotates ends no connection");
+                assert!(Scene::now() - began >= RETIRE_AFTER, "a list that rotates ends no connection");
                 assert_eq!(scene.take(&[]).unwrap().address(), scene.at(42));
             })
             .await;

@@ -108,7 +108,7 @@ metrics_table! {
     AddressFailures: Counter "nearpoint_region_address_failures_total" Count ["region", "failure"],
         "Failures of single addresses: connect, slow, tls, unanswered, stranger.";
     DnsLookups: Counter "nearpoint_dns_lookups_total" Count ["result"],
-        "DNS look-ups, by result: answered, no_address, failed.";
+        "DNS look-ups, by result: answered, without an address, failed.";
     DnsAnswerAge: Gauge "nearpoint_dns_answer_age_seconds" Seconds ["region"],
         "Age of the last good DNS answer for a region's endpoint.";
     RegionLatency: Gauge "nearpoint_region_latency_seconds" Seconds ["region"],

@@ -36,7 +36,7 @@ async fn scene(regions: Vec<Arc<Region>>, lasts: &[u8]) -> Scene {
     for (_, lines) in &mut setup.regions {
         *lines = lines.replace(&own, &format!("http://{STORE}:{port}"));
     }
-    setup.hosts = "127.0.0.1 localhost\n".to_owned();
+    setup.hosts.push_str("127.0.0.1 localhost\n");
     for last in lasts {
         setup.hosts.push_str(&format!("127.0.0.{last} {STORE}\n"));
     }
