@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use super::bell::Bell;
+use super::dial::DialFault;
 use super::lane::Lane;
 use super::meters::InFlight;
 use super::pool::{Connection, Pool, Wanted};
@@ -52,8 +53,6 @@ pub struct Prepared {
 pub struct Try<'a> {
     /// Where to.
     pub lane: &'a Rc<Lane>,
-    /// What goes there; asked again where it must be written to a second connection.
-    pub prepare: &'a dyn Fn() -> Prepared,
     /// The client's body.
     pub source: &'a Source,
     /// Whose name it goes in; unsigned where `None`.
@@ -62,14 +61,15 @@ pub struct Try<'a> {
     pub expect: bool,
     /// From the last byte sent to the first byte of the answer.
     pub patience: Duration,
-    /// Whether the same request may be written again on a fresh connection when a kept one died
-    /// under it.
+    /// Whether a kept connection that ends under it counts as stale: it may be sent again at will.
     pub repeatable: bool,
     /// Kept connections are not used: an earlier try of the same request broke one, and only a
     /// fresh one can tell whether it was stale or the request kills stores.
     pub fresh: bool,
     /// The region's addresses that have failed this request: used only where there is no other.
     pub avoid: SmallVec<[SocketAddr; 2]>,
+    /// Not written to any connection from then on: later it might do harm.
+    pub send_by: Option<Instant>,
     /// When the whole request must be over.
     pub deadline: Instant,
 }
@@ -134,47 +134,20 @@ impl Failed {
     }
 }
 
-/// Makes one try.
+/// Makes one try: what is prepared goes out at most once.
 ///
 /// # Errors
 /// [`Failed`]: whose fault it was, and what of the request may be out.
-pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
+pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
-    loop {
-        let prepared = (this.prepare)();
-        let connected = connect(desk, &this, &prepared.head).await;
-        let (connection, kept) = connected.map_err(Failed::region)?;
-        let address = connection.address();
-        match exchange(desk, &this, prepared, connection, kept).await {
-            Ok((head, body, connection, request_sent, ttfb)) => {
-                let pool = this.lane.pool.clone();
-                return Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight });
-            }
-            // The daily case: the store closed a kept connection just as we took it. Once only: a
-            // request that kills whatever carries it must not go through the whole pool.
-            Err(Broken::Stale) => this.fresh = true,
-            Err(Broken::Unsent) if another_address(desk, &mut this, address) => {}
-            Err(Broken::Unsent) => return Err(Failed::region(unreachable(Never::Reset))),
-            Err(Broken::Failed(failed)) => return Err(failed),
-        }
+    let (connection, kept) = connect(desk, this, &prepared.head).await.map_err(Failed::region)?;
+    if this.send_by.is_some_and(|by| desk.clock.now().mono >= by) {
+        return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
     }
-}
-
-/// Whether the same try can go on at another address: nothing was sent to this one, which is noted.
-fn another_address(desk: &Desk<'_>, this: &mut Try<'_>, address: SocketAddr) -> bool {
-    let addresses = &this.lane.meter.addresses;
-    addresses.failed(address, Failure::Unanswered, desk.clock.now().mono);
-    let first_time = !this.avoid.contains(&address);
-    this.avoid.push(address);
-    first_time && this.avoid.len() < ADDRESSES_TRIED && addresses.has_other(address)
-}
-
-enum Broken {
-    /// A kept connection had died: nothing went out, or what went out may go out again.
-    Stale,
-    /// A fresh connection took nothing of the request.
-    Unsent,
-    Failed(Failed),
+    let exchanged = exchange(desk, this, prepared, connection, kept).await;
+    let (head, body, connection, request_sent, ttfb) = exchanged?;
+    let pool = this.lane.pool.clone();
+    Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight })
 }
 
 /// A kept connection, unless one has failed this request already.
@@ -184,7 +157,38 @@ fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Optio
     (!this.fresh).then(|| this.lane.pool.take(&wanted, now)).flatten()
 }
 
+/// A connection to send on, unless it is called off before there is one.
 async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
+    tokio::select! {
+        biased;
+        reached = reach(desk, this, head) => reached,
+        unsent = called_off(desk, this) => Err(Outcome::NotSent(unsent)),
+    }
+}
+
+/// Why a connection is not waited for any longer.
+async fn called_off(desk: &Desk<'_>, this: &Try<'_>) -> Unsent {
+    let mut ring = desk.bell.listen();
+    loop {
+        tokio::select! {
+            () = &mut ring => {
+                if !(desk.still_worth_waiting)(&this.lane.region) {
+                    return Unsent::StandingChanged;
+                }
+            }
+            () = until(this.send_by) => return Unsent::TooLate,
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
     let (now, lane) = (desk.clock.now().mono, this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {
@@ -197,13 +201,17 @@ async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connec
         lane.pool.was_closed(&kept, desk.timeouts.upstream_idle, now);
     }
     let dialled = lane.dial(authority, &this.avoid, desk.timeouts).await;
-    let dialled = dialled.map_err(|fault| unreachable(fault.stage.never()))?;
+    let dialled = dialled.map_err(|fault| not_connected(&fault))?;
     let connection = lane.open(dialled, authority).await.map_err(|_| unreachable(Never::Reset))?;
     Ok((connection, false))
 }
 
 const fn unreachable(never: Never) -> Outcome {
     Outcome::NotSent(Unsent::Unreachable(never))
+}
+
+fn not_connected(fault: &DialFault) -> Outcome {
+    Outcome::NotSent(fault.stage.never().map_or(Unsent::Shortage, Unsent::Unreachable))
 }
 
 type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
@@ -214,17 +222,17 @@ async fn exchange(
     prepared: Prepared,
     mut connection: Connection,
     kept: bool,
-) -> Result<Exchanged, Broken> {
+) -> Result<Exchanged, Failed> {
     let address = connection.address();
     let region = |outcome: Outcome| {
         let blame = blame(desk, this, address, &outcome, kept);
-        Broken::Failed(Failed::Region { outcome, kept, address: Some(address), blame })
+        Failed::Region { outcome, kept, address: Some(address), blame }
     };
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
     let method = prepared.head.method().clone();
-    let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
+    let request = build(desk, this, prepared, upload, gate.as_ref())?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -252,21 +260,30 @@ async fn exchange(
         Ok(Err(mut failure)) => {
             let unsent = failure.take_message();
             if let Some(fault) = this.source.fault() {
-                return Err(Broken::Failed(Failed::Client(fault)));
+                return Err(Failed::Client(fault));
             }
-            let stale = kept && (unsent.is_some() || (this.repeatable && sent.bytes() == 0));
-            // A kept connection may die between our looking at it and our writing to it.
-            if stale {
+            // The daily case: the store closed a kept connection just as we took it, or between
+            // our looking at it and our writing to it.
+            if kept && (unsent.is_some() || (this.repeatable && sent.bytes() == 0)) {
                 this.lane.pool.was_closed(&connection, desk.timeouts.upstream_idle, started);
-                return Err(Broken::Stale);
+                let sent = if unsent.is_some() { Sent::Nothing } else { how_much(&sent, this.source) };
+                return Err(region(Outcome::Stale { sent }));
             }
             if unsent.is_some() {
-                return Err(Broken::Unsent);
+                let elsewhere = another_address(this, address);
+                let stale = Outcome::Stale { sent: Sent::Nothing };
+                return Err(region(if elsewhere { stale } else { unreachable(Never::Reset) }));
             }
             Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }))
         }
         Err(outcome) => Err(region(outcome)),
     }
+}
+
+/// Whether the region has an address left that this request has not met, when one took nothing of it.
+fn another_address(this: &Try<'_>, address: SocketAddr) -> bool {
+    let room = !this.avoid.contains(&address) && this.avoid.len() < ADDRESSES_TRIED;
+    room && this.lane.meter.addresses.has_other(address)
 }
 
 /// Notes at its address that a request was not answered, and says whose affair that is. A kept
@@ -275,7 +292,7 @@ fn blame(desk: &Desk<'_>, this: &Try<'_>, address: SocketAddr, outcome: &Outcome
     let (addresses, now) = (&this.lane.meter.addresses, desk.clock.now().mono);
     match outcome {
         Outcome::Broken { .. } if kept && addresses.is_proven_beside(address, now) => Blame::Address,
-        Outcome::Broken { .. } if kept => Blame::Region,
+        Outcome::Broken { .. } | Outcome::Stale { .. } if kept => Blame::Region,
         _ => addresses.failed(address, Failure::Unanswered, now),
     }
 }
@@ -290,12 +307,12 @@ fn stranger(
     status: http::StatusCode,
     sent: Sent,
     kept: bool,
-) -> Broken {
+) -> Failed {
     let now = desk.clock.now().mono;
     let blame = this.lane.meter.addresses.failed(address, Failure::Stranger, now);
     let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
     let outcome = Outcome::Broken { sent };
-    Broken::Failed(Failed::Region { outcome, kept, address: Some(address), blame })
+    Failed::Region { outcome, kept, address: Some(address), blame }
 }
 
 /// An answer that no store gives: one that switches protocols, and the success of an upload whose

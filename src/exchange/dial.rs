@@ -85,6 +85,9 @@ pub enum Stage {
     },
     /// The handshake failed or took too long.
     Tls,
+    /// This process or machine had no file descriptor, port or memory left for a socket: says
+    /// nothing of the region.
+    Shortage,
 }
 
 /// Why there is no connection. Nothing of a request was sent.
@@ -100,14 +103,15 @@ pub struct DialFault {
 }
 
 impl Stage {
-    /// In the words of the fleet.
+    /// In the words of the fleet; `None` where the fault is ours.
     #[must_use]
-    pub const fn never(self) -> Never {
+    pub const fn never(self) -> Option<Never> {
         match self {
-            Self::Dns => Never::Dns,
-            Self::Connect { refused: true } => Never::Refused,
-            Self::Connect { refused: false } => Never::ConnectTimeout,
-            Self::Tls => Never::Tls,
+            Self::Dns => Some(Never::Dns),
+            Self::Connect { refused: true } => Some(Never::Refused),
+            Self::Connect { refused: false } => Some(Never::ConnectTimeout),
+            Self::Tls => Some(Never::Tls),
+            Self::Shortage => None,
         }
     }
 
@@ -118,6 +122,7 @@ impl Stage {
             Self::Dns => "dns",
             Self::Connect { .. } => "connect",
             Self::Tls => "tls",
+            Self::Shortage => "shortage",
         }
     }
 }
@@ -182,8 +187,11 @@ async fn trial(
     clock: Clock,
 ) {
     let candidate = Candidate { address, head_start: RACE_AFTER };
-    let took = Race::new(vec![candidate], tls, limits, clock).run().await.is_ok();
-    addresses.tried(address, took, clock.now().mono);
+    let ended = Race::new(vec![candidate], tls, limits, clock).run().await;
+    // for want of a socket it was not tried: the next dial does
+    if ended.as_ref().is_ok() || ended.as_ref().is_err_and(|fault| fault.stage != Stage::Shortage) {
+        addresses.tried(address, ended.is_ok(), clock.now().mono);
+    }
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, String> {
@@ -387,6 +395,8 @@ fn refuse_self(stream: &TcpStream) -> io::Result<()> {
 struct Faults {
     refused: usize,
     others: usize,
+    /// Addresses that were never asked, for want of a socket.
+    ours: usize,
     seen: Vec<(SocketAddr, Failure)>,
     last: Option<DialFault>,
 }
@@ -395,6 +405,16 @@ impl Faults {
     fn add(&mut self, error: &io::Error, address: SocketAddr, securing: bool) {
         match error.kind() {
             _ if securing => {}
+            _ if is_shortage(error, address) => {
+                // it says nothing about the address
+                self.ours += 1;
+                self.last = Some(DialFault {
+                    stage: Stage::Shortage,
+                    cause: error.to_string(),
+                    address: Some(address),
+                });
+                return;
+            }
             io::ErrorKind::ConnectionRefused => self.refused += 1,
             // this machine has no such address family: that says nothing of the region
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {}
@@ -421,10 +441,26 @@ impl Faults {
     fn verdict(&self) -> DialFault {
         let none = || DialFault { stage: Stage::Dns, cause: "no address".to_owned(), address: None };
         let mut fault = self.last.clone().unwrap_or_else(none);
-        if let Stage::Connect { refused } = &mut fault.stage {
+        if self.ours > 0 {
+            fault.stage = Stage::Shortage;
+        } else if let Stage::Connect { refused } = &mut fault.stage {
             *refused = self.refused > 0 && self.others == 0;
         }
         fault
+    }
+}
+
+/// Whether it is this process or machine that has nothing left to make a socket of. A machine
+/// without IPv6 says of such an address that it is not available; of an IPv4 one that means that
+/// all local ports are taken.
+fn is_shortage(error: &io::Error, address: SocketAddr) -> bool {
+    /// Open files of this process, of the machine: the same numbers on Linux, macOS and the BSDs.
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => true,
+        io::ErrorKind::AddrNotAvailable => address.is_ipv4(),
+        _ => matches!(error.raw_os_error(), Some(EMFILE | ENFILE)),
     }
 }
 
@@ -758,6 +794,31 @@ mod tests {
         let began = clock.now().mono;
         race(many).run().await.unwrap();
         assert!(clock.now().mono - began < RACE_AFTER * 10);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_regions_fault() {
+        let (v4, v6): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
+        let stage = |faults: &[(i32, SocketAddr)]| {
+            let mut all = Faults::default();
+            faults.iter().for_each(|(code, at)| all.add(&io::Error::from_raw_os_error(*code), *at, false));
+            all.verdict().stage
+        };
+        let code_of = |kind| {
+            let is = |code: &i32| io::Error::from_raw_os_error(*code).kind() == kind;
+            (1..200).find(is).unwrap()
+        };
+        let refused = code_of(io::ErrorKind::ConnectionRefused);
+        let not_available = code_of(io::ErrorKind::AddrNotAvailable);
+        for ours in [24, 23] {
+            assert_eq!(stage(&[(ours, v4)]), Stage::Shortage);
+            assert_eq!(stage(&[(refused, v4), (ours, v6)]), Stage::Shortage, "it was not asked everywhere");
+        }
+        assert_eq!(stage(&[(not_available, v4)]), Stage::Shortage, "no port is left");
+        let refusal = Stage::Connect { refused: true };
+        assert_eq!(stage(&[(not_available, v6), (refused, v4)]), refusal, "there is no IPv6 here");
+        assert_eq!(Stage::Shortage.never(), None);
     }
 
     #[tokio::test]

@@ -144,21 +144,16 @@ impl fmt::Display for Waiting {
 }
 
 impl CheckFault {
-    /// In the words of the fleet.
+    /// In the words of the fleet; `None` where the fault is ours, or one address's.
     #[must_use]
-    pub fn never(&self) -> Never {
+    pub fn never(&self) -> Option<Never> {
         match self {
             Self::Dial(fault) => fault.stage.never(),
-            Self::Broken(_) | Self::Stranger(_) => Never::Reset,
-            Self::Late(Waiting::Connection) => Never::ConnectTimeout,
-            Self::Late(Waiting::Answer) | Self::OneAddress(_) => Never::FirstByteTimeout,
+            Self::Broken(_) | Self::Stranger(_) => Some(Never::Reset),
+            Self::Late(Waiting::Connection) => Some(Never::ConnectTimeout),
+            Self::Late(Waiting::Answer) => Some(Never::FirstByteTimeout),
+            Self::OneAddress(_) => None,
         }
-    }
-
-    /// Whether it says nothing about the region.
-    #[must_use]
-    pub const fn is_of_one_address(&self) -> bool {
-        matches!(self, Self::OneAddress(_))
     }
 }
 
@@ -272,7 +267,10 @@ pub async fn canary(
     sign(&mut head, Some(credential), site, tools);
     match answer(site, bucket, &head, tools, deadline).await {
         Ok((status, code)) => verdict(status, code.as_deref()),
-        Err(fault) => CanaryVerdict::Unreachable(ProbeFault::Never(fault.never())),
+        Err(fault) => match fault.never() {
+            Some(never) => CanaryVerdict::Unreachable(ProbeFault::Never(never)),
+            None => CanaryVerdict::Unasked,
+        },
     }
 }
 
@@ -514,7 +512,7 @@ mod tests {
         ] {
             let target = target(port, Addressing::Path, Some("photos"));
             let fault = probe_once(&mut Line::closed(), &target, time).await.unwrap_err();
-            assert_eq!(fault.never(), never, "{fault}");
+            assert_eq!(fault.never(), Some(never), "{fault}");
         }
     }
 

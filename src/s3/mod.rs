@@ -2,6 +2,8 @@
 //! and what its reply means. Pure: no socket, no clock, no signature.
 
 pub mod address;
+pub mod bucket_policy;
+pub mod buckets;
 pub mod call;
 pub mod checksum;
 pub mod classify;

@@ -25,9 +25,9 @@ pub const DELETE_MAX: usize = 1000;
 pub const PARTS_MAX: usize = 10_000;
 
 /// Namespace of every S3 document but the error.
-const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+pub(super) const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// The error document. `extra` elements (`Key`, `BucketName`, `ArgumentName` …) come after the
 /// message, in order.
@@ -61,22 +61,6 @@ pub fn error_document(
 pub fn location_document(region: &str) -> String {
     let region = if region == "us-east-1" { "" } else { region };
     format!("{DECLARATION}<LocationConstraint xmlns=\"{NAMESPACE}\">{}</LocationConstraint>", escaped(region))
-}
-
-/// `ListBuckets`' answer: names with their dates of creation (`2006-02-03T16:45:09.000Z`).
-#[must_use]
-pub fn buckets_document(owner: &str, buckets: &[(&str, &str)]) -> String {
-    let mut out = format!("{DECLARATION}<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
-    element(&mut out, "ID", owner);
-    out.push_str("</Owner><Buckets>");
-    for (name, created) in buckets {
-        out.push_str("<Bucket>");
-        element(&mut out, "Name", name);
-        element(&mut out, "CreationDate", created);
-        out.push_str("</Bucket>");
-    }
-    out.push_str("</Buckets></ListAllMyBucketsResult>");
-    out
 }
 
 /// Appends `<name>value</name>`.
@@ -289,26 +273,6 @@ pub fn create_bucket(document: &[u8]) -> Result<Option<String>, Malformed> {
     Ok(location)
 }
 
-/// Reads a store's `ListBuckets`: names and dates of creation.
-///
-/// # Errors
-/// `MalformedXML`.
-pub fn list_buckets_result(document: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
-    let mut buckets: Vec<(String, String)> = Vec::new();
-    let mut name = String::new();
-    let mut created = String::new();
-    walk(document, &mut |path, text| {
-        match path.strip_prefix("ListAllMyBucketsResult/Buckets/").unwrap_or_default() {
-            "Bucket/Name" => text.clone_into(&mut name),
-            "Bucket/CreationDate" => text.clone_into(&mut created),
-            "Bucket" => buckets.push((std::mem::take(&mut name), std::mem::take(&mut created))),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(buckets)
-}
-
 /// One page of `ListMultipartUploads`, as a region answers it or as nearpoint merges it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UploadsPage {
@@ -420,13 +384,13 @@ impl UploadsPage {
     }
 }
 
-fn malformed() -> Malformed {
+pub(super) fn malformed() -> Malformed {
     Malformed::new(Code::MalformedXML)
 }
 
 /// Visits each element as it closes, with its path from the root (`Delete/Object/Key`, without
 /// namespace prefixes) and its own text. One pass, nothing kept but the path and one text.
-fn walk(
+pub(super) fn walk(
     document: &[u8],
     visit: &mut dyn FnMut(&str, &str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {

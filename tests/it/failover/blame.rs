@@ -6,13 +6,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair, regions, seen,
-    served_by, setup, timed,
+    served_by, setup, timed, tries,
 };
 use crate::house::client::{Client, Payload, Request, Signed};
 use crate::house::digest::{self, Algorithm};
 use crate::house::gateway::Tenant;
 use crate::house::moment;
-use crate::house::region::{Act, Region, When};
+use crate::house::region::{Act, PATIENCE, Region, When};
 
 /// How often each hostile request is sent.
 const OFTEN: usize = 100;
@@ -247,6 +247,43 @@ async fn slow_down_is_not_death() {
     assert!(scene.far().seen().is_empty(), "the other region is not pushed over as well");
     let standing = scene.gateway.standing().await;
     assert!(standing.iter().all(|row| row.1 == "healthy" && row.2 == "healthy"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn open_files_that_run_out_are_no_regions_fault() {
+    const OPEN_FILES: u32 = 128;
+    let regions = regions(2);
+    let setup = setup(&regions, "refuse");
+    let gateway = setup.start_with_open_files(OPEN_FILES);
+    gateway.wait_for_reads(&[("near", "healthy"), ("far", "healthy")]).await;
+    regions[0].seed(BUCKETS[0], "k", "v");
+    let client = gateway.client();
+    let mut connection = client.connect().await;
+    let health = client.sign(&Request::get("/.nearpoint/health")).bytes();
+    connection.exchange(&health, "GET").await.expect("an answer").expect(200);
+    // no connection to a region is kept: there was no request yet
+    let mut crowd = Vec::new();
+    for _ in 0..OPEN_FILES {
+        crowd.push(client.connect().await);
+    }
+    gateway.wait_for_event("cannot accept connections");
+    let get = client.sign(&Request::get("/photos/k")).bytes();
+    for _ in 0..5 {
+        let reply = connection.exchange(&get, "GET").await.expect("an answer");
+        let line = gateway.access_line(reply.header("x-amz-request-id").unwrap());
+        expect_unavailable(reply);
+        assert!(tries(&line).iter().all(|(_, outcome)| outcome == "shortage"), "{line}");
+        assert!(line["cause"].as_str().unwrap().starts_with("no file descriptor"), "{line}");
+    }
+    gateway.wait_for_event(
+        "no files, ports or memory left for connections to regions: raise ulimit -n or lower limits.connections",
+    );
+    drop(crowd);
+    let served = async { while connection.exchange(&get, "GET").await.expect("an answer").status != 200 {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("it recovers");
+    assert!(gateway.transitions().iter().all(|line| line["to"] == "healthy"), "{:?}", gateway.transitions());
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("outcome=\"shortage\""), "{metrics}");
 }
 
 #[tokio::test]

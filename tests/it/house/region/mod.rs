@@ -59,6 +59,10 @@ pub struct Settings {
     pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
+    /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
+    pub documents: Vec<(&'static str, String)>,
+    /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
+    pub bucket_page: Option<usize>,
 }
 
 impl Settings {
@@ -74,6 +78,8 @@ impl Settings {
             versioned: false,
             anonymous: &[],
             domain: None,
+            documents: Vec::new(),
+            bucket_page: None,
         }
     }
 }
@@ -316,6 +322,16 @@ impl Region {
         let mut state = self.state();
         let index = state.store.index(bucket).expect("the bucket exists");
         state.store.put(index, key, Object::new(body.into(), Vec::new()));
+    }
+
+    /// Begins so many uploads of a key without requests.
+    pub fn begin_uploads(&self, bucket: &str, key: &str, count: usize) {
+        let mut state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        for _ in 0..count {
+            let id = state.store.new_id("upload");
+            state.store.bucket_mut(index).uploads.insert(id, store::Upload::begun(key));
+        }
     }
 
     /// Deletes an object without a request; a replicator carries it on.
