@@ -43,8 +43,8 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
         let (grant, name) = (&visit.sender.grant, &visit.access_point.name);
         policy::decide_key(grant, &visit.call, action, name, object.key.as_bytes())?;
     }
-    let mut parts = by_region(&visit, &request)?;
-    if let [part] = parts.as_mut_slice() {
+    let parts = by_region(&visit, &request)?;
+    if let [part] = parts.as_slice() {
         let (permit, plan) = part.planned(&visit)?;
         return relay::relay(&visit, part.send(&visit, &permit, plan).await?).await;
     }
@@ -260,7 +260,7 @@ fn is_silence(unanswered: &Unanswered) -> bool {
             | GiveUp::Attempts
             | GiveUp::Deadline
             | GiveUp::Budget => true,
-            GiveUp::BodySpent | GiveUp::Poisonous => false,
+            GiveUp::BodySpent | GiveUp::Poisonous | GiveUp::Shortage => false,
         },
         Unanswered::NoRoute(_)
         | Unanswered::Body(_)
