@@ -446,7 +446,7 @@ fn a_difference_is_named_with_what_it_needs() {
         ]
     );
 
-    let listener = vec![("listener `127.0.0.1:0`".to_owned(), How::Changed, false)];
+    let listener = [("listener `127.0.0.1:0`".to_owned(), How::Changed, false)];
     let with_certificate = |text: &str| {
         let mut settings = least("");
         let file = PemFile::new("tls.pem".into(), Secret::from(text.to_owned()));

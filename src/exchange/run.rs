@@ -3,6 +3,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
+use crate::dns::accrual::Blame;
 use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
@@ -50,6 +52,8 @@ const ERROR_DOCUMENT_WAIT: Duration = Duration::from_secs(2);
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// One in so many of `limits.in_flight` may at a time be trying regions that are not fit.
 const HOPES: usize = 10;
+/// Addresses that one request remembers to have failed it: more than it has tries.
+const ADDRESSES_AVOIDED: usize = 8;
 /// How long a write may take: progress clocks end it long before.
 const WRITE_DEADLINE: Duration = Duration::from_hours(24);
 
@@ -250,6 +254,8 @@ pub(super) struct Run<'a> {
     broken: SmallVec<[RegionId; 4]>,
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     pub(super) distrusts_kept: bool,
+    /// Addresses, of whatever region, at which a try failed.
+    avoid: RefCell<SmallVec<[SocketAddr; 2]>>,
     /// A try before the last one may have been carried out.
     acted: bool,
     /// When a repeat would come too late to be harmless.
@@ -271,6 +277,8 @@ pub(super) struct Judged {
     pub(super) outcome: Outcome,
     /// It ended on a kept connection, which may have been stale: no evidence against the request.
     kept: bool,
+    /// One address's affair: another one has just shown that the region is alive.
+    blame: Blame,
     pub(super) answer: Option<Reached>,
 }
 
@@ -287,6 +295,7 @@ impl<'a> Run<'a> {
             tried: SmallVec::new(),
             broken: SmallVec::new(),
             distrusts_kept: false,
+            avoid: RefCell::default(),
             acted: false,
             send_by: None,
         }
@@ -451,7 +460,7 @@ impl<'a> Run<'a> {
     pub(super) async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
         let (judged, ttfb) = self.ask(step, alone, began).await?;
-        self.note(step, &judged.outcome, began, ttfb);
+        self.note(step, &judged, began, ttfb);
         Ok(judged)
     }
 
@@ -472,11 +481,18 @@ impl<'a> Run<'a> {
             }
             Err(Failed::Client(fault)) => Err(Unanswered::Body(fault)),
             Err(Failed::Target) => Err(Unanswered::Target),
-            Err(Failed::Region { outcome, kept }) => {
-                if matches!(outcome, Outcome::Silent { stage: Stage::FirstByte, .. }) {
+            Err(Failed::Region { outcome, kept, address, blame }) => {
+                // a kept connection that was stale says nothing about where it went
+                let met = address.filter(|_| !(kept && outcome.is_stale()));
+                let mut avoid = self.avoid.borrow_mut();
+                let room = avoid.len() < ADDRESSES_AVOIDED;
+                avoid.extend(met.filter(|_| room));
+                drop(avoid);
+                let silent = matches!(outcome, Outcome::Silent { stage: Stage::FirstByte, .. });
+                if silent && blame == Blame::Region {
                     self.tell_given_up(step, began, patience);
                 }
-                Ok((Judged { outcome, kept, answer: None }, None))
+                Ok((Judged { outcome, kept, blame, answer: None }, None))
             }
         }
     }
@@ -522,6 +538,7 @@ impl<'a> Run<'a> {
             patience,
             repeatable: kind == Kind::Read,
             fresh: self.distrusts_kept,
+            avoid: self.avoid.borrow().clone(),
             send_by: self.send_by,
             deadline: self.deadline,
         };
@@ -531,7 +548,10 @@ impl<'a> Run<'a> {
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
     async fn read(&self, answer: Answer, step: &Step) -> Judged {
         let Answer { head, body, connection, pool, request_sent, ttfb: _, in_flight } = answer;
-        let pace = crate::body::progress::Pace::over(self.exchange.view.load().timeouts.body_progress);
+        let view = self.exchange.view.load();
+        let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
+        let idle_max = view.timeouts.upstream_idle;
+        drop(view);
         let clock = self.exchange.clock;
         // An early answer leaves the rest of our body in the pipe: never used again. A refusal of a
         // longer body may be early although the last byte was handed over, to hyper's buffer.
@@ -540,7 +560,7 @@ impl<'a> Run<'a> {
         let release = Box::new(move || {
             drop(in_flight);
             if whole {
-                pool.put(connection, clock.now().mono);
+                pool.put(connection, idle_max, clock.now().mono);
             }
         });
         let mut body = Reply::stream(body, pace, release);
@@ -554,7 +574,8 @@ impl<'a> Run<'a> {
         }
         let meaning = Meaning::read(status, error.as_ref().map(|error| error.code.as_str()));
         let outcome = Outcome::Answered { status, meaning };
-        Judged { outcome, kept: false, answer: Some(Reached { head, body, error, step: step.clone() }) }
+        let answer = Some(Reached { head, body, error, step: step.clone() });
+        Judged { outcome, kept: false, blame: Blame::Region, answer }
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
@@ -586,15 +607,16 @@ impl<'a> Run<'a> {
     }
 
     /// Tells the steward and the journey.
-    pub(super) fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
-        let facts = self.errand.permit.call().facts();
+    pub(super) fn note(&self, step: &Step, judged: &Judged, began: Instant, ttfb: Option<Duration>) {
+        let (facts, outcome) = (self.errand.permit.call().facts(), &judged.outcome);
         if let Some(ttfb) = ttfb.filter(|_| self.errand.permit.access_point().hedge != Hedge::Off) {
             self.exchange.hedges.borrow_mut().observe(&step.region, facts.class, ttfb);
         }
         if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
             self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.now().mono);
         }
-        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(facts.body))) {
+        let signal = outcome.signal(ttfb.filter(|_| measurable(facts.body)));
+        if let Some(signal) = signal.filter(|_| judged.answer.is_some() || judged.blame == Blame::Region) {
             self.tell(&step.region, signal);
         }
         let mut journey = self.journey.borrow_mut();
