@@ -11,8 +11,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-
 use self::rows::{Row, Shot, Want};
 use crate::house::client::{Client, Connection, Ended, Reply, Request};
 use crate::house::gateway::{Setup, Tenant};
