@@ -41,7 +41,7 @@ impl Terms {
 
     /// Whether a connection that came in under `earlier` may bring requests under these.
     pub(super) fn welcome(&self, earlier: &Self, peer: &Peer) -> Result<(), Unwelcome> {
-        let same = handshake(earlier.settings.tls.as_ref()) == handshake(self.settings.tls.as_ref());
+        let same = proves_the_same(earlier.settings.tls.as_ref(), self.settings.tls.as_ref());
         // HTTP/2 would not be offered to it now
         let too_new = peer.http2 && !self.settings.takes_signed_only();
         if self.closed || !same || too_new {
@@ -54,10 +54,14 @@ impl Terms {
     }
 }
 
-/// What a handshake proved of a client: that it was made at all, and whose certificate the client
-/// had to show. Another certificate of the listener's own proves nothing else.
-fn handshake(tls: Option<&TlsSettings>) -> Option<Option<&PemFile>> {
-    tls.map(|files| files.client_ca.as_ref())
+/// Whether two handshakes prove the same of a client: that there was one at all, and whose
+/// certificate the client had to show. Another certificate of the listener's own proves nothing else.
+fn proves_the_same(one: Option<&TlsSettings>, other: Option<&TlsSettings>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.client_ca == other.client_ca,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
 
 /// One data listener: what all its workers share.
