@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::peer::{Peer, Unwelcome};
 use super::settings::{Address, ListenerSettings, TlsSettings};
 use super::tls::{Terminator, TlsFault};
-use crate::pem::PemFile;
 use crate::publish::{Published, Publisher, publish};
 
 /// What clients meet at a listener: its settings and its TLS, which are never in force apart.
