@@ -357,6 +357,13 @@ impl AccessPoints {
         self.all.iter()
     }
 
+    /// The regions that serve an access point together, for each of them.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<RegionId>> {
+        let members = self.all.iter().map(|point| point.members.iter());
+        members.map(|members| members.map(|member| member.region.clone()).collect()).collect()
+    }
+
     /// Whether this is the physical bucket of a named access point.
     #[must_use]
     pub fn is_physical(&self, bucket: &str) -> bool {

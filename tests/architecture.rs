@@ -86,6 +86,8 @@ const PURE: &[&str] = &[
     "body/progress",
     "dns/cache",
     "probe/schedule",
+    "probe/written",
+    "exchange/skew",
     "listen/scanner",
     "listen/settings",
     "config/compile",

@@ -302,7 +302,7 @@ impl Simulation {
                 let regions: Vec<RegionId> =
                     self.regions.iter().rev().map(|region| region.id.clone()).collect();
                 let renewed = regions.iter().filter(|_| self.coin.lands(0.3)).cloned().collect();
-                self.apply(Event::Reloaded { regions, renewed });
+                self.apply(Event::Reloaded { regions, renewed, groups: Vec::new() });
                 self.publish();
             }
         }

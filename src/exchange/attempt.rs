@@ -25,6 +25,7 @@ use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::s3::profile::SignedPath;
 use crate::sigv4::{self, Credential, Destination, KeyCache, PathForm, PayloadMark};
+use crate::units::UnixSeconds;
 use crate::view::Timeouts;
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
@@ -96,6 +97,8 @@ pub struct Answer {
     pub request_sent: bool,
     /// From the request's head to the answer's.
     pub ttfb: Duration,
+    /// By how many seconds the request was dated ahead of our clock.
+    pub ahead: i64,
     /// Counts as on its way until dropped.
     pub in_flight: InFlight,
 }
@@ -135,9 +138,9 @@ pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Faile
         let connected = connect(desk, &this, &prepared.head).await;
         let (connection, kept) = connected.map_err(Failed::region)?;
         match exchange(desk, &this, prepared, connection, kept).await {
-            Ok((head, body, connection, request_sent, ttfb)) => {
+            Ok((head, body, connection, request_sent, ttfb, ahead)) => {
                 let pool = this.lane.pool.clone();
-                return Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight });
+                return Ok(Answer { head, body, connection, pool, request_sent, ttfb, ahead, in_flight });
             }
             // The daily case: the store closed a kept connection just as we took it. Once only: a
             // request that kills whatever carries it must not go through the whole pool.
@@ -187,7 +190,7 @@ fn never(fault: &DialFault) -> Never {
     }
 }
 
-type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
+type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration, i64);
 
 async fn exchange(
     desk: &Desk<'_>,
@@ -200,7 +203,8 @@ async fn exchange(
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
+    let ahead = this.lane.meter.ahead();
+    let request = build(desk, this, prepared, upload, gate.as_ref(), ahead).map_err(Broken::Failed)?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -210,13 +214,15 @@ async fn exchange(
     }
     match answered {
         Ok(Ok(response)) => {
-            let now = desk.clock.now().mono;
+            let moment = desk.clock.now();
+            let now = moment.mono;
             this.lane.meter.answered(now);
+            this.lane.meter.dated(response.headers(), moment);
             if is_impossible(response.status(), &sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
             let (head, body) = Response::into_parts(response);
-            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started)))
+            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started), ahead))
         }
         Ok(Err(mut failure)) => {
             let unsent = failure.take_message();
@@ -355,11 +361,13 @@ fn build(
     prepared: Prepared,
     upload: Upload,
     gate: Option<&Gate>,
+    ahead: i64,
 ) -> Result<Request<Upload>, Failed> {
     let Prepared { mut head, payload, .. } = prepared;
     let settings = &this.lane.settings;
     if let Some(credential) = &this.credential {
-        let now = desk.clock.now().wall;
+        // dated by the region's clock, as far as it is known
+        let now = UnixSeconds(desk.clock.now().wall.0.saturating_add(ahead));
         let mut keys = desk.keys.borrow_mut();
         let path = match settings.profile.signed_path {
             SignedPath::AsSent => PathForm::Raw,

@@ -8,6 +8,7 @@ pub mod lane;
 pub mod meters;
 pub mod pool;
 pub mod run;
+pub mod skew;
 pub mod socket;
 pub mod tls;
 

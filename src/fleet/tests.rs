@@ -626,11 +626,11 @@ fn a_region_that_becomes_slow_is_left_after_five_seconds() {
 fn a_reload_keeps_what_is_known_of_regions_that_stay() {
     let mut rig = Rig::ejected();
     let regions = vec![RegionId::new("ap"), US.into(), EU.into()];
-    rig.apply(Event::Reloaded { regions, renewed: Vec::new() });
+    rig.apply(Event::Reloaded { regions, renewed: Vec::new(), groups: Vec::new() });
     assert_eq!(rig.standing(EU), Standing::Out);
     assert_eq!(rig.standing(US), Standing::Healthy);
     assert_eq!(rig.standing("ap"), Standing::Unknown);
-    rig.apply(Event::Reloaded { regions: vec![EU.into()], renewed: vec![EU.into()] });
+    rig.apply(Event::Reloaded { regions: vec![EU.into()], renewed: vec![EU.into()], groups: Vec::new() });
     assert_eq!(rig.standing(EU), Standing::Unknown, "its endpoint changed");
     assert_eq!(rig.fleet.table(rig.now).rows().len(), 1);
     rig.fine(US);

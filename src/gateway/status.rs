@@ -70,6 +70,17 @@ pub(super) fn announce(transition: &Transition) {
             return metric::gauge(Metric::ConfigurationOut, &values).set(out);
         }
         Subject::Nearest => return,
+        Subject::Speed => {
+            let slow = if transition.to == Standing::Suspect { 1.0 } else { 0.0 };
+            return metric::gauge(Metric::RegionSlow, &[transition.region.as_str()]).set(slow);
+        }
+        Subject::Probes => {
+            return metric::gauge(Metric::ProbeContradicted, &[transition.region.as_str()]).set(out);
+        }
+        Subject::Ourselves => {
+            let suspect = if transition.to == Standing::Suspect { 1.0 } else { 0.0 };
+            return metric::gauge(Metric::SelfSuspect, &[]).set(suspect);
+        }
     };
     let (region, kind) = (transition.region.as_str(), word(kind));
     metric::gauge(Metric::RegionStanding, &[region, kind]).set(rank(transition.to));

@@ -111,6 +111,8 @@ pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, no
             Wish::Never(GiveUp::Poisonous)
         }
         Outcome::Broken { sent } | Outcome::Silent { sent, .. } => unanswered(question, sent),
+        // refused before any of it was done; the client's clock is not what is wrong
+        Outcome::Answered { meaning: Meaning::Skewed, .. } => Wish::Repeat(Place::HereAtOnce),
         Outcome::Answered { meaning, .. } => match answered(question, meaning) {
             Answer::Verdict(verdict) => return verdict,
             Answer::Repeat(place) => {
@@ -251,7 +253,7 @@ fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
 fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
     let relay = Answer::Verdict(Verdict::Relay);
     match meaning {
-        Meaning::Final | Meaning::BodyRefused => relay,
+        Meaning::Final | Meaning::BodyRefused | Meaning::Skewed => relay,
         Meaning::Misplaced if question.wildcard => relay,
         Meaning::Forbidden | Meaning::Misplaced => Answer::Verdict(Verdict::AskCanary),
         Meaning::Throttled | Meaning::ServerFault if !question.body.can_repeat() => relay,
