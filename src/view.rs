@@ -303,6 +303,9 @@ pub struct ProbeSettings {
     pub bucket: Option<BucketName>,
     /// The key probed; it need not exist. Default [`ProbeSettings::KEY`].
     pub key: String,
+    /// Between write probes; `None` where there are none. They put a small object next to `key`,
+    /// judge writes by it, and look for it in the regions that the stores replicate to.
+    pub write: Option<Duration>,
 }
 
 impl ProbeSettings {
@@ -310,6 +313,9 @@ impl ProbeSettings {
     pub const KEY: &'static str = ".nearpoint/canary";
     /// How often, unless the operator says otherwise.
     pub const INTERVAL: Duration = Duration::from_secs(1);
+    /// How often it is written to where the operator says `on`: four writes a minute cost next to
+    /// nothing, and writes of clients are witnesses too.
+    pub const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 }
 
 /// The access points, found by what clients call them.

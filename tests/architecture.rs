@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &["units"]),
     ("chance", &[]),
     ("publish", &[]),
+    ("certificate", &["units"]),
     ("telemetry", &["names", "units", "clock", "publish"]),
     // grammar: s3 and sigv4 do not know each other
     ("s3", &["names", "units", "head"]),
@@ -59,6 +60,7 @@ const BELOW_THE_DOORS: &[&str] = &[
     "clock",
     "chance",
     "publish",
+    "certificate",
     "telemetry",
     "s3",
     "sigv4",
@@ -75,6 +77,7 @@ const PURE: &[&str] = &[
     "units",
     "head",
     "chance",
+    "certificate",
     "s3",
     "sigv4",
     "policy",

@@ -66,7 +66,8 @@ fn what_is_not_said_has_its_default() {
         ProbeSettings {
             interval: Duration::from_secs(1),
             bucket: Some(BucketName::new("photos-dub")),
-            key: ".nearpoint/canary".into()
+            key: ".nearpoint/canary".into(),
+            write: None
         }
     );
     let point = &settings.access_points[0];

@@ -23,13 +23,14 @@ use crate::exchange::meters::Meters;
 use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::{Admission, Door};
-use crate::names::RegionId;
+use crate::names::{BucketName, RegionId};
 use crate::pipeline::Quarantine;
-use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
+use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
 use crate::steward::{self, Steward};
 use crate::telemetry::metric::{self, Metric, PrometheusHandle};
-use crate::view::View;
+use crate::route::AccessPoint;
+use crate::view::{RegionSettings, View};
 
 /// How long the first round of probes may hold readiness back.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
@@ -91,8 +92,13 @@ fn assemble(control: Control, view: View) -> Crew {
     let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
     keep_credentials_fresh(store.clone());
     let roots = MachineRoots::load();
-    let tools = Tools { resolver: resolver.clone(), credentials: store.clone(), clock };
     let meters = Arc::new(Meters::new(now));
+    let tools = Tools {
+        resolver: resolver.clone(),
+        credentials: store.clone(),
+        meters: Arc::clone(&meters),
+        clock,
+    };
     let crew = Crew {
         clock,
         view: reader.clone(),
@@ -109,8 +115,8 @@ fn assemble(control: Control, view: View) -> Crew {
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
-    let (probes, settings_of_probes) = watch::channel(settings.regions.clone());
-    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
+    let (probes, settings_of_probes) = watch::channel(Probing::of(&settings));
+    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     tokio::spawn(gauges(crew.clone(), doors.clone()));
@@ -119,7 +125,7 @@ fn assemble(control: Control, view: View) -> Crew {
         metrics: Arc::new(move || metrics.render()),
         status: {
             let (view, clock) = (reader, clock);
-            Arc::new(move || status::document(&view.load(), clock.now().mono))
+            Arc::new(move || status::document(&view.load(), &meters, clock.now()))
         },
         clock,
     };
@@ -145,32 +151,58 @@ fn keep_credentials_fresh(store: Store) {
 #[cfg(not(feature = "aws-chain"))]
 fn keep_credentials_fresh(_store: Store) {}
 
+/// What probes read of the configuration in force.
+#[derive(Clone)]
+pub(super) struct Probing {
+    regions: Vec<RegionSettings>,
+    access_points: Vec<AccessPoint>,
+}
+
+impl Probing {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { regions: settings.regions.clone(), access_points: settings.access_points.clone() }
+    }
+
+    fn targets(&self, roots: &MachineRoots) -> Vec<ProbeTarget> {
+        let sites: Vec<(&RegionSettings, Option<TlsClient>)> =
+            self.regions.iter().filter_map(|region| Some((region, tls(region, roots)?))).collect();
+        let follower = |(region, bucket): (RegionId, BucketName)| {
+            let (settings, tls) = sites.iter().find(|(settings, _)| settings.id == region)?;
+            Some(Follower { region, site: Site::new(settings, tls.clone()), bucket })
+        };
+        let target = |(region, tls): &(&RegionSettings, Option<TlsClient>)| {
+            let followers = written::followers(region, &self.access_points);
+            ProbeTarget::new(region, tls.clone(), followers.into_iter().filter_map(follower).collect())
+        };
+        sites.iter().map(target).collect()
+    }
+}
+
 /// Probes the regions of the configuration in force.
 async fn keep_probing(
-    mut regions: watch::Receiver<Vec<crate::view::RegionSettings>>,
+    mut settings: watch::Receiver<Probing>,
     tools: Tools,
     roots: MachineRoots,
     outlook: Watch,
 ) {
     loop {
-        let targets =
-            regions.borrow_and_update().iter().filter_map(|region| target(region, &roots)).collect();
+        let targets = settings.borrow_and_update().targets(&roots);
         tokio::select! {
             () = probe::run(targets, tools.clone(), outlook.clone(), fresh_coin()) => return,
-            changed = regions.changed() => if changed.is_err() { return },
+            changed = settings.changed() => if changed.is_err() { return },
         }
     }
 }
 
-fn target(region: &crate::view::RegionSettings, roots: &MachineRoots) -> Option<ProbeTarget> {
-    let tls = match region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose() {
-        Ok(tls) => tls,
+/// TLS towards a region: `Some(None)` where it speaks none.
+fn tls(region: &RegionSettings, roots: &MachineRoots) -> Option<Option<TlsClient>> {
+    match region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose() {
+        Ok(tls) => Some(tls),
         Err(fault) => {
             error!(region = %region.id, %fault, "a region cannot be probed");
-            return None;
+            None
         }
-    };
-    Some(ProbeTarget::new(region, tls))
+    }
 }
 
 /// The fleet as probes see it.
@@ -204,6 +236,24 @@ impl Outlook for Watch {
         }
         self.steward.report(Event::Probed { region: region.clone(), alive });
     }
+
+    fn wrote(&self, region: &RegionId, wrote: &Wrote) {
+        let (result, alive) = match wrote {
+            Wrote::Taken => ("taken", Some(Ok(()))),
+            Wrote::Failed(fault) => ("failed", Some(Err(*fault))),
+            Wrote::Refused(_) => ("refused", None),
+            Wrote::Throttled => ("throttled", None),
+        };
+        metric::counter(Metric::WriteProbes, &[region.as_str(), result]).increment(1);
+        if let Some(alive) = alive {
+            self.steward.report(Event::WriteProbed { region: region.clone(), alive });
+        }
+    }
+
+    fn lagged(&self, from: &RegionId, to: &RegionId, lag: Duration) {
+        metric::gauge(Metric::RegionLag, &[from.as_str(), to.as_str()]).set(lag.as_secs_f64());
+        self.steward.report(Event::Lagged { from: from.clone(), to: to.clone(), lag });
+    }
 }
 
 /// Ready once every region was heard of, or after three seconds: never dependent on regions.
@@ -223,8 +273,10 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
 }
 
 async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
+    let mut warned = status::Warned::default();
     loop {
         status::gauges(&crew, &doors);
+        status::warn_in_time(&crew, &mut warned);
         tokio::time::sleep(GAUGES).await;
     }
 }

@@ -9,6 +9,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::control::Probing;
 use super::{Origin, compile, count_configuration};
 use crate::clock::Clock;
 use crate::config::{self, How, Loaded, Settings};
@@ -16,7 +17,6 @@ use crate::credentials::{self, Store};
 use crate::listen::Door;
 use crate::steward;
 use crate::telemetry::metric::{self, Metric};
-use crate::view::RegionSettings;
 
 /// Editors and `ConfigMap`s write in several steps: the last one counts.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ pub(super) struct Reloader {
     pub doors: Vec<Arc<Door>>,
     pub steward: steward::Handle,
     pub store: Store,
-    pub probes: watch::Sender<Vec<RegionSettings>>,
+    pub probes: watch::Sender<Probing>,
     pub clock: Clock,
 }
 
@@ -134,7 +134,7 @@ impl Reloader {
         }
         self.store.replace(credentials::rows(&settings.regions, &view.clients));
         self.steward.replace(view).await;
-        self.probes.send_replace(settings.regions.clone());
+        self.probes.send_replace(Probing::of(&settings));
         for door in &self.doors {
             // By the address as it was asked for: of port 0 nobody knows another name.
             let asked = &door.settings().address;

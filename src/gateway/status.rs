@@ -1,25 +1,35 @@
 //! How the regions are doing, for operators: the status document and the gauges.
 
 use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tracing::warn;
 
 use super::worker::Crew;
+use crate::clock::Moment;
+use crate::exchange::meters::Meters;
 use crate::fleet::{RegionRow, Standing, Subject, Transition};
 use crate::listen::Door;
-use crate::names::CredentialId;
+use crate::names::{CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 use crate::telemetry::metric::{self, Metric};
+use crate::units::UnixSeconds;
 use crate::view::View;
 
 /// `GET /api/v1/status`.
-pub(super) fn document(view: &View, now: Instant) -> Value {
+pub(super) fn document(view: &View, meters: &Meters, now: Moment) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "epoch": view.epoch,
         "self_suspect": view.table.self_suspect(),
-        "regions": regions(view, now),
+        "regions": regions(view, now.mono).into_iter().map(|region| with_meters(region, meters, now)).collect::<Vec<_>>(),
+        "replication_lag": view.table.lags().iter().map(|lag| json!({
+            "from": lag.from.as_str(),
+            "to": lag.to.as_str(),
+            "lag_ms": lag.lag.as_secs_f64() * 1000.0,
+        })).collect::<Vec<_>>(),
         "access_points": view.access_points.iter().map(|point| json!({
             "name": point.name.as_str(),
             "alias": point.alias,
@@ -28,6 +38,30 @@ pub(super) fn document(view: &View, now: Instant) -> Value {
         })).collect::<Vec<_>>(),
     })
 }
+
+/// A region's row, with what its meter knows.
+fn with_meters(mut row: Value, meters: &Meters, now: Moment) -> Value {
+    let meter = row["id"].as_str().map(|id| meters.of(&RegionId::new(id)));
+    if let (Some(meter), Some(row)) = (meter, row.as_object_mut()) {
+        row.insert("clock_ahead_s".to_owned(), meter.ahead().into());
+        row.insert("certificate_days_left".to_owned(), meter.certificate().map(|at| days_left(at, now)).into());
+    }
+    row
+}
+
+/// Whole days until then; negative once it has passed.
+fn days_left(expires: UnixSeconds, now: Moment) -> i64 {
+    expires.since(now.wall).div_euclid(DAY)
+}
+
+/// Seconds.
+const DAY: i64 = 24 * 60 * 60;
+/// Days left of a region's certificate below which it is time to say so: two weeks, in which
+/// somebody is at work.
+const CERTIFICATE_DAYS: i64 = 14;
+/// Seconds between our clock and a region's above which it is time to say so: far above what a
+/// clock that is kept in time shows, far below the quarter of an hour that stores allow.
+const CLOCK_SECONDS: i64 = 60;
 
 /// Every region with its standing, nearest first.
 #[must_use]
@@ -43,6 +77,8 @@ pub fn regions(view: &View, now: Instant) -> Vec<Value> {
                 "reads": row.reads.standing.to_string(),
                 "writes": row.writes.standing.to_string(),
                 "latency_ms": ms(row.latency_of(Class::Get)),
+                "slow": row.slow,
+                "rate_limit": row.rate.map(|rate| rate.limit),
                 "last_success_ms_ago": age(row.last_success),
                 "last_answer_ms_ago": age(row.last_answer),
                 "refused_credentials": row.refused_credentials.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>(),
@@ -117,6 +153,8 @@ pub(super) fn gauges(crew: &Crew, doors: &[Arc<Door>]) {
     for row in view.table.rows() {
         of_region(row, crew);
     }
+    let suspect = if view.table.self_suspect() { 1.0 } else { 0.0 };
+    metric::gauge(Metric::SelfSuspect, &[]).set(suspect);
     #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
     metric::gauge(Metric::ReplayBytes, &[]).set(crew.replays.in_use() as f64);
     let in_flight = crew.in_flight.load(std::sync::atomic::Ordering::Relaxed);
@@ -136,6 +174,73 @@ fn of_region(row: &RegionRow, crew: &Crew) {
     if let Some(latency) = row.latency_of(Class::Get) {
         metric::gauge(Metric::RegionLatency, &[region]).set(latency.as_secs_f64());
     }
-    let in_flight = u32::try_from(crew.meters.of(&row.region).in_flight()).unwrap_or(u32::MAX);
+    let meter = crew.meters.of(&row.region);
+    metric::gauge(Metric::RegionSlow, &[region]).set(if row.slow { 1.0 } else { 0.0 });
+    metric::gauge(Metric::RegionRateLimit, &[region]).set(row.rate.map_or(0.0, |rate| rate.limit));
+    #[expect(clippy::cast_precision_loss, reason = "at most a day of seconds")]
+    metric::gauge(Metric::RegionSkew, &[region]).set(meter.ahead() as f64);
+    if let Some(expires) = meter.certificate() {
+        #[expect(clippy::cast_precision_loss, reason = "days of a certificate")]
+        metric::gauge(Metric::RegionCertificateDays, &[region])
+            .set(days_left(expires, crew.clock.now()) as f64);
+    }
+    let in_flight = u32::try_from(meter.in_flight()).unwrap_or(u32::MAX);
     metric::gauge(Metric::RegionInFlight, &[region]).set(f64::from(in_flight));
+}
+
+/// What operators were warned of, so that it is said once and not every few seconds.
+#[derive(Debug, Default)]
+pub(super) struct Warned {
+    clocks: BTreeSet<RegionId>,
+    certificates: BTreeSet<RegionId>,
+}
+
+/// Warns of clocks that are wrong and of certificates that are about to expire.
+pub(super) fn warn_in_time(crew: &Crew, warned: &mut Warned) {
+    let view = crew.view.load();
+    let now = crew.clock.now();
+    let regions: Vec<_> =
+        view.regions.iter().map(|settings| (settings.id.clone(), crew.meters.of(&settings.id))).collect();
+    let aheads: Vec<i64> = regions.iter().map(|(_, meter)| meter.ahead()).collect();
+    for (region, meter) in &regions {
+        let ahead = meter.ahead();
+        if ahead.abs() <= CLOCK_SECONDS {
+            warned.clocks.remove(region);
+        } else if warned.clocks.insert(region.clone()) {
+            let hint = whose_clock(&aheads);
+            warn!(%region, seconds = ahead, hint, "a region's clock is ahead of ours by this much; what is signed for it is dated by its clock");
+        }
+        let days = meter.certificate().map(|expires| days_left(expires, now));
+        match days.filter(|days| *days <= CERTIFICATE_DAYS) {
+            None => drop(warned.certificates.remove(region)),
+            Some(days) => {
+                if warned.certificates.insert(region.clone()) {
+                    warn!(%region, days, hint = "renew it: once it has expired the region is not spoken to", "a region's certificate is about to expire");
+                }
+            }
+        }
+    }
+}
+
+/// Where to look for the clock that is wrong.
+fn whose_clock(aheads: &[i64]) -> &'static str {
+    let most = aheads.iter().max().zip(aheads.iter().min());
+    let agree = aheads.len() > 1 && most.is_some_and(|(most, least)| most - least <= CLOCK_SECONDS);
+    if agree {
+        "all regions say so: set this machine's clock (chronyc tracking, timedatectl)"
+    } else {
+        "other regions disagree, or there is none to ask: check the store's clock, then this machine's"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_that_is_wrong_is_the_one_that_disagrees() {
+        assert!(whose_clock(&[1_200, 1_201]).contains("this machine's clock ("));
+        assert!(whose_clock(&[1_200, 0]).contains("the store's clock"));
+        assert!(whose_clock(&[1_200]).contains("the store's clock"));
+    }
 }

@@ -5,7 +5,6 @@ mod admission;
 #[cfg(test)]
 pub(crate) mod authority;
 mod bind;
-mod certificate;
 mod connection;
 pub mod gate;
 mod peer;

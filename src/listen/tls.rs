@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::certificate::expiry;
+use crate::certificate::expiry;
 use super::settings::TlsSettings;
 use crate::units::UnixSeconds;
 

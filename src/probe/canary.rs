@@ -127,9 +127,9 @@ async fn serve(tools: Tools, mut asked: mpsc::Receiver<Ask>) {
 }
 
 async fn run(question: Question, subject: Subject, tools: Tools) -> (Subject, CanaryVerdict) {
-    let Question { site, bucket, key, credential, .. } = question;
+    let Question { region, site, bucket, key, credential, .. } = question;
     let deadline = tools.clock.now().mono + CANARY_TIMEOUT;
-    (subject, canary(&site, &bucket, &key, &credential, &tools, deadline).await)
+    (subject, canary(&region, &site, &bucket, &key, &credential, &tools, deadline).await)
 }
 
 impl Docket {
@@ -226,7 +226,8 @@ mod tests {
     fn canaries() -> Canaries {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        Canaries::start(Tools { resolver: Resolver::system(clock), credentials, clock })
+        let meters = Arc::new(crate::exchange::meters::Meters::new(clock.now().mono));
+        Canaries::start(Tools { resolver: Resolver::system(clock), credentials, meters, clock })
     }
 
     #[tokio::test]

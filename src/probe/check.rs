@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -14,19 +14,21 @@ use tokio::time::timeout_at;
 
 use super::verdict::{CanaryVerdict, verdict};
 use super::{ProbeTarget, Tools};
-use crate::exchange::dial::{DialFault, DialTimeouts, Target, dial};
+use crate::certificate;
+use crate::exchange::dial::{DialFault, DialTimeouts, Stream, Target, dial};
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Never, ProbeFault};
 use crate::head::Head;
-use crate::names::BucketName;
+use crate::names::{BucketName, RegionId};
 use crate::s3::profile::Addressing;
 use crate::s3::query::encode_into;
 use crate::s3::xml::read_error;
 use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::units::UnixSeconds;
 use crate::view::{Endpoint, RegionSettings};
 
 /// Bytes read of an error document: S3's are below 1 KiB.
-const DOCUMENT_MAX: usize = 64 << 10;
+pub(super) const DOCUMENT_MAX: usize = 64 << 10;
 /// Bytes of a head that are buffered; the smallest that hyper takes.
 const BUFFER_MAX: usize = 8 << 10;
 
@@ -71,7 +73,7 @@ impl Site {
     }
 
     /// An unsigned head that asks for `key` in `bucket`, or for the root.
-    fn head(&self, method: Method, bucket: Option<&BucketName>, key: &str) -> Head {
+    pub(super) fn head(&self, method: Method, bucket: Option<&BucketName>, key: &str) -> Head {
         let mut path = format!("{}/", self.endpoint.base_path);
         if let Some(bucket) = bucket {
             if self.virtual_bucket(Some(bucket)).is_none() {
@@ -147,8 +149,8 @@ impl CheckFault {
 pub struct Line(Option<Open>);
 
 #[derive(Debug)]
-struct Open {
-    sender: SendRequest<Empty<Bytes>>,
+pub(super) struct Open {
+    sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
 }
 
@@ -182,28 +184,33 @@ pub async fn probe(
     let bucket = target.bucket.as_ref();
     let method = if bucket.is_some() { Method::HEAD } else { Method::GET };
     let mut head = target.site.head(method, bucket, &target.key);
-    sign(&mut head, credential, &target.site, tools);
-    if let Some(open) = line.0.take().filter(|open| !open.sender.is_closed()) {
-        match ask(line, open, &head, tools, deadline).await {
+    let meter = tools.meters.of(&target.region);
+    sign(&mut head, credential, &target.site, &PayloadMark::Empty, (&target.region, tools));
+    // a certificate that has expired on a kept connection is one that no new one would be let past
+    let expired = meter.certificate().is_some_and(|expires| expires <= tools.clock.now().wall);
+    if let Some(open) = line.0.take().filter(|open| !open.sender.is_closed() && !expired) {
+        match ask(line, open, (&head, &target.region), tools, deadline).await {
             Err(CheckFault::Broken(_)) => {} // closed between two probes: stale, not dead
             other => return other,
         }
     }
-    let open = connect(&target.site, bucket, tools, deadline).await?;
-    ask(line, open, &head, tools, deadline).await
+    let open = connect(&target.region, &target.site, bucket, tools, deadline).await?;
+    ask(line, open, (&head, &target.region), tools, deadline).await
 }
 
 /// Asks over one connection; keeps it where it can be used again.
 async fn ask(
     line: &mut Line,
     mut open: Open,
-    head: &Head,
+    (head, region): (&Head, &RegionId),
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Alive, CheckFault> {
     let began = tools.clock.now().mono;
-    let response = send(&mut open, head, deadline).await?;
-    let ttfb = tools.clock.now().mono.saturating_duration_since(began);
+    let response = send(&mut open, head, Full::default(), deadline).await?;
+    let now = tools.clock.now();
+    tools.meters.of(region).dated(response.headers(), now);
+    let ttfb = now.mono.saturating_duration_since(began);
     // the body of a GET is nobody's interest: its connection is not kept
     if head.method() == Method::HEAD {
         line.0 = Some(open);
@@ -212,8 +219,9 @@ async fn ask(
 }
 
 /// Settles who is to blame for a refusal: asks for the first byte of `key` in `bucket` with
-/// `credential`, over a new connection.
+/// `credential`, over a new connection. A refusal of our clock is answered by the region's own, once.
 pub async fn canary(
+    region: &RegionId,
     site: &Site,
     bucket: &BucketName,
     key: &str,
@@ -221,25 +229,33 @@ pub async fn canary(
     tools: &Tools,
     deadline: Instant,
 ) -> CanaryVerdict {
-    let mut head = site.head(Method::GET, Some(bucket), key);
-    head.push("range", b"bytes=0-0");
-    sign(&mut head, Some(credential), site, tools);
-    match answer(site, bucket, &head, tools, deadline).await {
-        Ok((status, code)) => verdict(status, code.as_deref()),
-        Err(fault) => CanaryVerdict::Unreachable(ProbeFault::Never(fault.never())),
+    let meter = tools.meters.of(region);
+    let mut known = meter.ahead();
+    loop {
+        let mut head = site.head(Method::GET, Some(bucket), key);
+        head.push("range", b"bytes=0-0");
+        sign(&mut head, Some(credential), site, &PayloadMark::Empty, (region, tools));
+        match answer((region, site), bucket, &head, tools, deadline).await {
+            Ok((_, Some(code))) if code == "RequestTimeTooSkewed" && known != meter.ahead() => {
+                known = meter.ahead();
+            }
+            Ok((status, code)) => return verdict(status, code.as_deref()),
+            Err(fault) => return CanaryVerdict::Unreachable(ProbeFault::Never(fault.never())),
+        }
     }
 }
 
 /// Status, and the code of the error document.
 async fn answer(
-    site: &Site,
+    (region, site): (&RegionId, &Site),
     bucket: &BucketName,
     head: &Head,
     tools: &Tools,
     deadline: Instant,
 ) -> Result<(u16, Option<String>), CheckFault> {
-    let mut open = connect(site, Some(bucket), tools, deadline).await?;
-    let response = send(&mut open, head, deadline).await?;
+    let mut open = connect(region, site, Some(bucket), tools, deadline).await?;
+    let response = send(&mut open, head, Full::default(), deadline).await?;
+    let headers = response.headers().clone();
     let status = response.status().as_u16();
     if status < 300 {
         return Ok((status, None));
@@ -247,10 +263,16 @@ async fn answer(
     let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
     // a document too long, cut or late has no code: the status must do
     let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
-    Ok((status, document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code)))
+    let code = document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code);
+    if code.as_deref() == Some("RequestTimeTooSkewed") {
+        tools.meters.of(region).clock_refused(&headers, tools.clock.now());
+    }
+    Ok((status, code))
 }
 
-async fn connect(
+/// A connection of its own; what certificate the region shows is noted.
+pub(super) async fn connect(
+    region: &RegionId,
     site: &Site,
     bucket: Option<&BucketName>,
     tools: &Tools,
@@ -264,6 +286,9 @@ async fn connect(
     let stream = timeout_at(deadline.into(), dialling)
         .await
         .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))??;
+    if let Some(expires) = shown(&stream) {
+        tools.meters.of(region).showed_certificate(expires);
+    }
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_MAX)
         .handshake(TokioIo::new(stream))
@@ -277,8 +302,20 @@ async fn connect(
     Ok(Open { sender, driver })
 }
 
-async fn send(open: &mut Open, head: &Head, deadline: Instant) -> Result<Response<Incoming>, CheckFault> {
-    let request = request(head).map_err(|error| CheckFault::Broken(error.to_string()))?;
+/// When the certificate expires that the region showed.
+fn shown(stream: &Stream) -> Option<UnixSeconds> {
+    let Stream::Tls(tls) = stream else { return None };
+    let (_, session) = tls.get_ref();
+    certificate::expiry(session.peer_certificates()?.first()?)
+}
+
+pub(super) async fn send(
+    open: &mut Open,
+    head: &Head,
+    body: Full<Bytes>,
+    deadline: Instant,
+) -> Result<Response<Incoming>, CheckFault> {
+    let request = request(head, body).map_err(|error| CheckFault::Broken(error.to_string()))?;
     match timeout_at(deadline.into(), open.sender.send_request(request)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(broken(&error)),
@@ -290,22 +327,30 @@ fn broken(error: &hyper::Error) -> CheckFault {
     CheckFault::Broken(error.to_string())
 }
 
-fn sign(head: &mut Head, credential: Option<&Credential>, site: &Site, tools: &Tools) {
+/// Signs, dated by the region's clock as far as it is known.
+pub(super) fn sign(
+    head: &mut Head,
+    credential: Option<&Credential>,
+    site: &Site,
+    payload: &PayloadMark,
+    (region, tools): (&RegionId, &Tools),
+) {
     if let Some(credential) = credential {
-        let (now, mut keys) = (tools.clock.now().wall, KeyCache::holding(1));
+        let now = tools.meters.of(region).its_time(tools.clock.now().wall);
+        let mut keys = KeyCache::holding(1);
         // The probe key is encoded as SigV4 encodes: both spellings are one.
         let to = sigv4::Destination { region: &site.signing_region, path: sigv4::PathForm::Raw };
-        sigv4::sign(head, credential, &to, now, &PayloadMark::Empty, &mut keys);
+        sigv4::sign(head, credential, &to, now, payload, &mut keys);
     }
 }
 
 /// Our own head in hyper's words; the target goes out as it was signed.
-fn request(head: &Head) -> http::Result<Request<Empty<Bytes>>> {
+fn request(head: &Head, body: Full<Bytes>) -> http::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(head.method()).uri(head.target());
     for field in head.fields() {
         request = request.header(field.name, HeaderValue::from_bytes(field.value)?);
     }
-    request.body(Empty::new())
+    request.body(body)
 }
 
 #[cfg(test)]
@@ -317,6 +362,7 @@ mod tests {
     use crate::credentials::Store;
     use crate::credentials::stand_in::{Reply, Request as Seen, Server};
     use crate::dns::Resolver;
+    use crate::exchange::meters::Meters;
     use crate::names::{AccessKeyId, ClientName, RegionId, Secret};
     use crate::sigv4::{Key, KeyRing, Region, Rules, Verified, verify};
 
@@ -326,7 +372,8 @@ mod tests {
     fn tools() -> Tools {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        Tools { resolver: Resolver::system(clock), credentials, clock }
+        let meters = std::sync::Arc::new(Meters::new(clock.now().mono));
+        Tools { resolver: Resolver::system(clock), credentials, meters, clock }
     }
 
     fn target(port: u16, addressing: Addressing, bucket: Option<&str>) -> ProbeTarget {
@@ -338,6 +385,7 @@ mod tests {
             bucket: bucket.map(BucketName::new),
             key: ".nearpoint/canary ü+".to_owned(),
             interval: Duration::from_secs(1),
+            write: None,
         }
     }
 
@@ -472,7 +520,7 @@ mod tests {
         let target = target(server.address().port(), Addressing::Path, None);
         let (tools, bucket) = (tools(), BucketName::new("photos"));
         let deadline = tools.clock.now().mono + PATIENT;
-        let verdict = canary(&target.site, &bucket, "k", &credential(), &tools, deadline).await;
+        let verdict = canary(&target.region, &target.site, &bucket, "k", &credential(), &tools, deadline).await;
         (verdict, server.seen().remove(0))
     }
 

@@ -65,7 +65,10 @@ impl Schedule {
     /// How long the next probe may take, all told.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        let least = if self.durations.len() < LEARNT_AFTER { TIMEOUT_FIRST } else { TIMEOUT_MIN };
+        // one that was late is given more the next time: slow is not dead, and the three of them
+        // still end within three seconds
+        let doubtful = self.durations.len() < LEARNT_AFTER || self.failures > 0;
+        let least = if doubtful { TIMEOUT_FIRST } else { TIMEOUT_MIN };
         let base = (self.percentile_99() * TIMEOUT_FACTOR).clamp(least, TIMEOUT_MAX);
         let spared = if self.durations.is_empty() { 0 } else { FALL - 1 };
         let doublings = self.failures.saturating_sub(spared).min(8);

@@ -13,7 +13,8 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// `notAfter` of a DER certificate; `None` where it does not read as one.
-pub(super) fn expiry(certificate: &[u8]) -> Option<UnixSeconds> {
+#[must_use]
+pub fn expiry(certificate: &[u8]) -> Option<UnixSeconds> {
     let (body, _) = element(certificate, SEQUENCE)?;
     let (mut rest, _) = element(body, SEQUENCE)?;
     if rest.first() == Some(&EXPLICIT_VERSION) {
