@@ -301,6 +301,68 @@ mod tests {
         assert!(!meter.is_mute(origin));
     }
 
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&str, &str)| -> (http::HeaderName, http::HeaderValue) {
+            (name.parse().unwrap(), value.parse().unwrap())
+        };
+        fields.iter().map(field).collect()
+    }
+
+    const DATE_THEN: &str = "Fri, 24 May 2013 00:20:00 GMT";
+    const THEN: UnixSeconds = UnixSeconds(1_369_353_600);
+
+    #[test]
+    fn a_clock_is_learnt_from_dates_once_a_second_and_from_a_refusal_at_once() {
+        let now = Moment { wall: THEN, ..crate::clock::Clock::system().now() };
+        let later = |ms| Moment { mono: now.mono + Duration::from_millis(ms), ..now };
+        let meter = Meter::new(now.mono);
+        meter.dated(&headers(&[("date", DATE_THEN)]), now);
+        assert_eq!(meter.ahead(), 1_200);
+        assert_eq!(meter.its_time(THEN), UnixSeconds(THEN.0 + 1_200));
+        let right = headers(&[("date", "Fri, 24 May 2013 00:00:00 GMT")]);
+        for ms in 0..3 {
+            meter.dated(&right, later(ms * 300));
+        }
+        assert_eq!(meter.ahead(), 1_200, "within one second there is one look");
+        for second in 1..3 {
+            meter.dated(&right, later(second * 1_000));
+        }
+        assert_eq!(meter.ahead(), 0);
+        assert_eq!(meter.clock_refused(&headers(&[("date", DATE_THEN)]), now), 1_200);
+    }
+
+    #[test]
+    fn the_date_of_a_cache_and_no_date_say_nothing() {
+        let now = Moment { wall: THEN, ..crate::clock::Clock::system().now() };
+        for fields in [&[("date", DATE_THEN), ("age", "1200")][..], &[("date", "yesterday")], &[]] {
+            let meter = Meter::new(now.mono);
+            meter.dated(&headers(fields), now);
+            assert_eq!(meter.clock_refused(&headers(fields), now), 0, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_booked_rate_is_kept_by_all_together() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meters = Meters::new(origin);
+        let meter = meters.of(&RegionId::new("a"));
+        let booked = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while meter.book(100.0, Duration::ZERO, origin).is_some() {
+                        booked.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(booked.into_inner(), 25, "a quarter of a second's, and no more");
+        assert!(!meter.has_slot(100.0, origin));
+        assert!(meter.has_slot(100.0, origin + Duration::from_millis(11)));
+        let waits = meter.book(100.0, Duration::from_millis(50), origin);
+        assert!(waits.is_some_and(|wait| wait <= Duration::from_millis(10) && !wait.is_zero()), "{waits:?}");
+    }
+
     #[test]
     fn hopes_are_bounded_and_given_back() {
         let meters = Meters::new(crate::clock::Clock::system().now().mono);

@@ -250,7 +250,8 @@ impl Health {
         self.streak.unanswered(key, scene.settings.window, scene.now);
         let count = self.streak.never();
         if self.standing == Standing::Probation {
-            return self.trial_failed(self.streak.is_spread(), scene, coin);
+            let agree = never.is_of_the_connection();
+            return self.trial_failed(self.streak.is_spread(), agree, scene, coin);
         }
         if count >= scene.settings.never_answered && self.streak.is_spread() {
             return self.fail(Cause::NeverAnswered(count, never), scene, coin);
@@ -275,7 +276,7 @@ impl Health {
         self.streak.error(key, scene.settings.window, scene.now);
         let blame = self.streak.blame();
         if self.standing == Standing::Probation {
-            return self.trial_failed(blame.spread, scene, coin);
+            return self.trial_failed(blame.spread, false, scene, coin);
         }
         if blame.counted >= scene.settings.server_errors && blame.spread {
             return self.fail(Cause::ServerErrors(blame.counted, status), scene, coin);
@@ -317,7 +318,7 @@ impl Health {
                 }
                 None
             }
-            Standing::Probation => Some(self.eject(why, scene, coin)),
+            Standing::Probation => Some(self.eject(why, true, scene, coin)),
             Standing::Unknown | Standing::Healthy | Standing::Suspect => {
                 if self.probe_fails >= scene.settings.fall {
                     self.fail(why, scene, coin)
@@ -383,7 +384,13 @@ impl Health {
 
     /// Out, unless it is already.
     fn fail(&mut self, why: Cause, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
-        (self.standing != Standing::Out).then(|| self.eject(why, scene, coin))
+        // a probe takes the same road: one that passes where connections failed is news
+        let probes_agree = match why {
+            Cause::ProbesFailed(..) => true,
+            Cause::NeverAnswered(_, never) => never.is_of_the_connection(),
+            _ => false,
+        };
+        (self.standing != Standing::Out).then(|| self.eject(why, probes_agree, scene, coin))
     }
 
     /// Out by the share of successes, where it is too small.
@@ -428,9 +435,15 @@ impl Health {
 
     /// One poisonous request must not keep a region out: `spread` says that there were two, or
     /// that none can be to blame.
-    fn trial_failed(&mut self, spread: bool, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+    fn trial_failed(
+        &mut self,
+        spread: bool,
+        probes_agree: bool,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
         self.trials = 0;
-        spread.then(|| self.eject(Cause::TrialFailed, scene, coin))
+        spread.then(|| self.eject(Cause::TrialFailed, probes_agree, scene, coin))
     }
 
     /// From out to probation: never by a probe alone, since probation ends by requests only.
@@ -445,7 +458,7 @@ impl Health {
             .then(|| self.enter(Standing::Probation, Cause::ProbesPassed(self.probe_passes), scene))
     }
 
-    fn eject(&mut self, why: Cause, scene: Scene<'_>, coin: &mut Coin) -> Change {
+    fn eject(&mut self, why: Cause, probes_agree: bool, scene: Scene<'_>, coin: &mut Coin) -> Change {
         let settings = scene.settings;
         // where nothing else serves it is perhaps our own network that failed: not held against it
         let held = !scene.alone && !scene.frozen;
@@ -468,12 +481,7 @@ impl Health {
         self.ejection = Some(Ejection {
             until: scene.now + length,
             until_contradicted: scene.now + contradicted,
-            // a probe takes the same road: one that passes where connections failed is news
-            probes_agree: match why {
-                Cause::ProbesFailed(..) => true,
-                Cause::NeverAnswered(_, never) => never.is_of_the_connection(),
-                _ => false,
-            },
+            probes_agree,
         });
         change
     }

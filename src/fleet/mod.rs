@@ -288,6 +288,9 @@ impl Fleet {
         let Some(place) = self.place(region) else { return transitions };
         let Attempt { kind, class, key_hash, signal, at, count } = attempt;
         self.note(place, class, signal, count, now);
+        if let (Signal::Answered { .. }, Some(region)) = (signal, self.regions.get_mut(place)) {
+            region.disagreement.answered(at);
+        }
         self.change(place, kind, now, &mut transitions, |health, scene| match signal {
             Signal::Answered { .. } => health.answered(count, at, scene),
             Signal::NeverAnswered(never) => health.never_answered(never, key_hash, scene, coin),
@@ -323,7 +326,6 @@ impl Fleet {
             Signal::Throttled => region.offer.throttled(now),
             Signal::Answered { ttfb } => {
                 region.last_success = Some(now);
-                region.disagreement.answered(now);
                 let peak = region.latency.get_mut(class_slot(class));
                 let (Some(peak), Some(ttfb)) = (peak, ttfb) else { return };
                 peak.observe(ttfb, decay, now);

@@ -33,6 +33,7 @@ impl Fleet {
     fn look_for_slow(&mut self, now: Instant) -> Vec<Transition> {
         let glances: Vec<Glance> = (0..self.regions.len()).map(|place| self.glance(place, now)).collect();
         let mut transitions = Vec::new();
+        let mut usual_changed = false;
         for (region, glance) in self.regions.iter_mut().zip(&glances) {
             let Some(turned) = region.slow.look(glance, &self.settings, now) else { continue };
             let (from, to, why) = match turned {
@@ -46,10 +47,17 @@ impl Fleet {
                     region.probes.settle();
                     (Standing::Suspect, Standing::Healthy, Cause::QuickAgain)
                 }
-                Turned::NotToBlame => (Standing::Suspect, Standing::Healthy, Cause::SlowElsewhereToo),
+                Turned::NotToBlame => {
+                    usual_changed = true;
+                    (Standing::Suspect, Standing::Healthy, Cause::SlowElsewhereToo)
+                }
             };
             let (region, subject) = (region.id.clone(), Subject::Speed);
             transitions.push(Transition { region, subject, from, to, why, at: now });
+        }
+        if usual_changed {
+            // requests take longer than they used to, wherever they go: learnt anew
+            self.surcharge = [None; 4];
         }
         transitions
     }

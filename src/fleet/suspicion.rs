@@ -7,22 +7,25 @@ use super::{Cause, Fleet, ProbeFault, Standing, Subject, Transition};
 
 /// Probes in a row that must fail while requests are answered until the probe is held to be wrong.
 const CONTRADICTED: u32 = 3;
-/// How recently a request must have been answered to contradict a probe that failed: about the
-/// pause between probes of a region under suspicion, and a probe's time.
-const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Probes of one region against what its requests meet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disagreement {
     answered: Option<Instant>,
+    failed: Option<Instant>,
     contradicted: u32,
     raised: bool,
 }
 
 impl Disagreement {
-    /// A request was answered.
-    pub(super) fn answered(&mut self, now: Instant) {
-        self.answered = Some(now);
+    /// A request was answered at that time.
+    pub(super) fn answered(&mut self, at: Instant) {
+        self.answered = self.answered.max(Some(at));
+    }
+
+    /// Whether a request was answered after the last probe that failed.
+    fn is_contradicted(&self) -> bool {
+        self.failed.is_some() && self.answered >= self.failed
     }
 
     fn answered_within(&self, age: Duration, now: Instant) -> bool {
@@ -47,7 +50,7 @@ impl Fleet {
         let before = this.raised;
         let fault = alive.err();
         match fault {
-            Some(_) if this.answered_within(JUST_NOW, now) => {
+            Some(_) if this.is_contradicted() => {
                 this.contradicted = this.contradicted.saturating_add(1);
                 this.raised |= this.contradicted >= CONTRADICTED;
             }
@@ -55,6 +58,7 @@ impl Fleet {
             Some(_) if this.raised && this.answered_within(window, now) => {}
             Some(_) | None => (this.contradicted, this.raised) = (0, false),
         }
+        this.failed = fault.map(|_| now);
         let (raised, count) = (this.raised, this.contradicted);
         if raised != before {
             let (from, to, why) = match fault {

@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_known_region_is_not_given_more_time_to_die_but_to_come_back() {
-        assert_eq!(timeouts(7, after(100, ms(50))), [250, 250, 250, 500, 1000, 2000, 2000].map(ms));
+        assert_eq!(timeouts(7, after(100, ms(50))), [250, 500, 500, 1000, 2000, 2000, 2000].map(ms));
         let (mut schedule, now, mut coin) = after(100, ms(50));
         (0..7).for_each(|_| schedule.ended(now, None, &mut coin));
         schedule.ended(now, Some(ms(900)), &mut coin);

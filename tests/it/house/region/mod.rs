@@ -59,6 +59,8 @@ pub struct Settings {
     pub anonymous_reads: bool,
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
+    /// Seconds by which its clock is ahead of this machine's.
+    pub clock_ahead: i64,
 }
 
 impl Settings {
@@ -74,6 +76,7 @@ impl Settings {
             versioned: false,
             anonymous_reads: false,
             domain: None,
+            clock_ahead: 0,
         }
     }
 }
