@@ -19,6 +19,7 @@ mod buckets;
 mod failover;
 mod house;
 mod house_itself;
+mod judgement;
 mod names;
 mod reload;
 mod senders;
