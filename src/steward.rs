@@ -143,7 +143,8 @@ impl Steward {
                     .map(|region| region.id.clone())
                     .collect();
                 let groups = self.view.access_points.groups();
-                let transitions = self.fleet.apply(Event::Reloaded { regions, renewed, groups }, now, &mut self.coin);
+                let transitions =
+                    self.fleet.apply(Event::Reloaded { regions, renewed, groups }, now, &mut self.coin);
                 self.tell(&transitions);
                 true
             }

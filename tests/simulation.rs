@@ -879,7 +879,8 @@ impl Simulation {
             }
             let lonely = self.lonely[usize::from(*write)];
             let needed = self.indispensable && region.as_str() == "near";
-            let bound = if now - lonely > minute && !needed { CHANGES_A_MINUTE_IN_COMPANY } else { CHANGES_A_MINUTE };
+            let bound =
+                if now - lonely > minute && !needed { CHANGES_A_MINUTE_IN_COMPANY } else { CHANGES_A_MINUTE };
             assert!(changes.len() <= bound, "{region} changed {} times in a minute", changes.len());
         }
     }

@@ -148,6 +148,8 @@ fn listeners_arrive(settings: &Settings) {
 fn regions_arrive(settings: &Settings) {
     let [frankfurt, garage, attic] = settings.regions.as_slice() else { panic!("three regions") };
     assert_eq!(frankfurt.probe.interval, Duration::from_secs(5));
+    assert_eq!(frankfurt.probe.write, Some(Duration::from_secs(15)), "on");
+    assert_eq!((garage.probe.write, attic.probe.write), (None, Some(Duration::from_secs(30))));
     assert_eq!(frankfurt.profile.addressing, Addressing::Virtual);
     let endpoint =
         Endpoint { tls: true, host: "garage.internal".into(), port: 3900, base_path: "/base".into() };

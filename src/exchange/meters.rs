@@ -90,7 +90,10 @@ impl Meter {
         let (mark, last) = (self.mark(now.mono), self.dated.load(Ordering::Relaxed));
         let due = last == 0 || mark.saturating_sub(last) >= DATES.as_micros().try_into().unwrap_or(u64::MAX);
         let taken = || self.dated.compare_exchange(last, mark, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if due && taken() && let Some(date) = date(headers) {
+        if due
+            && taken()
+            && let Some(date) = date(headers)
+        {
             let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).observe(date, now.wall);
             self.ahead.store(offset, Ordering::Relaxed);
         }

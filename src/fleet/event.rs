@@ -261,7 +261,12 @@ impl fmt::Display for Cause {
             Self::RefusalExpired => f.write_str("due to be tried again"),
             Self::Faster => f.write_str("lastingly faster"),
             Self::Slower(now, before) => {
-                write!(f, "takes {} ms, and took {} ms; others are quicker", now.as_millis(), before.as_millis())
+                write!(
+                    f,
+                    "takes {} ms, and took {} ms; others are quicker",
+                    now.as_millis(),
+                    before.as_millis()
+                )
             }
             Self::QuickAgain => f.write_str("as quick as before"),
             Self::SlowElsewhereToo => f.write_str("the same requests are slow elsewhere too"),

@@ -105,7 +105,10 @@ struct Held {
 /// A change: how long it takes, and took.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Turned {
-    Slow { from: f64, to: f64 },
+    Slow {
+        from: f64,
+        to: f64,
+    },
     Quick,
     /// It was the requests that became slow, and not the region: they are so elsewhere too.
     NotToBlame,
@@ -122,12 +125,7 @@ impl Slow {
     }
 
     /// Looks again.
-    pub(super) fn look(
-        &mut self,
-        glance: &Glance,
-        settings: &FleetSettings,
-        now: Instant,
-    ) -> Option<Turned> {
+    pub(super) fn look(&mut self, glance: &Glance, settings: &FleetSettings, now: Instant) -> Option<Turned> {
         match self.held {
             None => self.look_at_quick(glance, settings, now),
             Some(held) => self.look_at_slow(held, glance, settings, now),

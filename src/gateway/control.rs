@@ -27,9 +27,9 @@ use crate::names::{BucketName, RegionId};
 use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
+use crate::route::AccessPoint;
 use crate::steward::{self, Steward};
 use crate::telemetry::metric::{self, Metric, PrometheusHandle};
-use crate::route::AccessPoint;
 use crate::view::{RegionSettings, View};
 
 /// How long the first round of probes may hold readiness back.
@@ -93,12 +93,8 @@ fn assemble(control: Control, view: View) -> Crew {
     keep_credentials_fresh(store.clone());
     let roots = MachineRoots::load();
     let meters = Arc::new(Meters::new(now));
-    let tools = Tools {
-        resolver: resolver.clone(),
-        credentials: store.clone(),
-        meters: Arc::clone(&meters),
-        clock,
-    };
+    let tools =
+        Tools { resolver: resolver.clone(), credentials: store.clone(), meters: Arc::clone(&meters), clock };
     let crew = Crew {
         clock,
         view: reader.clone(),

@@ -1,7 +1,7 @@
 //! How the regions are doing, for operators: the status document and the gauges.
 
-use std::sync::Arc;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -44,7 +44,10 @@ fn with_meters(mut row: Value, meters: &Meters, now: Moment) -> Value {
     let meter = row["id"].as_str().map(|id| meters.of(&RegionId::new(id)));
     if let (Some(meter), Some(row)) = (meter, row.as_object_mut()) {
         row.insert("clock_ahead_s".to_owned(), meter.ahead().into());
-        row.insert("certificate_days_left".to_owned(), meter.certificate().map(|at| days_left(at, now)).into());
+        row.insert(
+            "certificate_days_left".to_owned(),
+            meter.certificate().map(|at| days_left(at, now)).into(),
+        );
     }
     row
 }

@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::certificate::expiry;
 use super::settings::TlsSettings;
+use crate::certificate::expiry;
 use crate::units::UnixSeconds;
 
 /// What is wrong with a listener's TLS files.

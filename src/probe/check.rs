@@ -520,7 +520,8 @@ mod tests {
         let target = target(server.address().port(), Addressing::Path, None);
         let (tools, bucket) = (tools(), BucketName::new("photos"));
         let deadline = tools.clock.now().mono + PATIENT;
-        let verdict = canary(&target.region, &target.site, &bucket, "k", &credential(), &tools, deadline).await;
+        let verdict =
+            canary(&target.region, &target.site, &bucket, "k", &credential(), &tools, deadline).await;
         (verdict, server.seen().remove(0))
     }
 

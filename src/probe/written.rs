@@ -153,9 +153,10 @@ impl Rhythm {
 /// The pause before the next look for a write, after so many.
 #[must_use]
 pub fn look_pause(looks: u32) -> Duration {
-    2_u32.checked_pow(looks).and_then(|factor| LOOK_FIRST.checked_mul(factor)).map_or(LOOK_LONGEST, |pause| {
-        pause.min(LOOK_LONGEST)
-    })
+    2_u32
+        .checked_pow(looks)
+        .and_then(|factor| LOOK_FIRST.checked_mul(factor))
+        .map_or(LOOK_LONGEST, |pause| pause.min(LOOK_LONGEST))
 }
 
 #[cfg(test)]
@@ -176,7 +177,8 @@ mod tests {
         let mark = mark(0x1234_5678_9abc_def0, 17, 1_800_000_000);
         assert_eq!(Mark::read(&mark.text()), Some(mark.clone()));
         assert!(mark.text().len() <= Mark::LONGEST);
-        for text in ["", "nearpoint write probe", "nearpoint write probe x 1 2", "nearpoint write probe 1 2"] {
+        for text in ["", "nearpoint write probe", "nearpoint write probe x 1 2", "nearpoint write probe 1 2"]
+        {
             assert_eq!(Mark::read(text), None, "{text}");
         }
     }

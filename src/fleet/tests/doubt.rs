@@ -100,9 +100,7 @@ fn probes_that_fail_while_requests_are_answered_change_nothing_but_raise_an_alar
         rig.wait(250);
         rig.apply(Event::Probed { region: EU.into(), alive: Err(ProbeFault::ServerError(500)) });
     }
-    let serving = |change: &Transition| {
-        !matches!(change.subject, Subject::Kind(_)) || change.to.is_serving()
-    };
+    let serving = |change: &Transition| !matches!(change.subject, Subject::Kind(_)) || change.to.is_serving();
     assert!(rig.seen.iter().all(serving), "{:?}", rig.seen);
     assert_eq!(rig.standing(EU), Standing::Healthy);
     let alarms: Vec<Standing> =

@@ -22,7 +22,13 @@ impl Rig {
         let now = Instant::now();
         let ids: Vec<RegionId> = regions.iter().map(|name| RegionId::new(name)).collect();
         let settings = FleetSettings { ejection_jitter: 0.0, ..FleetSettings::default() };
-        Self { fleet: Fleet::new(settings, &ids, now), start: now, now, coin: Coin::seeded(1), seen: Vec::new() }
+        Self {
+            fleet: Fleet::new(settings, &ids, now),
+            start: now,
+            now,
+            coin: Coin::seeded(1),
+            seen: Vec::new(),
+        }
     }
 
     /// With every region healthy.

@@ -37,13 +37,7 @@ impl Rig {
     }
 
     /// Lives so until the region is slow, or is not; how long that took.
-    fn live_until(
-        &mut self,
-        slow: bool,
-        region: &str,
-        took: &[(&str, u64)],
-        busy: Option<&str>,
-    ) -> Duration {
+    fn live_until(&mut self, slow: bool, region: &str, took: &[(&str, u64)], busy: Option<&str>) -> Duration {
         let began = self.now;
         while self.is_slow(region) != slow {
             self.live(took, busy);
