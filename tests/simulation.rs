@@ -168,7 +168,7 @@ struct Request {
 }
 
 struct Simulation {
-    start: Instant,
+    ends: Instant,
     now: Instant,
     coin: Coin,
     agenda: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -246,7 +246,7 @@ impl Simulation {
         let fleet = Fleet::new(settings(), &ids, start).shared_by(groups(seed, &ids));
         let table = Arc::new(fleet.table(start));
         let mut simulation = Self {
-            start,
+            ends: start + LENGTH,
             now: start,
             agenda: BinaryHeap::new(),
             happenings: BTreeMap::new(),
@@ -305,7 +305,7 @@ impl Simulation {
 
     fn run(mut self) -> Tally {
         while let Some(Reverse((at, id))) = self.agenda.pop() {
-            if at > self.start + LENGTH {
+            if at > self.ends {
                 break;
             }
             self.now = self.now.max(at);
@@ -364,7 +364,7 @@ impl Simulation {
         let asleep = self.millis(1_000, 900_000);
         self.now += asleep;
         // half a history is still to come
-        self.start = self.now - LENGTH / 2;
+        self.ends = self.now + LENGTH / 2;
         for region in &mut self.regions {
             region.since = self.now;
         }
@@ -721,7 +721,7 @@ impl Simulation {
                 self.requests.insert(id, request);
                 self.attempt(id, Duration::ZERO);
             }
-            Verdict::SameAgain { after } => {
+            Verdict::SameAgain { after, .. } => {
                 self.requests.insert(id, request);
                 self.attempt(id, after);
             }
@@ -753,6 +753,7 @@ impl Simulation {
             attempts_made: request.attempts,
             attempts_max: 3,
             broken_elsewhere: request.broken,
+            acted_before: request.history.iter().rev().skip(1).any(|(_, before)| before.may_have_acted()),
             since_first_try: self.now - request.began,
             deadline_left: Duration::from_secs(30).saturating_sub(self.now - request.began),
         };

@@ -349,7 +349,7 @@ mod tests {
         let origin = crate::clock::Clock::system().now().mono;
         let meters = Meters::new(origin);
         let meter = meters.of(&RegionId::new("a"));
-        let booked = std::sync::atomic::AtomicUsize::new(0);
+        let booked = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {

@@ -12,5 +12,8 @@ pub mod skew;
 pub mod socket;
 pub mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::Prepared;
 pub use run::{Errand, Exchange, Journey, Reached, Unanswered};

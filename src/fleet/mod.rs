@@ -12,6 +12,7 @@ mod health;
 mod latency;
 mod nearest;
 mod offer;
+mod quantile;
 mod settings;
 mod slow;
 mod speed;
@@ -34,6 +35,7 @@ pub use digest::Digest;
 pub use event::{Cause, Event, Never, ProbeFault, Signal, Subject, Transition};
 pub use health::Standing;
 pub use offer::Rate;
+pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
 pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable, Trial, Turn};
 
@@ -41,6 +43,7 @@ use health::{Change, Health, Scene};
 use latency::Peak;
 use nearest::Nearest;
 use offer::Offer;
+use quantile::Spread;
 use slow::{Samples, Slow};
 use suspicion::Disagreement;
 use table::class_slot;
@@ -80,6 +83,7 @@ struct Region {
     trial_reads: Trial,
     trial_writes: Trial,
     latency: [Peak; 4],
+    spread: [Spread; 4],
     probes: Peak,
     samples: Samples,
     slow: Slow,
@@ -133,6 +137,17 @@ impl Fleet {
             Event::Answered { region, kind, class, key_hash, signal, at, count } => {
                 let attempt = Attempt { kind, class, key_hash, signal, at: at.min(now), count };
                 self.answered(&region, attempt, now, coin)
+            }
+            Event::Timed { region, class, times, at } => {
+                let memory = self.settings.quantile_memory;
+                if let Some(spread) = self.spread(&region, class) {
+                    spread.observe(&times, at, memory, now);
+                }
+                Vec::new()
+            }
+            Event::GivenUp { region, class, waited, at } => {
+                self.given_up(&region, class, waited, at);
+                Vec::new()
             }
             Event::CredentialJudged { region, credential, sound } => {
                 self.credential_judged(region, credential, sound, now)
@@ -313,6 +328,20 @@ impl Fleet {
         transitions
     }
 
+    fn spread(&mut self, region: &RegionId, class: Class) -> Option<&mut Spread> {
+        let place = self.place(region)?;
+        self.regions.get_mut(place)?.spread.get_mut(class_slot(class))
+    }
+
+    /// A read of a region that is out was lost, whatever it would have taken.
+    fn given_up(&mut self, id: &RegionId, class: Class, waited: Duration, at: Instant) {
+        let Some(region) = self.regions.iter_mut().find(|region| region.id == *id) else { return };
+        let out = region.reads.standing() == Standing::Out;
+        if let Some(spread) = region.spread.get_mut(class_slot(class)).filter(|_| !out) {
+            spread.cut(waited, at);
+        }
+    }
+
     /// Keeps what does not depend on standing: times and latencies.
     fn note(&mut self, place: usize, class: Class, signal: Signal, count: u32, now: Instant) {
         let decay = self.settings.latency_decay;
@@ -359,6 +388,9 @@ impl Fleet {
         };
         let Some(region) = self.regions.get_mut(place) else { return };
         let Some(change) = mutate(region.of_mut(kind), scene) else { return };
+        if (kind, change.to) == (Kind::Read, Standing::Out) {
+            region.spread.iter_mut().for_each(Spread::forget_cuts);
+        }
         transitions.push(Transition {
             region: region.id.clone(),
             subject: Subject::Kind(kind),
@@ -460,6 +492,9 @@ impl Fleet {
     fn row(&self, region: &Region, now: Instant) -> RegionRow {
         let latency =
             [Class::Get, Class::List, Class::Put, Class::Long].map(|class| self.latency(region, class, now));
+        let spread = |class| region.spread.get(class_slot(class));
+        let quantiles = [Class::Get, Class::List, Class::Put, Class::Long]
+            .map(|class| spread(class)?.quantiles(self.settings.quantile_memory, now));
         let kind_row = |health: &Health, trial: &Trial| KindRow {
             standing: health.standing(),
             held_until: health.held_until(),
@@ -470,11 +505,13 @@ impl Fleet {
             reads: kind_row(&region.reads, &region.trial_reads),
             writes: kind_row(&region.writes, &region.trial_writes),
             latency,
+            quantiles,
             last_success: region.last_success,
             last_answer: region.last_answer,
             refused_credentials: names_at(&self.credentials, &region.id),
             refused_configurations: names_at(&self.configurations, &region.id),
             slow: region.slow.is_slow(),
+            probe_contradicted: region.disagreement.is_raised(),
             rate: region.offer.rate(now),
             pace: self.pace(region),
         }
@@ -527,6 +564,7 @@ impl Region {
             trial_reads: Trial::default(),
             trial_writes: Trial::default(),
             latency: Default::default(),
+            spread: std::array::from_fn(|_| Spread::new(now)),
             probes: Peak::default(),
             samples: Samples::default(),
             slow: Slow::default(),

@@ -23,6 +23,11 @@ impl Disagreement {
         self.answered = self.answered.max(Some(at));
     }
 
+    /// Whether the probe is held to be wrong.
+    pub(super) fn is_raised(&self) -> bool {
+        self.raised
+    }
+
     /// Whether a request was answered after the last probe that failed.
     fn is_contradicted(&self) -> bool {
         self.failed.is_some() && self.answered >= self.failed

@@ -9,6 +9,7 @@ use crate::s3::operation::{Class, Kind};
 
 use super::health::Standing;
 use super::offer::Rate;
+use super::quantile::Quantiles;
 
 /// How soon a region should be probed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct RegionRow {
     pub writes: KindRow,
     /// Decayed peak of the time to first byte, by class; the probes' where a class has none.
     pub latency: [Option<Duration>; 4],
+    /// How times to first byte are spread, by class; `None` while too few are known.
+    pub quantiles: [Option<Quantiles>; 4],
     /// When a request or a probe last succeeded.
     pub last_success: Option<Instant>,
     /// When it last answered anything at all, an error included.
@@ -53,6 +56,8 @@ pub struct RegionRow {
     pub refused_configurations: Vec<AccessPointName>,
     /// It answers, but became plainly slow: ranked behind others.
     pub slow: bool,
+    /// Its probes fail while its requests are answered: they do not count.
+    pub probe_contradicted: bool,
     /// How much it may be sent, where it asked for less lately.
     pub rate: Option<Rate>,
     /// How soon to probe it again.
@@ -73,6 +78,12 @@ impl RegionRow {
     #[must_use]
     pub fn latency_of(&self, class: Class) -> Option<Duration> {
         self.latency.get(class_slot(class)).copied().flatten()
+    }
+
+    /// The high quantiles of one class's times to first byte; `None` while too few are known.
+    #[must_use]
+    pub fn quantile_of(&self, class: Class) -> Option<Quantiles> {
+        self.quantiles.get(class_slot(class)).copied().flatten()
     }
 
     /// Whether the region answered anything within the last second and is healthy for writes: a

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use super::descriptors::Descriptors;
 use super::reload::Reloader;
+use super::status::Gauges;
 use super::worker::Crew;
 use super::{Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
@@ -20,7 +22,7 @@ use crate::config::Settings;
 use crate::credentials::{self, Store};
 use crate::dns::Resolver;
 use crate::exchange::meters::Meters;
-use crate::exchange::tls::{MachineRoots, TlsClient};
+use crate::exchange::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::{Admission, Door};
 use crate::names::{BucketName, RegionId};
@@ -34,8 +36,8 @@ use crate::view::{RegionSettings, View};
 
 /// How long the first round of probes may hold readiness back.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
-/// How often gauges that nobody pushes are read.
-const GAUGES: Duration = Duration::from_secs(5);
+/// How often clocks and certificates are looked at, to warn of them.
+const WARNINGS: Duration = Duration::from_secs(5);
 
 /// What the control thread starts with.
 pub(super) struct Control {
@@ -46,6 +48,7 @@ pub(super) struct Control {
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
+    pub descriptors: Descriptors,
     pub ready: Arc<Readiness>,
     /// The last request has ended.
     pub over: CancellationToken,
@@ -66,7 +69,7 @@ pub(super) fn run(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>)
 
 async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) {
     let over = control.over.clone();
-    match compile::view(&control.settings) {
+    match compile::view(&control.settings, control.descriptors) {
         Ok(view) => {
             let crew = assemble(control, view);
             drop(tell.send(Ok(crew)));
@@ -79,8 +82,8 @@ async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) 
 }
 
 fn assemble(control: Control, view: View) -> Crew {
-    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, over, asked } =
-        control;
+    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, .. } = control;
+    let (descriptors, ready, over, asked) = (control.descriptors, control.ready, control.over, control.asked);
     let now = clock.now().mono;
     let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
     let fleet = Fleet::new(FleetSettings::default(), &ids, now);
@@ -115,10 +118,14 @@ fn assemble(control: Control, view: View) -> Crew {
     let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
-    tokio::spawn(gauges(crew.clone(), doors.clone()));
+    tokio::spawn(warnings(crew.clone()));
+    let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || {
+            gauges.lock().unwrap_or_else(PoisonError::into_inner).read();
+            metrics.render()
+        }),
         status: {
             let (view, clock) = (reader, clock);
             Arc::new(move || status::document(&view.load(), &meters, clock.now()))
@@ -130,7 +137,19 @@ fn assemble(control: Control, view: View) -> Crew {
             error!(%error, "the admin listener ended");
         }
     });
-    let reloader = Reloader { origin, depends_on, settings, doors, steward: handle, store, probes, clock };
+    let reloader = Reloader {
+        origin,
+        depends_on,
+        settings,
+        doors,
+        steward: handle,
+        store,
+        probes,
+        clock,
+        descriptors,
+        told: BTreeSet::new(),
+        refused: BTreeSet::new(),
+    };
     tokio::spawn(reloader.run(asked));
     count_configuration(true, clock);
     metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -160,8 +179,17 @@ impl Probing {
     }
 
     fn targets(&self, roots: &MachineRoots) -> Vec<ProbeTarget> {
-        let sites: Vec<(&RegionSettings, Option<TlsClient>)> =
-            self.regions.iter().filter_map(|region| Some((region, tls(region, roots)?))).collect();
+        let sites: Vec<(&RegionSettings, Option<TlsClient>)> = self
+            .regions
+            .iter()
+            .filter_map(|region| match tls(region, roots) {
+                Ok(tls) => Some((region, tls)),
+                Err(fault) => {
+                    error!(region = %region.id, %fault, "a region cannot be probed");
+                    None
+                }
+            })
+            .collect();
         let follower = |(region, bucket): (RegionId, BucketName)| {
             let (settings, tls) = sites.iter().find(|(settings, _)| settings.id == region)?;
             Some(Follower { region, site: Site::new(settings, tls.clone()), bucket })
@@ -190,15 +218,9 @@ async fn keep_probing(
     }
 }
 
-/// TLS towards a region: `Some(None)` where it speaks none.
-fn tls(region: &RegionSettings, roots: &MachineRoots) -> Option<Option<TlsClient>> {
-    match region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose() {
-        Ok(tls) => Some(tls),
-        Err(fault) => {
-            error!(region = %region.id, %fault, "a region cannot be probed");
-            None
-        }
-    }
+/// TLS towards a region, where it speaks it.
+fn tls(region: &RegionSettings, roots: &MachineRoots) -> Result<Option<TlsClient>, TlsFault> {
+    region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose()
 }
 
 /// The fleet as probes see it.
@@ -239,6 +261,7 @@ impl Outlook for Watch {
             Wrote::Failed(fault) => ("failed", Some(Err(*fault))),
             Wrote::Refused(_) => ("refused", None),
             Wrote::Throttled => ("throttled", None),
+            Wrote::Unsent => ("shortage", None),
         };
         metric::counter(Metric::WriteProbes, &[region.as_str(), result]).increment(1);
         if let Some(alive) = alive {
@@ -247,8 +270,12 @@ impl Outlook for Watch {
     }
 
     fn lagged(&self, from: &RegionId, to: &RegionId, lag: Duration) {
-        metric::gauge(Metric::RegionLag, &[from.as_str(), to.as_str()]).set(lag.as_secs_f64());
         self.steward.report(Event::Lagged { from: from.clone(), to: to.clone(), lag });
+    }
+
+    fn unsent(&self, region: &RegionId) {
+        metric::counter(Metric::Probes, &[region.as_str(), "shortage"]).increment(1);
+        warn!(%region, "a probe was not sent: this machine has no file or port left for it");
     }
 }
 
@@ -268,11 +295,10 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     ready.probed();
 }
 
-async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
+async fn warnings(crew: Crew) {
     let mut warned = status::Warned::default();
     loop {
-        status::gauges(&crew, &doors);
+        tokio::time::sleep(WARNINGS).await;
         status::warn_in_time(&crew, &mut warned);
-        tokio::time::sleep(GAUGES).await;
     }
 }

@@ -1,6 +1,6 @@
 //! How the regions are doing, for operators: the status document and the gauges.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ pub(super) fn document(view: &View, meters: &Meters, now: Moment) -> Value {
 
 /// A region's row, with what its meter knows.
 fn with_meters(mut row: Value, meters: &Meters, now: Moment) -> Value {
-    let meter = row["id"].as_str().map(|id| meters.of(&RegionId::new(id)));
+    let meter = row.get("id").and_then(Value::as_str).map(|id| meters.of(&RegionId::new(id)));
     if let (Some(meter), Some(row)) = (meter, row.as_object_mut()) {
         row.insert("clock_ahead_s".to_owned(), meter.ahead().into());
         row.insert(
@@ -82,6 +82,8 @@ pub fn regions(view: &View, now: Instant) -> Vec<Value> {
                 "latency_ms": ms(row.latency_of(Class::Get)),
                 "slow": row.slow,
                 "rate_limit": row.rate.map(|rate| rate.limit),
+                "first_byte_p95_ms": ms(row.quantile_of(Class::Get).map(|known| known.p95)),
+                "first_byte_p999_ms": ms(row.quantile_of(Class::Get).map(|known| known.p999)),
                 "last_success_ms_ago": age(row.last_success),
                 "last_answer_ms_ago": age(row.last_answer),
                 "refused_credentials": row.refused_credentials.iter().map(|id| format!("{id:?}")).collect::<Vec<_>>(),
@@ -94,37 +96,9 @@ pub fn regions(view: &View, now: Instant) -> Vec<Value> {
 
 /// Counts a change of standing.
 pub(super) fn announce(transition: &Transition) {
-    let out = if transition.to == Standing::Out { 1.0 } else { 0.0 };
-    let kind = match &transition.subject {
-        Subject::Kind(kind) => *kind,
-        Subject::Credential(credential) => {
-            let credential = match credential {
-                CredentialId::Region => "region",
-                CredentialId::Client(name) => name.as_str(),
-            };
-            return metric::gauge(Metric::CredentialOut, &[transition.region.as_str(), credential]).set(out);
-        }
-        Subject::Configuration(access_point) => {
-            let values = [transition.region.as_str(), access_point.as_str()];
-            return metric::gauge(Metric::ConfigurationOut, &values).set(out);
-        }
-        Subject::Nearest => return,
-        Subject::Speed => {
-            let slow = if transition.to == Standing::Suspect { 1.0 } else { 0.0 };
-            return metric::gauge(Metric::RegionSlow, &[transition.region.as_str()]).set(slow);
-        }
-        Subject::Probes => {
-            return metric::gauge(Metric::ProbeContradicted, &[transition.region.as_str()]).set(out);
-        }
-        Subject::Ourselves => {
-            let suspect = if transition.to == Standing::Suspect { 1.0 } else { 0.0 };
-            return metric::gauge(Metric::SelfSuspect, &[]).set(suspect);
-        }
-    };
-    let (region, kind) = (transition.region.as_str(), word(kind));
-    metric::gauge(Metric::RegionStanding, &[region, kind]).set(rank(transition.to));
-    let to = transition.to.to_string();
-    metric::counter(Metric::RegionTransitions, &[region, kind, &to]).increment(1);
+    let Subject::Kind(kind) = &transition.subject else { return };
+    let values = [transition.region.as_str(), word(*kind), &transition.to.to_string()];
+    metric::counter(Metric::RegionTransitions, &values).increment(1);
 }
 
 fn word(kind: Kind) -> &'static str {
@@ -144,51 +118,111 @@ fn rank(standing: Standing) -> f64 {
     }
 }
 
-/// Sets what nobody pushes.
-pub(super) fn gauges(crew: &Crew, doors: &[Arc<Door>]) {
-    for door in doors {
-        if let Some(expiry) = door.tls().and_then(|tls| tls.expiry()) {
+/// One gauge's series: which, and the values of its labels.
+type Series = (Metric, Vec<String>);
+
+/// The gauges that nobody pushes, read from what is in force whenever somebody looks.
+pub(super) struct Gauges {
+    crew: Crew,
+    doors: Vec<Arc<Door>>,
+    /// What was shown the last time: a region, a credential or an access point that is there no more
+    /// must not stay as it was.
+    shown: HashSet<Series>,
+}
+
+impl Gauges {
+    pub(super) fn new(crew: Crew, doors: Vec<Arc<Door>>) -> Self {
+        Self { crew, doors, shown: HashSet::new() }
+    }
+
+    /// Sets them all.
+    pub(super) fn read(&mut self) {
+        self.of_process();
+        let view = self.crew.view.load_full();
+        show(Metric::SelfSuspect, &[], if view.table.self_suspect() { 1.0 } else { 0.0 });
+        let mut shown = HashSet::new();
+        let mut set = |metric, labels: &[&str], value| {
+            show(metric, labels, value);
+            shown.insert((metric, labels.iter().map(|label| (*label).to_owned()).collect()));
+        };
+        for row in view.table.rows() {
+            self.of_region(row, &mut set);
+        }
+        for lag in view.table.lags() {
+            set(Metric::RegionLag, &[lag.from.as_str(), lag.to.as_str()], lag.lag.as_secs_f64());
+        }
+        for (metric, labels) in self.shown.difference(&shown) {
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            show(*metric, &labels, neutral(*metric));
+        }
+        self.shown = shown;
+    }
+
+    fn of_process(&self) {
+        let Self { crew, doors, .. } = self;
+        for door in doors {
+            if let Some(expiry) = door.tls().and_then(|tls| tls.expiry()) {
+                #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
+                metric::gauge(Metric::CertificateExpiry, &[&door.address().to_string()]).set(expiry.0 as f64);
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
+        metric::gauge(Metric::ReplayBytes, &[]).set(crew.replays.in_use() as f64);
+        let in_flight = crew.in_flight.load(std::sync::atomic::Ordering::Relaxed);
+        metric::gauge(Metric::RequestsInFlight, &[]).set(f64::from(in_flight));
+        metric::counter(Metric::EventsDropped, &[]).absolute(crew.steward.dropped());
+        if let Some(expires) = crew.credentials.chain_state().and_then(|state| state.expires) {
             #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
-            metric::gauge(Metric::CertificateExpiry, &[&door.address().to_string()]).set(expiry.0 as f64);
+            metric::gauge(Metric::CredentialExpiry, &["all", "chain"]).set(expires.0 as f64);
         }
     }
-    let view = crew.view.load();
-    for row in view.table.rows() {
-        of_region(row, crew);
-    }
-    let suspect = if view.table.self_suspect() { 1.0 } else { 0.0 };
-    metric::gauge(Metric::SelfSuspect, &[]).set(suspect);
-    #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
-    metric::gauge(Metric::ReplayBytes, &[]).set(crew.replays.in_use() as f64);
-    let in_flight = crew.in_flight.load(std::sync::atomic::Ordering::Relaxed);
-    metric::gauge(Metric::RequestsInFlight, &[]).set(f64::from(in_flight));
-    metric::counter(Metric::EventsDropped, &[]).absolute(crew.steward.dropped());
-    if let Some(expires) = crew.credentials.chain_state().and_then(|state| state.expires) {
-        #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
-        metric::gauge(Metric::CredentialExpiry, &["all", "chain"]).set(expires.0 as f64);
+
+    fn of_region(&self, row: &RegionRow, set: &mut dyn FnMut(Metric, &[&str], f64)) {
+        let region = row.region.as_str();
+        for kind in [Kind::Read, Kind::Write] {
+            set(Metric::RegionStanding, &[region, word(kind)], rank(row.of(kind).standing));
+        }
+        if let Some(latency) = row.latency_of(Class::Get) {
+            set(Metric::RegionLatency, &[region], latency.as_secs_f64());
+        }
+        let flag = |raised: bool| if raised { 1.0 } else { 0.0 };
+        set(Metric::RegionSlow, &[region], flag(row.slow));
+        set(Metric::RegionRateLimit, &[region], row.rate.map_or(0.0, |rate| rate.limit));
+        set(Metric::ProbeContradicted, &[region], flag(row.probe_contradicted));
+        let meter = self.crew.meters.of(&row.region);
+        #[expect(clippy::cast_precision_loss, reason = "at most a day of seconds")]
+        set(Metric::RegionSkew, &[region], meter.ahead() as f64);
+        if let Some(expires) = meter.certificate() {
+            #[expect(clippy::cast_precision_loss, reason = "days of a certificate")]
+            set(Metric::RegionCertificateDays, &[region], days_left(expires, self.crew.clock.now()) as f64);
+        }
+        let in_flight = u32::try_from(meter.in_flight()).unwrap_or(u32::MAX);
+        set(Metric::RegionInFlight, &[region], f64::from(in_flight));
+        for credential in &row.refused_credentials {
+            let name = match credential {
+                CredentialId::Region => "region",
+                CredentialId::Client(name) => name.as_str(),
+            };
+            set(Metric::CredentialOut, &[region, name], 1.0);
+        }
+        for access_point in &row.refused_configurations {
+            set(Metric::ConfigurationOut, &[region, access_point.as_str()], 1.0);
+        }
     }
 }
 
-fn of_region(row: &RegionRow, crew: &Crew) {
-    let region = row.region.as_str();
-    for kind in [Kind::Read, Kind::Write] {
-        metric::gauge(Metric::RegionStanding, &[region, word(kind)]).set(rank(row.of(kind).standing));
+fn show(metric: Metric, labels: &[&str], value: f64) {
+    metric::gauge(metric, labels).set(value);
+}
+
+/// What a series says whose subject is gone: nothing to be alarmed about.
+fn neutral(metric: Metric) -> f64 {
+    match metric {
+        Metric::RegionStanding => rank(Standing::Unknown),
+        // none left would be an alarm
+        Metric::RegionCertificateDays => f64::NAN,
+        _ => 0.0,
     }
-    if let Some(latency) = row.latency_of(Class::Get) {
-        metric::gauge(Metric::RegionLatency, &[region]).set(latency.as_secs_f64());
-    }
-    let meter = crew.meters.of(&row.region);
-    metric::gauge(Metric::RegionSlow, &[region]).set(if row.slow { 1.0 } else { 0.0 });
-    metric::gauge(Metric::RegionRateLimit, &[region]).set(row.rate.map_or(0.0, |rate| rate.limit));
-    #[expect(clippy::cast_precision_loss, reason = "at most a day of seconds")]
-    metric::gauge(Metric::RegionSkew, &[region]).set(meter.ahead() as f64);
-    if let Some(expires) = meter.certificate() {
-        #[expect(clippy::cast_precision_loss, reason = "days of a certificate")]
-        metric::gauge(Metric::RegionCertificateDays, &[region])
-            .set(days_left(expires, crew.clock.now()) as f64);
-    }
-    let in_flight = u32::try_from(meter.in_flight()).unwrap_or(u32::MAX);
-    metric::gauge(Metric::RegionInFlight, &[region]).set(f64::from(in_flight));
 }
 
 /// What operators were warned of, so that it is said once and not every few seconds.

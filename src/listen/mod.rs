@@ -8,6 +8,7 @@ mod bind;
 mod connection;
 pub mod gate;
 mod peer;
+mod readers;
 mod request;
 pub mod settings;
 mod stream;
@@ -21,7 +22,7 @@ pub use connection::{ConnectionRules, Fault};
 pub use gate::{HeadLimits, Violation};
 pub use peer::{Peer, PeerAddress};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
-pub use wire::{Overdue, Patience};
+pub use wire::{Fate, Overdue, Patience};
 pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};
 
 #[cfg(test)]

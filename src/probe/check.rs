@@ -132,14 +132,14 @@ impl fmt::Display for Waiting {
 }
 
 impl CheckFault {
-    /// In the words of the fleet.
+    /// In the words of the fleet; `None` where the fault is ours.
     #[must_use]
-    pub fn never(&self) -> Never {
+    pub fn never(&self) -> Option<Never> {
         match self {
             Self::Dial(fault) => fault.stage.never(),
-            Self::Broken(_) => Never::Reset,
-            Self::Late(Waiting::Connection) => Never::ConnectTimeout,
-            Self::Late(Waiting::Answer) => Never::FirstByteTimeout,
+            Self::Broken(_) => Some(Never::Reset),
+            Self::Late(Waiting::Connection) => Some(Never::ConnectTimeout),
+            Self::Late(Waiting::Answer) => Some(Never::FirstByteTimeout),
         }
     }
 }
@@ -221,8 +221,7 @@ async fn ask(
 /// Settles who is to blame for a refusal: asks for the first byte of `key` in `bucket` with
 /// `credential`, over a new connection. A refusal of our clock is answered by the region's own, once.
 pub async fn canary(
-    region: &RegionId,
-    site: &Site,
+    (region, site): (&RegionId, &Site),
     bucket: &BucketName,
     key: &str,
     credential: &Credential,
@@ -240,7 +239,12 @@ pub async fn canary(
                 known = meter.ahead();
             }
             Ok((status, code)) => return verdict(status, code.as_deref()),
-            Err(fault) => return CanaryVerdict::Unreachable(ProbeFault::Never(fault.never())),
+            Err(fault) => {
+                return match fault.never() {
+                    Some(never) => CanaryVerdict::Unreachable(ProbeFault::Never(never)),
+                    None => CanaryVerdict::Unasked,
+                };
+            }
         }
     }
 }
@@ -511,7 +515,7 @@ mod tests {
         ] {
             let target = target(port, Addressing::Path, Some("photos"));
             let fault = probe_once(&mut Line::closed(), &target, time).await.unwrap_err();
-            assert_eq!(fault.never(), never, "{fault}");
+            assert_eq!(fault.never(), Some(never), "{fault}");
         }
     }
 
@@ -521,7 +525,7 @@ mod tests {
         let (tools, bucket) = (tools(), BucketName::new("photos"));
         let deadline = tools.clock.now().mono + PATIENT;
         let verdict =
-            canary(&target.region, &target.site, &bucket, "k", &credential(), &tools, deadline).await;
+            canary((&target.region, &target.site), &bucket, "k", &credential(), &tools, deadline).await;
         (verdict, server.seen().remove(0))
     }
 

@@ -61,6 +61,8 @@ pub enum Wrote {
     Refused(String),
     /// It asked for less, which says nothing.
     Throttled,
+    /// It was not sent, for want of something of ours.
+    Unsent,
 }
 
 /// Writes and looks for as long as the future lives.
@@ -90,7 +92,9 @@ pub(super) async fn watch(target: ProbeTarget, tools: Tools, outlook: impl Outlo
         outlook.wrote(&target.region, &wrote);
         let now = tools.clock.now().mono;
         if wrote == Wrote::Taken {
-            outstanding.iter_mut().for_each(|one| one.wrote(mark.clone(), now));
+            for one in &mut outstanding {
+                one.wrote(mark.clone(), now);
+            }
         }
         let next = now + rhythm.pause().mul_f64(1.0 - JITTER * coin.share());
         look(&target.region, &write, &mut outstanding, next, (&tools, &outlook)).await;
@@ -146,7 +150,10 @@ async fn put(target: &ProbeTarget, bucket: &BucketName, key: &str, mark: &Mark, 
                 _ => Wrote::Refused(code.unwrap_or_else(|| status.to_string())),
             }
         }
-        Err(fault) => Wrote::Failed(ProbeFault::Never(fault.never())),
+        Err(fault) => match fault.never() {
+            Some(never) => Wrote::Failed(ProbeFault::Never(never)),
+            None => Wrote::Unsent,
+        },
     }
 }
 

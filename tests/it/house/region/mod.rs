@@ -55,12 +55,16 @@ pub struct Settings {
     pub buckets: Vec<String>,
     /// Keeps every version.
     pub versioned: bool,
-    /// Lets unsigned GET and HEAD through.
-    pub anonymous_reads: bool,
+    /// Methods that it lets through unsigned.
+    pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
     /// Seconds by which its clock is ahead of this machine's.
     pub clock_ahead: i64,
+    /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
+    pub documents: Vec<(&'static str, String)>,
+    /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
+    pub bucket_page: Option<usize>,
 }
 
 impl Settings {
@@ -74,9 +78,11 @@ impl Settings {
             session_token: None,
             buckets: buckets.iter().map(|&bucket| bucket.to_owned()).collect(),
             versioned: false,
-            anonymous_reads: false,
+            anonymous: &[],
             domain: None,
             clock_ahead: 0,
+            documents: Vec::new(),
+            bucket_page: None,
         }
     }
 }
@@ -319,6 +325,16 @@ impl Region {
         let mut state = self.state();
         let index = state.store.index(bucket).expect("the bucket exists");
         state.store.put(index, key, Object::new(body.into(), Vec::new()));
+    }
+
+    /// Begins so many uploads of a key without requests.
+    pub fn begin_uploads(&self, bucket: &str, key: &str, count: usize) {
+        let mut state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        for _ in 0..count {
+            let id = state.store.new_id("upload");
+            state.store.bucket_mut(index).uploads.insert(id, store::Upload::begun(key));
+        }
     }
 
     /// Deletes an object without a request; a replicator carries it on.
