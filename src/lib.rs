@@ -4,6 +4,7 @@
 //! below (`tests/architecture.rs` holds the rule). A request's story is [`pipeline`].
 
 // soil
+pub mod certificate;
 pub mod chance;
 pub mod clock;
 pub mod head;

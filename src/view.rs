@@ -313,6 +313,9 @@ pub struct ProbeSettings {
     pub bucket: Option<BucketName>,
     /// The key probed; it need not exist. Default [`ProbeSettings::KEY`].
     pub key: String,
+    /// Between write probes; `None` where there are none. They put a small object next to `key`,
+    /// judge writes by it, and look for it in the regions that the stores replicate to.
+    pub write: Option<Duration>,
 }
 
 impl ProbeSettings {
@@ -320,6 +323,9 @@ impl ProbeSettings {
     pub const KEY: &'static str = ".nearpoint/canary";
     /// How often, unless the operator says otherwise.
     pub const INTERVAL: Duration = Duration::from_secs(1);
+    /// How often it is written to where the operator says `on`: four writes a minute cost next to
+    /// nothing, and writes of clients are witnesses too.
+    pub const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 }
 
 /// The access points, found by what clients call them.
@@ -365,6 +371,13 @@ impl AccessPoints {
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessPoint>> {
         self.all.iter()
+    }
+
+    /// The regions that serve an access point together, for each of them.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<RegionId>> {
+        let members = self.all.iter().map(|point| point.members.iter());
+        members.map(|members| members.map(|member| member.region.clone()).collect()).collect()
     }
 
     /// Whether there are others than the wildcard.

@@ -12,6 +12,7 @@ use crate::names::{AccessKeyId, BucketName, ExposeSecret, RegionId};
 use crate::pem::PemFile;
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, READY, Trailers};
 use crate::sigv4::Credential;
+use crate::units;
 use crate::view::{CredentialSource, Endpoint, ProbeSettings, RegionSettings, UpstreamIdentity, UpstreamTls};
 
 /// What a region's name looks like: it stands in metrics, headers and commands.
@@ -227,8 +228,12 @@ fn tls(section: &Section<'_>, endpoint: Option<&Endpoint>) -> UpstreamTls {
 }
 
 fn probe(section: &Section<'_>) -> ProbeSettings {
-    let mut settings =
-        ProbeSettings { interval: ProbeSettings::INTERVAL, bucket: None, key: ProbeSettings::KEY.to_owned() };
+    let mut settings = ProbeSettings {
+        interval: ProbeSettings::INTERVAL,
+        bucket: None,
+        key: ProbeSettings::KEY.to_owned(),
+        write: None,
+    };
     let Some(probe) = section.section("probe", keys::PROBE) else { return settings };
     if let Some(interval) = probe.duration("interval", SHORTEST_PROBE_INTERVAL) {
         settings.interval = interval;
@@ -238,8 +243,20 @@ fn probe(section: &Section<'_>) -> ProbeSettings {
     if let Some(key) = probe.parsed("key", "a key of 1 to 1,024 bytes", read) {
         settings.key = key.value;
     }
+    let read = |text: &str| match text {
+        "off" => Some(None),
+        "on" => Some(Some(ProbeSettings::WRITE_INTERVAL)),
+        text => units::duration(text).ok().filter(|pause| *pause >= SHORTEST_WRITE_INTERVAL).map(Some),
+    };
+    settings.write = probe.parsed("write", WRITE, read).and_then(|write| write.value);
     settings
 }
+
+/// What `probe.write` may be.
+const WRITE: &str = "off, on (every 15s), or a duration such as 30s, at least 1s";
+
+/// Below it, write probes cost more than they tell.
+const SHORTEST_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Below it, probes cost more than they tell.
 const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_millis(100);

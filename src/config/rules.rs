@@ -17,6 +17,7 @@ pub(super) fn check(context: &Context<'_>, parts: &Parts) {
     names(context, &parts.declared_points);
     tokens(context, parts);
     somebody_may_come_in(context, parts);
+    bucketless_writes(context, parts);
     // Faulty parts are left out above; doubts about the rest would mislead.
     if context.is_sound() {
         doubts(context, parts);
@@ -35,6 +36,20 @@ fn doubts(context: &Context<'_>, parts: &Parts) {
     let names: Vec<_> = parts.access_points.iter().map(|placed| placed.point.name.as_str()).collect();
     let wildcard = parts.access_points.iter().any(|placed| placed.point.is_wildcard());
     clients::doubts(context, &parts.clients, &names, wildcard);
+}
+
+/// A write probe needs a bucket to write to.
+fn bucketless_writes(context: &Context<'_>, parts: &Parts) {
+    for placed in &parts.regions {
+        let region = &placed.value;
+        let mut points = parts.access_points.iter().map(|placed| &placed.point);
+        let has_bucket = region.probe.bucket.is_some()
+            || points.any(|point| point.member(&region.id).is_some_and(|member| member.bucket.is_some()));
+        if region.probe.write.is_some() && !has_bucket {
+            let what = format!("`probe.write` of region `{}` has no bucket to write to", region.id);
+            context.fault(placed.at, what, "`probe.bucket` beside it");
+        }
+    }
 }
 
 /// Each region is probed in its own bucket of the first named access point, unless it says where.

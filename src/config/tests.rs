@@ -67,7 +67,8 @@ fn what_is_not_said_has_its_default() {
         ProbeSettings {
             interval: Duration::from_secs(1),
             bucket: Some(BucketName::new("photos-dub")),
-            key: ".nearpoint/canary".into()
+            key: ".nearpoint/canary".into(),
+            write: None
         }
     );
     let point = &settings.access_points[0];
@@ -157,6 +158,8 @@ fn pem(folder: &Path, name: &str) -> PemFile {
 fn regions_arrive(settings: &Settings) {
     let [frankfurt, garage, attic] = settings.regions.as_slice() else { panic!("three regions") };
     assert_eq!(frankfurt.probe.interval, Duration::from_secs(5));
+    assert_eq!(frankfurt.probe.write, Some(Duration::from_secs(15)), "on");
+    assert_eq!((garage.probe.write, attic.probe.write), (None, Some(Duration::from_secs(30))));
     assert_eq!(frankfurt.profile.addressing, Addressing::Virtual);
     let endpoint =
         Endpoint { tls: true, host: "garage.internal".into(), port: 3900, base_path: "/base".into() };

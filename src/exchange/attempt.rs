@@ -28,6 +28,7 @@ use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::s3::profile::SignedPath;
 use crate::sigv4::{self, Credential, Destination, KeyCache, PathForm, PayloadMark};
+use crate::units::UnixSeconds;
 use crate::view::Timeouts;
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
@@ -102,6 +103,8 @@ pub struct Answer {
     pub request_sent: bool,
     /// From the request's head to the answer's.
     pub ttfb: Duration,
+    /// By how many seconds the request was dated ahead of our clock.
+    pub ahead: i64,
     /// Counts as on its way until dropped.
     pub in_flight: InFlight,
 }
@@ -145,9 +148,9 @@ pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Res
         return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
     }
     let exchanged = exchange(desk, this, prepared, connection, kept).await;
-    let (head, body, connection, request_sent, ttfb) = exchanged?;
+    let (head, body, connection, request_sent, ttfb, ahead) = exchanged?;
     let pool = this.lane.pool.clone();
-    Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight })
+    Ok(Answer { head, body, connection, pool, request_sent, ttfb, ahead, in_flight })
 }
 
 /// A kept connection, unless one has failed this request already.
@@ -214,7 +217,7 @@ fn not_connected(fault: &DialFault) -> Outcome {
     Outcome::NotSent(fault.stage.never().map_or(Unsent::Shortage, Unsent::Unreachable))
 }
 
-type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
+type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration, i64);
 
 async fn exchange(
     desk: &Desk<'_>,
@@ -232,7 +235,8 @@ async fn exchange(
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
     let method = prepared.head.method().clone();
-    let request = build(desk, this, prepared, upload, gate.as_ref())?;
+    let ahead = this.lane.meter.ahead();
+    let request = build(desk, this, prepared, upload, gate.as_ref(), ahead)?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -242,7 +246,8 @@ async fn exchange(
     }
     match answered {
         Ok(Ok(response)) => {
-            let now = desk.clock.now().mono;
+            let moment = desk.clock.now();
+            let now = moment.mono;
             let (to_head, status) = (method == http::Method::HEAD, response.status());
             // a preflight may be answered by whatever stands before the store
             let marks = method != http::Method::OPTIONS;
@@ -251,11 +256,12 @@ async fn exchange(
             }
             this.lane.meter.answered(now);
             connection.answered(now);
+            this.lane.meter.dated(response.headers(), moment);
             if is_impossible(response.status(), &sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
             let (head, body) = Response::into_parts(response);
-            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started)))
+            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started), ahead))
         }
         Ok(Err(mut failure)) => {
             let unsent = failure.take_message();
@@ -434,11 +440,13 @@ fn build(
     prepared: Prepared,
     upload: Upload,
     gate: Option<&Gate>,
+    ahead: i64,
 ) -> Result<Request<Upload>, Failed> {
     let Prepared { mut head, payload, .. } = prepared;
     let settings = &this.lane.settings;
     if let Some(credential) = &this.credential {
-        let now = desk.clock.now().wall;
+        // dated by the region's clock, as far as it is known
+        let now = UnixSeconds(desk.clock.now().wall.0.saturating_add(ahead));
         let mut keys = desk.keys.borrow_mut();
         let path = match settings.profile.signed_path {
             SignedPath::AsSent => PathForm::Raw,

@@ -13,6 +13,7 @@ pub mod meters;
 pub mod pool;
 pub mod resume;
 pub mod run;
+pub mod skew;
 pub mod socket;
 pub mod tls;
 

@@ -60,6 +60,7 @@ impl Rig {
                 interval: ProbeSettings::INTERVAL,
                 bucket: Some(BucketName::new("photos")),
                 key: ProbeSettings::KEY.to_owned(),
+                write: None,
             },
         };
         let client = tls.then(|| TlsClient::new(&UpstreamTls::default(), &MachineRoots::load()).unwrap());

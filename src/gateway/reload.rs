@@ -10,6 +10,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::control::Probing;
 use super::descriptors::Descriptors;
 use super::waypoints::{folders, waypoints};
 use super::{Doors, Origin, compile, count_configuration};
@@ -21,7 +22,6 @@ use crate::names::Secret;
 use crate::pem::PemFile;
 use crate::steward;
 use crate::telemetry::metric::{self, Metric};
-use crate::view::RegionSettings;
 
 /// What to do about a listener that cannot be bound while the old ones are.
 const CANNOT_NOW: &str = "; free it and reload again, or restart with the new configuration";
@@ -38,7 +38,7 @@ pub(super) struct Reloader {
     pub doors: Doors,
     pub steward: steward::Handle,
     pub store: Store,
-    pub probes: watch::Sender<Vec<RegionSettings>>,
+    pub probes: watch::Sender<Probing>,
     pub clock: Clock,
     pub descriptors: Descriptors,
     /// What the last round refused, in words: not told again until somebody asks.
@@ -178,7 +178,7 @@ impl Reloader {
         self.store.replace(credentials::rows(&settings.regions, &view.clients));
         self.steward.replace(view).await;
         self.put_in_force(rebinding).await;
-        self.probes.send_replace(settings.regions.clone());
+        self.probes.send_replace(Probing::of(&settings));
         self.settings = settings;
         count_configuration(true, self.clock);
         info!("the new configuration is in force");

@@ -5,7 +5,6 @@ mod admission;
 #[cfg(test)]
 pub(crate) mod authority;
 mod bind;
-mod certificate;
 mod connection;
 mod door;
 pub mod gate;

@@ -6,8 +6,8 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 
-use super::certificate::expiry;
 use super::settings::TlsSettings;
+use crate::certificate::expiry;
 use crate::pem::{PemFault, identity};
 use crate::units::UnixSeconds;
 

@@ -265,6 +265,7 @@ fn is_silence(unanswered: &Unanswered) -> bool {
         Unanswered::NoRoute(_)
         | Unanswered::Body(_)
         | Unanswered::Full
+        | Unanswered::Throttled
         | Unanswered::Hopeless
         | Unanswered::Target => false,
     }

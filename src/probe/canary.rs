@@ -128,9 +128,9 @@ async fn serve(tools: Tools, mut asked: mpsc::Receiver<Ask>) {
 }
 
 async fn run(question: Question, subject: Subject, tools: Tools) -> (Subject, CanaryVerdict) {
-    let Question { site, bucket, key, credential, .. } = question;
+    let Question { region, site, bucket, key, credential, .. } = question;
     let deadline = tools.clock.now().mono + CANARY_TIMEOUT;
-    (subject, canary(&site, &bucket, &key, &credential, &tools, deadline).await)
+    (subject, canary((&region, &site), &bucket, &key, &credential, &tools, deadline).await)
 }
 
 impl Docket {

@@ -4,12 +4,14 @@
 //! A *probe* judges reachability only: any answer below 500 is alive, so that it needs no set-up
 //! and no permission. A *canary* settles who is to blame for a refusal: the credential, the
 //! configuration, or nobody (`rulings.md` §1). Neither changes a standing: they report, `fleet`
-//! decides.
+//! decides. A *write probe* (opt-in) judges writes, and measures how far behind other regions are.
 
 pub mod canary;
 pub mod check;
 pub mod schedule;
 pub mod verdict;
+pub mod write;
+pub mod written;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use tokio::task::JoinSet;
 pub use canary::{Canaries, Judged, Question};
 pub use check::{Alive, CheckFault, Line, Site, canary, probe};
 pub use verdict::CanaryVerdict;
+pub use write::{Follower, WriteTarget, Wrote};
 
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -45,18 +48,24 @@ pub struct ProbeTarget {
     pub key: String,
     /// Between two probes while all is well.
     pub interval: Duration,
+    /// How it is written to, where it is.
+    pub write: Option<WriteTarget>,
 }
 
 impl ProbeTarget {
-    /// How the configuration wants a region probed; `tls` is that of its `https` endpoint.
+    /// How the configuration wants a region probed; `tls` is that of its `https` endpoint,
+    /// `followers` where what is written there should turn up.
     #[must_use]
-    pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
+    pub fn new(region: &RegionSettings, tls: Option<TlsClient>, followers: Vec<Follower>) -> Self {
+        let key = written::key(&region.probe.key, &region.id);
+        let write = region.probe.write.map(|interval| WriteTarget { interval, key, followers });
         Self {
             region: region.id.clone(),
             site: Site::new(region, tls),
             bucket: region.probe.bucket.clone(),
             key: region.probe.key.clone(),
             interval: region.probe.interval,
+            write,
         }
     }
 }
@@ -68,7 +77,7 @@ pub struct Tools {
     pub resolver: Resolver,
     /// What to sign with.
     pub credentials: Store,
-    /// How the regions' addresses are doing.
+    /// What is known of the regions' addresses, clocks and certificates.
     pub meters: Arc<Meters>,
     /// Time.
     pub clock: Clock,
@@ -84,6 +93,10 @@ pub trait Outlook: Clone + Send + Sync + 'static {
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
     /// Takes in what a probe saw: time to first byte, or why there was none.
     fn probed(&self, region: &RegionId, alive: Result<Duration, ProbeFault>);
+    /// Takes in what a write probe came to.
+    fn wrote(&self, region: &RegionId, wrote: &Wrote);
+    /// Takes in how far behind a region is.
+    fn lagged(&self, from: &RegionId, to: &RegionId, lag: Duration);
     /// Takes in that a probe could not be sent, for want of something of ours.
     fn unsent(&self, region: &RegionId);
 }
@@ -93,6 +106,7 @@ pub trait Outlook: Clone + Send + Sync + 'static {
 pub async fn run(targets: Vec<ProbeTarget>, tools: Tools, outlook: impl Outlook, mut coin: Coin) {
     let mut tasks = JoinSet::new();
     for target in targets {
+        tasks.spawn(write::watch(target.clone(), tools.clone(), outlook.clone(), coin.fork()));
         tasks.spawn(watch(target, tools.clone(), outlook.clone(), coin.fork()));
     }
     while let Some(ended) = tasks.join_next().await {
@@ -187,6 +201,10 @@ mod tests {
             let _over = self.heard.send((region.to_string(), alive));
         }
 
+        fn wrote(&self, _region: &RegionId, _wrote: &Wrote) {}
+
+        fn lagged(&self, _from: &RegionId, _to: &RegionId, _lag: Duration) {}
+
         fn unsent(&self, _region: &RegionId) {}
     }
 
@@ -200,7 +218,14 @@ mod tests {
             addressing: Addressing::Path,
         };
         let bucket = Some(BucketName::new("photos"));
-        ProbeTarget { region: RegionId::new(region), site, bucket, key: "k".to_owned(), interval }
+        ProbeTarget {
+            region: RegionId::new(region),
+            site,
+            bucket,
+            key: "k".to_owned(),
+            interval,
+            write: None,
+        }
     }
 
     struct Running {

@@ -87,6 +87,8 @@ pub enum Meaning {
     Throttled,
     /// It names our credential as the fault, or may mean it: any 403.
     Forbidden,
+    /// It refused the clock by which the request was signed, and what its own says is known now.
+    Skewed,
     /// It names bucket or signing region as the fault.
     Misplaced,
     /// It rejects the body (hash, checksum, length): the client's, whatever the status.
@@ -183,7 +185,11 @@ impl Outcome {
             }
             Self::Answered { meaning, .. } => match meaning {
                 Meaning::Final | Meaning::ServerFault => true,
-                Meaning::Throttled | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => false,
+                Meaning::Throttled
+                | Meaning::Forbidden
+                | Meaning::Skewed
+                | Meaning::Misplaced
+                | Meaning::BodyRefused => false,
             },
         }
     }
@@ -207,9 +213,11 @@ impl Outcome {
             Self::Answered { status, meaning } => Some(match meaning {
                 Meaning::ServerFault => Signal::ServerError(*status),
                 Meaning::Throttled => Signal::Throttled,
-                Meaning::Final | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => {
-                    Signal::Answered { ttfb }
-                }
+                Meaning::Final
+                | Meaning::Forbidden
+                | Meaning::Skewed
+                | Meaning::Misplaced
+                | Meaning::BodyRefused => Signal::Answered { ttfb },
             }),
         }
     }

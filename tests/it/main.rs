@@ -21,6 +21,7 @@ mod demo;
 mod failover;
 mod house;
 mod house_itself;
+mod judgement;
 mod names;
 mod reload;
 mod secrets;

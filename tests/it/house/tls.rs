@@ -13,6 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::moment;
+
 /// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -32,6 +34,15 @@ impl Authority {
     pub fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// The same, good for so many days from now.
+    pub fn issue_for(&self, name: &str, days: i64) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let end = moment::shifted(moment::now(), days * 86_400 - 60);
+        params.not_after = end.into();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 

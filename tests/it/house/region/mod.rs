@@ -59,6 +59,8 @@ pub struct Settings {
     pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
+    /// Seconds by which its clock is ahead of this machine's.
+    pub clock_ahead: i64,
     /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
     pub documents: Vec<(&'static str, String)>,
     /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
@@ -78,6 +80,7 @@ impl Settings {
             versioned: false,
             anonymous: &[],
             domain: None,
+            clock_ahead: 0,
             documents: Vec::new(),
             bucket_page: None,
         }

@@ -250,7 +250,7 @@ fn open(house: &House, head: &Head, number: usize) -> Opened {
         Ok(ask) => (ask.operation, ask.bucket.clone(), ask.key.clone()),
         Err(_) => ("Unknown", String::new(), String::new()),
     };
-    let verdict = ask.and_then(|ask| Ok((ask, judge::judge(head, &state.settings, moment::now())?)));
+    let verdict = ask.and_then(|ask| Ok((ask, judge::judge(head, &state.settings, state.settings.now())?)));
     let acts = state.faults.take(operation, &head.method, &key);
     let at = moment::mono();
     let signed_headers = verdict.as_ref().map(|(_, judged)| judged.signed_headers.clone());
@@ -373,6 +373,8 @@ async fn send(
         seen.code = code;
     });
     let gone = |_| End::Close;
+    let date = house.state.lock().unwrap().settings.now();
+    let reply = reply.with("date", &moment::http_date(date));
     let announced = opened.acts.iter().find_map(|act| match act {
         Act::LieAboutLength(by) => Some(reply.body.len().saturating_add_signed(*by)),
         _ => None,
