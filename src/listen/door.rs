@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use crate::listen::authority::Authority;
     use crate::names::Secret;
+    use crate::pem::PemFile;
 
     fn terms(settings: &ListenerSettings, before: &Terms) -> Result<Terms, TlsFault> {
         Terms::new(settings, Some(before))
