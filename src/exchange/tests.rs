@@ -188,11 +188,13 @@ async fn closed_before_it_was_sent(addresses: &[u8]) -> (Outcome, Option<SocketA
 async fn what_an_address_took_nothing_of_is_never_called_unsent_once_it_may_be_out() {
     for addresses in [&[1][..], &[1, 2]] {
         let (outcome, address) = closed_before_it_was_sent(addresses).await;
-        assert_eq!(address.unwrap().ip(), std::net::Ipv4Addr::LOCALHOST);
+        // the reset may come before there is a connection to blame
+        assert!(address.is_none_or(|address| address.ip() == std::net::Ipv4Addr::LOCALHOST), "{address:?}");
         // hyper gives the request back whole: another address takes it, where there is one; or it
         // had begun to write, and then it may be out
-        let expected = match addresses.len() {
-            1 => Outcome::NotSent(Unsent::Unreachable(crate::fleet::Never::Reset)),
+        let unreachable = Outcome::NotSent(Unsent::Unreachable(crate::fleet::Never::Reset));
+        let expected = match (addresses.len(), address) {
+            (1, _) | (_, None) => unreachable,
             _ => Outcome::Stale { sent: Sent::Nothing },
         };
         assert!(outcome == expected || outcome == Outcome::Broken { sent: Sent::Head }, "{outcome:?}");

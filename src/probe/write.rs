@@ -140,7 +140,7 @@ async fn put(target: &ProbeTarget, bucket: &BucketName, key: &str, mark: &Mark, 
     let credential = tools.credentials.current(&target.region, &CredentialId::Region);
     sign(&mut head, credential.as_deref(), &target.site, &payload, (&target.region, tools));
     let deadline = tools.clock.now().mono + WRITE_TIMEOUT;
-    match exchange((&target.region, &target.site), bucket, (&head, body), tools, deadline).await {
+    match exchange(&target.site, bucket, (&head, body), tools, deadline).await {
         Ok((200..=299, _)) => Wrote::Taken,
         Ok((status, document)) => {
             let code = read_error(&document).map(|error| error.code);
@@ -164,8 +164,7 @@ async fn get(follower: &Follower, key: &str, tools: &Tools) -> Result<Option<Mar
     let (payload, whose) = (PayloadMark::Empty, (&follower.region, tools));
     sign(&mut head, credential.as_deref(), &follower.site, &payload, whose);
     let deadline = tools.clock.now().mono + LOOK_TIMEOUT;
-    let to = (&follower.region, &follower.site);
-    match exchange(to, &follower.bucket, (&head, Bytes::new()), tools, deadline).await? {
+    match exchange(&follower.site, &follower.bucket, (&head, Bytes::new()), tools, deadline).await? {
         (200, document) => Ok(std::str::from_utf8(&document).ok().and_then(Mark::read)),
         (404, _) => Ok(None),
         (status, _) => Err(CheckFault::Broken(format!("status {status}"))),
@@ -174,7 +173,7 @@ async fn get(follower: &Follower, key: &str, tools: &Tools) -> Result<Option<Mar
 
 /// One request over a connection of its own, its answer read whole.
 async fn exchange(
-    (region, site): (&RegionId, &Site),
+    site: &Site,
     bucket: &BucketName,
     (head, body): (&crate::head::Head, Bytes),
     tools: &Tools,

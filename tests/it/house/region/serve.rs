@@ -365,7 +365,7 @@ async fn send(
     house: &House,
     opened: &Opened,
     head: &Head,
-    mut reply: Reply,
+    reply: Reply,
     code: Option<&'static str>,
 ) -> Result<(), End> {
     house.note(opened, |seen| {
@@ -374,7 +374,7 @@ async fn send(
     });
     let gone = |_| End::Close;
     let date = house.state.lock().unwrap().settings.now();
-    let reply = reply.with("date", &moment::http_date(date));
+    let mut reply = reply.with("date", &moment::http_date(date));
     let announced = opened.acts.iter().find_map(|act| match act {
         Act::LieAboutLength(by) => Some(reply.body.len().saturating_add_signed(*by)),
         _ => None,
