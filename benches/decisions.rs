@@ -17,7 +17,8 @@ use nearpoint::head::{Head, strict};
 use nearpoint::names::{AccessPointName, BucketName, RegionId};
 use nearpoint::policy::{Grant, Named, Policy, decide};
 use nearpoint::route::{
-    AccessPoint, Affinity, ConditionalWrites, Member, Order, Permit, Replication, Rule, Scene, Versions, plan,
+    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, Member, Order, Permit, Replication, Rule, Scene,
+    Versions, plan,
 };
 use nearpoint::s3::address::Domains;
 use nearpoint::s3::profile::{Feature, Features};
@@ -153,5 +154,7 @@ fn access_point() -> Arc<AccessPoint> {
         conditional_writes: ConditionalWrites::Home,
         replication: Replication::TwoWay,
         versions: Versions::PerRegion,
+        etags: Etags::Opaque,
+        hedge: Hedge::Off,
     })
 }

@@ -113,6 +113,10 @@ pub struct Limits {
     /// Attempts for one request, the first included. Default 3, one for each of three regions.
     /// After the last one `503 ServiceUnavailable`.
     pub attempts: u32,
+    /// How often the reply to one GET that broke off is gone on with. Default 3: a reply that breaks
+    /// a fourth time is of an object or a path that breaks every reply. After that, and with 0 at
+    /// once, the client's connection is aborted.
+    pub resumes: u32,
     /// Repeated attempts as a share of requests over 10 s. Default 20 %: retries never double
     /// the load on regions that are in trouble. Beyond it the failed attempt's error is answered.
     /// Attempts of which nothing was sent are free.
@@ -135,6 +139,7 @@ impl Default for Limits {
             replay_total: ByteCount(64 << 20),
             xml_body: ByteCount(2 << 20),
             attempts: 3,
+            resumes: 3,
             retry_share: Ratio(0.2),
             retry_floor: PerSecond(10.0),
         }
@@ -408,7 +413,7 @@ impl Clients {
 mod tests {
     use super::*;
     use crate::names::AccessPointName;
-    use crate::route::{ConditionalWrites, Member, Order, Replication, Rule, Versions};
+    use crate::route::{ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions};
 
     fn point(name: &str, alias: Option<&str>, bucket: Option<&str>) -> Arc<AccessPoint> {
         let home = RegionId::new("eu");
@@ -422,6 +427,8 @@ mod tests {
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::None,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
+            hedge: Hedge::Off,
         })
     }
 

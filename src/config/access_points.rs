@@ -1,5 +1,7 @@
 //! The `access_points` section.
 
+use std::time::Duration;
+
 use super::context::Context;
 use super::fault::Position;
 use super::keys;
@@ -7,8 +9,11 @@ use super::regions::{PHYSICAL_BUCKET, read_bucket};
 use super::section::{Placed, Section, Text, alternatives, list, named, quoted_key, text};
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
-use crate::route::{AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD};
+use crate::route::{
+    AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD,
+};
 use crate::s3::address::is_bucket_name;
+use crate::units;
 
 /// What an entry declares, whatever else is wrong with it: for what is checked across sections.
 pub(super) struct DeclaredPoint {
@@ -81,6 +86,10 @@ fn named_point(
     let versions = section
         .word("versions", &[("per_region", Versions::PerRegion), ("shared", Versions::Shared)])
         .map_or(Versions::PerRegion, |placed| placed.value);
+    let etags = section
+        .word("etags", &[("opaque", Etags::Opaque), ("stable", Etags::Stable)])
+        .map_or(Etags::Opaque, |placed| placed.value);
+    let hedge = section.section("hedge", keys::HEDGE).and_then(|section| hedged_reads(&section));
     let replication = section
         .word(
             "replication",
@@ -117,9 +126,22 @@ fn named_point(
             conditional_writes,
             replication,
             versions,
+            etags,
+            hedge: hedge.unwrap_or_default(),
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
+}
+
+fn hedged_reads(section: &Section<'_>) -> Option<Hedge> {
+    /// Less is no time for any answer to come, and every read would be sent twice.
+    const LEAST: Duration = Duration::from_millis(1);
+    let read = |text: &str| match text {
+        "off" => Some(Hedge::Off),
+        "on" => Some(Hedge::Auto),
+        _ => units::duration(text).ok().filter(|after| *after >= LEAST).map(Hedge::After),
+    };
+    section.parsed("reads", "off, on, or a duration such as 50ms", read).map(|placed| placed.value)
 }
 
 /// Compiles `"*": {regions: […]}`.
@@ -156,6 +178,8 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::None,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
+            hedge: Hedge::Off,
         },
     })
 }

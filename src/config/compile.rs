@@ -195,6 +195,7 @@ fn limits(top: &Section<'_>) -> Limits {
     set(&mut limits.replay_total, section.size("replay_total", 0..=MOST_REPLAY_TOTAL));
     set(&mut limits.xml_body, section.size("xml_body", LEAST_XML..=MOST_XML));
     set(&mut limits.attempts, section.count("attempts", 1..=MOST_ATTEMPTS));
+    set(&mut limits.resumes, section.count("resumes", 0..=MOST_ATTEMPTS));
     let share = section.parsed("retry_share", "a share from 0% to 100%", |text| units::ratio(text).ok());
     set(&mut limits.retry_share, share.map(|placed| placed.value));
     let floor = section.parsed("retry_floor", "a rate such as 10/s, at most 100000/s", |text| {

@@ -12,7 +12,7 @@ use crate::listen::{Address, Anonymous, TlsSettings};
 use crate::names::{AccessPointName, BucketName, ExposeSecret, RegionId, Secret};
 use crate::pem::PemFile;
 use crate::policy::{Grant, RegionCredentials};
-use crate::route::{ConditionalWrites, Order, Replication, Rule, Versions};
+use crate::route::{ConditionalWrites, Etags, Hedge, Order, Replication, Rule, Versions};
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, Trailers};
 use crate::telemetry::{AccessLogTo, LogFormat, LogLevel};
 use crate::units::{ByteCount, PerSecond, Ratio};
@@ -78,6 +78,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(point.conditional_writes, ConditionalWrites::Home);
     assert_eq!(point.replication, Replication::None);
     assert_eq!(point.versions, Versions::PerRegion);
+    assert_eq!((point.etags, point.hedge), (Etags::Opaque, Hedge::Off));
 
     let whole = "regions: {eu: {endpoint: 'https://s3.amazonaws.com', credentials: {chain: default}}}\n\
                  access_points: {'*': {regions: [eu]}}\n\
@@ -188,12 +189,14 @@ fn access_points_arrive(settings: &Settings) {
     assert_eq!(photos.home, id("frankfurt"));
     assert_eq!(photos.conditional_writes, ConditionalWrites::Refuse);
     assert_eq!(photos.replication, Replication::TwoWay);
+    assert_eq!((photos.etags, photos.hedge), (Etags::Opaque, Hedge::After(Duration::from_millis(50))));
     let buckets: Vec<_> = photos.members.iter().map(|m| (m.region.as_str(), m.bucket.clone())).collect();
     let bucket = |name| Some(BucketName::new(name));
     assert_eq!(buckets, [("frankfurt", bucket("photos-fra")), ("garage", bucket("photos"))]);
     assert_eq!(logs.reads.order, Order::List(vec![id("attic"), id("garage")]));
     assert_eq!(logs.writes, Rule { order: Order::List(vec![id("garage"), id("attic")]), failover: true });
     assert_eq!((&logs.home, logs.versions), (&id("garage"), Versions::Shared));
+    assert_eq!((logs.etags, logs.hedge), (Etags::Stable, Hedge::Auto));
     assert!(wildcard.is_wildcard());
     assert_eq!((&wildcard.home, wildcard.members.len()), (&id("attic"), 1));
     assert_eq!(wildcard.members[0].bucket, None);
@@ -228,6 +231,7 @@ fn numbers_arrive(settings: &Settings) {
         replay_total: ByteCount(8 << 20),
         xml_body: ByteCount(1 << 20),
         attempts: 2,
+        resumes: 1,
         retry_share: Ratio(0.1),
         retry_floor: PerSecond(5.0),
     };
@@ -442,7 +446,7 @@ fn a_difference_is_named_with_what_it_needs() {
         ]
     );
 
-    let listener = vec![("listener `127.0.0.1:0`".to_owned(), How::Changed, false)];
+    let listener = [("listener `127.0.0.1:0`".to_owned(), How::Changed, false)];
     let with_certificate = |text: &str| {
         let mut settings = least("");
         let file = PemFile::new("tls.pem".into(), Secret::from(text.to_owned()));

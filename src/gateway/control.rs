@@ -92,8 +92,9 @@ fn assemble(control: Control, view: View) -> Crew {
     let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
     keep_credentials_fresh(store.clone());
     let roots = MachineRoots::load();
-    let tools = Tools { resolver: resolver.clone(), credentials: store.clone(), clock };
-    let meters = Arc::new(Meters::new(now));
+    let meters = Arc::new(Meters::new(now, fresh_coin()));
+    let tools =
+        Tools { resolver: resolver.clone(), credentials: store.clone(), meters: Arc::clone(&meters), clock };
     let crew = Crew {
         clock,
         view: reader.clone(),
@@ -111,7 +112,7 @@ fn assemble(control: Control, view: View) -> Crew {
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let (probes, settings_of_probes) = watch::channel(settings.regions.clone());
-    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
+    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
@@ -123,7 +124,7 @@ fn assemble(control: Control, view: View) -> Crew {
         }),
         status: {
             let (view, clock) = (reader, clock);
-            Arc::new(move || status::document(&view.load(), clock.now().mono))
+            Arc::new(move || status::document(&view.load(), &meters, clock.now().mono))
         },
         clock,
     };

@@ -23,6 +23,7 @@ use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
+use crate::route::hedge::Hedges;
 use crate::sigv4::KeyCache;
 use crate::steward;
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog, LogHandle};
@@ -142,6 +143,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         roots: crew.roots.clone(),
         workers: crew.workers,
         budget: RefCell::new(Budget::empty(crew.clock.now().mono)),
+        hedges: RefCell::new(Hedges::new(crew.clock.now().mono)),
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         lanes: RefCell::new(Lanes::default()),

@@ -13,6 +13,7 @@ mod local;
 mod many;
 mod outgoing;
 mod relay;
+mod resume;
 mod sender;
 
 use std::cell::RefCell;
@@ -43,7 +44,7 @@ use crate::view::View;
 
 /// Answers one request. Never fails: a refusal becomes S3's error document.
 pub async fn answer(
-    house: &House,
+    house: &Rc<House>,
     peer: &Rc<Peer>,
     head: Head,
     body: Incoming,
@@ -85,7 +86,7 @@ fn refuse(unwelcome: Unwelcome) -> Refusal {
 
 /// From a head to an answer, or to the refusal that the client deserves.
 async fn tell(
-    house: &House,
+    house: &Rc<House>,
     view: &Arc<View>,
     (peer, listener): (&Peer, &ListenerSettings),
     head: Rc<Head>,
@@ -134,7 +135,7 @@ async fn tell(
 
 /// A request that may be carried out, with all that is known of it.
 struct Visit<'a> {
-    house: &'a House,
+    house: &'a Rc<House>,
     view: &'a Arc<View>,
     ledger: &'a Ledger,
     sender: Sender,
@@ -190,7 +191,10 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
-    relay::relay(&visit, reached?).await
+    let reached = reached?;
+    let thread = resume::thread(&visit, &reached);
+    let response = relay::relay(&visit, reached).await?;
+    Ok(resume::keep(visit, permit, thread, response))
 }
 
 /// From a plan to a region's answer.

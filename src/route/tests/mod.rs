@@ -50,6 +50,8 @@ impl Rig {
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::TwoWay,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
+            hedge: Hedge::Off,
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),
