@@ -8,6 +8,7 @@ pub mod chance;
 pub mod clock;
 pub mod head;
 pub mod names;
+pub mod pem;
 pub mod publish;
 pub mod telemetry;
 pub mod units;

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // soil
     ("names", &[]),
     ("units", &[]),
+    ("pem", &["names"]),
     ("head", &["units"]),
     ("clock", &["units"]),
     ("chance", &[]),
@@ -25,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fleet", &["names", "units", "chance", "s3"]),
     ("token", &["names", "units"]),
     ("route", &["names", "units", "chance", "s3", "policy", "fleet"]),
-    ("view", &["names", "units", "s3", "sigv4", "policy", "fleet", "route", "token"]),
+    ("view", &["names", "units", "pem", "s3", "sigv4", "policy", "fleet", "route", "token"]),
     // doors
     ("body", SOIL_TO_JUDGEMENT),
     ("dns", SOIL_TO_JUDGEMENT),
@@ -55,6 +56,7 @@ const EVERYTHING: &[&str] = &["EVERYTHING"];
 const BELOW_THE_DOORS: &[&str] = &[
     "names",
     "units",
+    "pem",
     "head",
     "clock",
     "chance",
@@ -74,6 +76,7 @@ const BELOW_THE_DOORS: &[&str] = &[
 const PURE: &[&str] = &[
     "names",
     "units",
+    "pem",
     "head",
     "chance",
     "s3",
@@ -85,8 +88,10 @@ const PURE: &[&str] = &[
     "view",
     "refusal",
     "body/progress",
+    "dns/accrual",
     "credentials/rhythm",
     "dns/cache",
+    "exchange/idle",
     "probe/schedule",
     "probe/verdict",
     "listen/gate/scan",

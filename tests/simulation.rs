@@ -22,9 +22,9 @@ use nearpoint::fleet::{
 };
 use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
 use nearpoint::route::{
-    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, GiveUp, Meaning, Member, Order, Outcome,
-    Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict, Versions, after_canary,
-    plan, verdict,
+    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, Etags, GiveUp, Hedge, Meaning, Member,
+    Order, Outcome, Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict, Versions,
+    after_canary, plan, verdict,
 };
 use nearpoint::s3::call::Target;
 use nearpoint::s3::operation::Kind;
@@ -457,12 +457,7 @@ impl Simulation {
         affinity: &Affinity,
         tried: &[RegionId],
     ) -> Option<Plan> {
-        let permit = Permit::granted(
-            Arc::clone(access_point),
-            CredentialId::Region,
-            Arc::clone(call),
-            affinity.clone(),
-        );
+        let permit = Permit::granted(Arc::clone(access_point), None, Arc::clone(call), affinity.clone());
         let table = Arc::clone(&self.table);
         let scene = Scene { table: &table, honours: &|_| Features::NONE, tried, attempts: 3, now: self.now };
         let plan = plan(&permit, &scene, &mut self.coin).ok()?;
@@ -762,6 +757,8 @@ fn access_points(ids: &[RegionId]) -> Vec<Arc<AccessPoint>> {
         conditional_writes: ConditionalWrites::Home,
         replication: Replication::TwoWay,
         versions: Versions::PerRegion,
+        etags: Etags::Opaque,
+        hedge: Hedge::Off,
     };
     let free = AccessPoint {
         name: AccessPointName::new("free"),

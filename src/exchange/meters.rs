@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::addresses::Addresses;
+use super::mark::Mark;
+use crate::chance::Coin;
 use crate::names::RegionId;
 
 /// One region's meter.
@@ -19,20 +22,31 @@ pub struct Meter {
     /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
     /// one; 0 where it was not.
     mute_since: AtomicU64,
+    /// Microseconds from `origin` to when it last asked for less, plus one; 0 where it never did.
+    throttled: AtomicU64,
+    /// How its addresses are doing.
+    pub addresses: Arc<Addresses>,
+    /// By what its answers are known.
+    pub mark: Mark,
 }
 
 /// How long a region is remembered not to say `100 Continue`. Asking anew costs one upload a second;
 /// never asking again would cost every upload its proof for as long as the process lives, because
 /// of one busy second.
 const MUTE: Duration = Duration::from_mins(10);
+/// How long a region counts as throttling after it asked for less: as long as repeats are counted.
+const THROTTLED: Duration = Duration::from_secs(10);
 
 impl Meter {
-    fn new(origin: Instant) -> Self {
+    fn new(region: &RegionId, origin: Instant, coin: Coin) -> Self {
         Self {
+            addresses: Arc::new(Addresses::new(region.clone(), origin, coin)),
+            mark: Mark::default(),
             origin,
             answered: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             mute_since: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
         }
     }
 
@@ -57,6 +71,18 @@ impl Meter {
     #[must_use]
     pub fn fresh(&self, now: Instant, age: Duration) -> bool {
         now.checked_sub(age).is_some_and(|then| self.answered_since(then))
+    }
+
+    /// The region asked for less.
+    pub fn learn_throttled(&self, now: Instant) {
+        self.throttled.fetch_max(self.mark(now), Ordering::Relaxed);
+    }
+
+    /// Whether the region asked for less lately.
+    #[must_use]
+    pub fn throttles(&self, now: Instant) -> bool {
+        let at = self.throttled.load(Ordering::Relaxed);
+        at > 0 && Duration::from_micros(self.mark(now).saturating_sub(at)) < THROTTLED
     }
 
     /// One more request on its way; the guard takes it off again.
@@ -107,8 +133,14 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct Meters {
     origin: Instant,
-    regions: RwLock<BTreeMap<RegionId, Arc<Meter>>>,
+    regions: RwLock<Regions>,
     hopeful: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Regions {
+    known: BTreeMap<RegionId, Arc<Meter>>,
+    coin: Coin,
 }
 
 /// One try at a region that is not fit, made because nothing else is left.
@@ -124,10 +156,11 @@ impl Drop for Hope {
 }
 
 impl Meters {
-    /// No region yet; `origin` is where time is counted from.
+    /// No region yet; `origin` is where time is counted from, `coin` spreads what is timed.
     #[must_use]
-    pub fn new(origin: Instant) -> Self {
-        Self { origin, regions: RwLock::default(), hopeful: Arc::default() }
+    pub fn new(origin: Instant, coin: Coin) -> Self {
+        let regions = RwLock::new(Regions { known: BTreeMap::new(), coin });
+        Self { origin, regions, hopeful: Arc::default() }
     }
 
     /// Room for one more try at a region that is not fit, of at most `most` at a time: regions that
@@ -142,11 +175,13 @@ impl Meters {
     /// The region's meter.
     #[must_use]
     pub fn of(&self, region: &RegionId) -> Arc<Meter> {
-        if let Some(meter) = self.regions.read().unwrap_or_else(PoisonError::into_inner).get(region) {
+        if let Some(meter) = self.regions.read().unwrap_or_else(PoisonError::into_inner).known.get(region) {
             return Arc::clone(meter);
         }
         let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(regions.entry(region.clone()).or_insert_with(|| Arc::new(Meter::new(self.origin))))
+        let Regions { known, coin } = &mut *regions;
+        let new = || Arc::new(Meter::new(region, self.origin, coin.fork()));
+        Arc::clone(known.entry(region.clone()).or_insert_with(new))
     }
 }
 
@@ -157,7 +192,7 @@ mod tests {
     #[test]
     fn freshness_is_since_an_instant_of_ours() {
         let origin = crate::clock::Clock::system().now().mono;
-        let meters = Meters::new(origin);
+        let meters = Meters::new(origin, Coin::seeded(1));
         let meter = meters.of(&RegionId::new("a"));
         let at = |ms| origin + Duration::from_millis(ms);
         assert!(!meter.answered_since(at(0)));
@@ -175,7 +210,7 @@ mod tests {
     #[test]
     fn an_answer_before_an_instant_is_none_since_it() {
         let origin = crate::clock::Clock::system().now().mono;
-        let meter = Meter::new(origin);
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         meter.answered(origin + Duration::from_micros(100_100));
         assert!(!meter.answered_since(origin + Duration::from_micros(100_900)), "within one millisecond");
     }
@@ -183,7 +218,7 @@ mod tests {
     #[test]
     fn silence_about_expectations_is_remembered_and_asked_about_again() {
         let origin = crate::clock::Clock::system().now().mono;
-        let meter = Meter::new(origin);
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         assert!(!meter.is_mute(origin));
         meter.learn_mute(origin);
         assert!(meter.is_mute(origin) && meter.is_mute(origin + MUTE / 2));
@@ -194,8 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn a_region_throttles_for_a_while_after_it_asked_for_less() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        assert!(!meter.throttles(origin));
+        meter.learn_throttled(origin);
+        assert!(meter.throttles(origin) && meter.throttles(origin + THROTTLED / 2));
+        assert!(!meter.throttles(origin + THROTTLED));
+    }
+
+    #[test]
     fn hopes_are_bounded_and_given_back() {
-        let meters = Meters::new(crate::clock::Clock::system().now().mono);
+        let meters = Meters::new(crate::clock::Clock::system().now().mono, Coin::seeded(1));
         let first = meters.hope(1);
         assert!(first.is_some() && meters.hope(1).is_none());
         drop(first);

@@ -3,6 +3,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,12 +24,14 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
+use crate::dns::accrual::Blame;
 use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
+use crate::route::hedge::Hedges;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage, Step,
-    Unsent, Verdict,
+    self, BodyState, Budget, GiveUp, Hedge, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage,
+    Step, Unsent, Verdict,
 };
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
@@ -39,6 +42,8 @@ use crate::telemetry::access::TryNote;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
+/// The outcome of a try that was given up because another had won.
+pub const CANCELLED: &str = "cancelled";
 /// Most of an error document that is read: S3's are below 4 KiB.
 const ERROR_DOCUMENT: usize = 64 * 1024;
 /// How long an error document may take.
@@ -47,6 +52,8 @@ const ERROR_DOCUMENT_WAIT: Duration = Duration::from_secs(2);
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// One in so many of `limits.in_flight` may at a time be trying regions that are not fit.
 const HOPES: usize = 10;
+/// Addresses that one request remembers to have failed it: more than it has tries.
+const ADDRESSES_AVOIDED: usize = 8;
 /// How long a write may take: progress clocks end it long before.
 const WRITE_DEADLINE: Duration = Duration::from_hours(24);
 
@@ -74,6 +81,8 @@ pub struct Exchange {
     pub workers: usize,
     /// Repeats that may be spent: [`Self::budget_in_force`].
     pub budget: RefCell<Budget>,
+    /// What second tries of slow reads go by.
+    pub hedges: RefCell<Hedges>,
     /// Pauses and trials.
     pub coin: RefCell<Coin>,
     /// Keys derived for signing.
@@ -93,6 +102,7 @@ pub struct Lanes {
 pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
 
 /// One request's errand.
+#[derive(Clone, Copy)]
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
     pub permit: &'a Permit,
@@ -164,26 +174,12 @@ impl Exchange {
         plan: Plan,
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
-        let now = self.clock.now().mono;
-        self.budget_in_force(&self.view.load()).request(now);
-        let mut run = Run {
-            exchange: self,
-            errand,
-            journey,
-            started: now,
-            deadline: now + deadline_of(errand.permit),
-            attempts: 0,
-            tried: SmallVec::new(),
-            broken: SmallVec::new(),
-            distrusts_kept: false,
-            acted: false,
-            send_by: None,
-        };
-        run.go(plan).await
+        self.budget_in_force(&self.view.load()).request(self.clock.now().mono);
+        Run::new(self, errand, journey).go(plan).await
     }
 
     /// The budget, with what this view grants: a reload changes it at once.
-    fn budget_in_force(&self, view: &View) -> RefMut<'_, Budget> {
+    pub(super) fn budget_in_force(&self, view: &View) -> RefMut<'_, Budget> {
         #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
         let floor = view.limits.retry_floor.0 / self.workers.max(1) as f64;
         let mut budget = self.budget.borrow_mut();
@@ -246,18 +242,20 @@ fn deadline_of(permit: &Permit) -> Duration {
     if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
 }
 
-struct Run<'a> {
-    exchange: &'a Exchange,
-    errand: &'a Errand<'a>,
+pub(super) struct Run<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) errand: &'a Errand<'a>,
     journey: &'a RefCell<Journey>,
     started: Instant,
     deadline: Instant,
-    attempts: u8,
-    tried: SmallVec<[RegionId; 4]>,
+    pub(super) attempts: u8,
+    pub(super) tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
-    distrusts_kept: bool,
+    pub(super) distrusts_kept: bool,
+    /// Addresses, of whatever region, at which a try failed.
+    avoid: RefCell<SmallVec<[SocketAddr; 2]>>,
     /// A try before the last one may have been carried out.
     acted: bool,
     /// When a repeat would come too late to be harmless.
@@ -265,32 +263,59 @@ struct Run<'a> {
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
-struct Turn {
-    step: Step,
+pub(super) struct Turn {
+    pub(super) step: Step,
     trial: Option<fleet::Turn>,
     /// Of a last resort: its share of those that may be tried at a time.
     hope: Option<Hope>,
     /// No other fit region is left to try.
-    alone: bool,
+    pub(super) alone: bool,
 }
 
 /// A try that ended in an answer, read as far as judging it takes.
-struct Judged {
-    outcome: Outcome,
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
     /// It ended on a kept connection, which may have been stale: no evidence against the request.
     kept: bool,
-    answer: Option<Reached>,
+    /// One address's affair: another one has just shown that the region is alive.
+    blame: Blame,
+    pub(super) answer: Option<Reached>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(super) fn new(exchange: &'a Exchange, errand: &'a Errand<'a>, journey: &'a RefCell<Journey>) -> Self {
+        let now = exchange.clock.now().mono;
+        Self {
+            exchange,
+            errand,
+            journey,
+            started: now,
+            deadline: now + deadline_of(errand.permit),
+            attempts: 0,
+            tried: SmallVec::new(),
+            broken: SmallVec::new(),
+            distrusts_kept: false,
+            avoid: RefCell::default(),
+            acted: false,
+            send_by: None,
+        }
+    }
+
     async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
         let first = self.first_open(&plan);
+        let mut second = first.as_ref().ok().and_then(|turn| self.second(&plan, &turn.step));
         let mut failover = plan.failover;
         self.journey.borrow_mut().why = Some(plan.why);
         let mut turn = first?;
         loop {
             let step = turn.step.clone();
-            let judged = self.try_once(&step, turn.alone).await?;
+            let (step, judged) = if let Some(second) = second.take() {
+                // Boxed: most requests are none of these, and their futures stay as small.
+                Box::pin(self.try_two(step, second)).await?
+            } else {
+                let judged = self.try_once(&step, turn.alone).await?;
+                (step, judged)
+            };
             // At most once a request, as a stale connection is: the same try, made anew, in its turn.
             if !judged.outcome.is_stale() {
                 self.attempts += 1;
@@ -333,7 +358,7 @@ impl Run<'_> {
 
     /// The first step that is not full and, where it is a trial, gives us the turn. A trial that
     /// is somebody else's turn is taken all the same where the plan has nothing else.
-    fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
+    pub(super) fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
         let view = self.exchange.view.load();
         let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
@@ -378,7 +403,7 @@ impl Run<'_> {
             facts: permit.call().facts(),
             conditional: permit.call().conditional_write,
             wildcard: permit.access_point().is_wildcard(),
-            own_credential: *permit.credential() != CredentialId::Region,
+            own_credential: permit.credential(&step.region) != CredentialId::Region,
             outcome: judged.outcome,
             body: BodyState {
                 empty: source.length() == 0,
@@ -432,26 +457,44 @@ impl Run<'_> {
         }
     }
 
-    async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
+    pub(super) async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
+        let (judged, ttfb) = self.ask(step, alone, began).await?;
+        self.note(step, &judged, began, ttfb);
+        Ok(judged)
+    }
+
+    /// One try, whose outcome nobody is told yet; with it the time to its first byte.
+    pub(super) async fn ask(
+        &self,
+        step: &Step,
+        alone: bool,
+        began: Instant,
+    ) -> Result<(Judged, Option<Duration>), Unanswered> {
         let view = self.exchange.view.load_full();
         let alone = alone || u32::from(self.attempts) + 1 >= view.limits.attempts;
         let patience = patience(&view, step, self.errand.permit, self.errand.source, alone);
-        let tried = self.send(&view, step, began, patience).await;
-        let (judged, ttfb) = match tried {
+        match self.send(&view, step, began, patience).await {
             Ok(answer) => {
                 let ttfb = answer.ttfb;
-                (self.read(answer, step).await, Some(ttfb))
+                Ok((self.read(answer, step).await, Some(ttfb)))
             }
-            Err(Failed::Client(fault)) => return Err(Unanswered::Body(fault)),
-            Err(Failed::Target) => return Err(Unanswered::Target),
-            Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
-        };
-        if matches!(judged.outcome, Outcome::Silent { stage: Stage::FirstByte, .. }) {
-            self.tell_given_up(step, began, patience);
+            Err(Failed::Client(fault)) => Err(Unanswered::Body(fault)),
+            Err(Failed::Target) => Err(Unanswered::Target),
+            Err(Failed::Region { outcome, kept, address, blame }) => {
+                // a kept connection that was stale says nothing about where it went
+                let met = address.filter(|_| !(kept && outcome.is_stale()));
+                let mut avoid = self.avoid.borrow_mut();
+                let room = avoid.len() < ADDRESSES_AVOIDED;
+                avoid.extend(met.filter(|_| room));
+                drop(avoid);
+                let silent = matches!(outcome, Outcome::Silent { stage: Stage::FirstByte, .. });
+                if silent && blame == Blame::Region {
+                    self.tell_given_up(step, began, patience);
+                }
+                Ok((Judged { outcome, kept, blame, answer: None }, None))
+            }
         }
-        self.note(step, &judged.outcome, began, ttfb);
-        Ok(judged)
     }
 
     fn kind(&self) -> Kind {
@@ -495,6 +538,7 @@ impl Run<'_> {
             patience,
             repeatable: kind == Kind::Read,
             fresh: self.distrusts_kept,
+            avoid: self.avoid.borrow().clone(),
             send_by: self.send_by,
             deadline: self.deadline,
         };
@@ -504,7 +548,10 @@ impl Run<'_> {
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
     async fn read(&self, answer: Answer, step: &Step) -> Judged {
         let Answer { head, body, connection, pool, request_sent, ttfb: _, in_flight } = answer;
-        let pace = crate::body::progress::Pace::over(self.exchange.view.load().timeouts.body_progress);
+        let view = self.exchange.view.load();
+        let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
+        let idle_max = view.timeouts.upstream_idle;
+        drop(view);
         let clock = self.exchange.clock;
         // An early answer leaves the rest of our body in the pipe: never used again. A refusal of a
         // longer body may be early although the last byte was handed over, to hyper's buffer.
@@ -513,7 +560,7 @@ impl Run<'_> {
         let release = Box::new(move || {
             drop(in_flight);
             if whole {
-                pool.put(connection, clock.now().mono);
+                pool.put(connection, idle_max, clock.now().mono);
             }
         });
         let mut body = Reply::stream(body, pace, release);
@@ -527,11 +574,12 @@ impl Run<'_> {
         }
         let meaning = Meaning::read(status, error.as_ref().map(|error| error.code.as_str()));
         let outcome = Outcome::Answered { status, meaning };
-        Judged { outcome, kept: false, answer: Some(Reached { head, body, error, step: step.clone() }) }
+        let answer = Some(Reached { head, body, error, step: step.clone() });
+        Judged { outcome, kept: false, blame: Blame::Region, answer }
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
-    fn tell(&self, region: &RegionId, signal: Signal) {
+    pub(super) fn tell(&self, region: &RegionId, signal: Signal) {
         let call = self.errand.permit.call();
         let (kind, class) = (call.facts().kind, call.facts().class);
         let (steward, mut digest) = (&self.exchange.steward, self.exchange.digest.borrow_mut());
@@ -559,16 +607,36 @@ impl Run<'_> {
     }
 
     /// Tells the steward and the journey.
-    fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
-        let facts = self.errand.permit.call().facts();
-        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(facts.body))) {
+    pub(super) fn note(&self, step: &Step, judged: &Judged, began: Instant, ttfb: Option<Duration>) {
+        let (facts, outcome) = (self.errand.permit.call().facts(), &judged.outcome);
+        if let Some(ttfb) = ttfb.filter(|_| self.errand.permit.access_point().hedge != Hedge::Off) {
+            self.exchange.hedges.borrow_mut().observe(&step.region, facts.class, ttfb);
+        }
+        if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
+            self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.now().mono);
+        }
+        let signal = outcome.signal(ttfb.filter(|_| measurable(facts.body)));
+        if let Some(signal) = signal.filter(|_| judged.answer.is_some() || judged.blame == Blame::Region) {
             self.tell(&step.region, signal);
         }
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
-        let at_us =
-            u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
-        journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
+        journey.notes.push(self.noted_as(step, began, word(outcome)));
+    }
+
+    /// Notes a try that was given up because another had won: nothing is to be said against its
+    /// region, and it would have taken longer than this.
+    pub(super) fn note_cancelled(&self, step: &Step, began: Instant) {
+        let waited = self.exchange.clock.now().mono.saturating_duration_since(began);
+        let class = self.errand.permit.call().facts().class;
+        self.exchange.hedges.borrow_mut().observe(&step.region, class, waited);
+        self.journey.borrow_mut().notes.push(self.noted_as(step, began, CANCELLED));
+    }
+
+    fn noted_as(&self, step: &Step, began: Instant, outcome: &'static str) -> TryNote {
+        let at = began.saturating_duration_since(self.errand.came);
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        TryNote { region: step.region.clone(), at_us, outcome }
     }
 }
 

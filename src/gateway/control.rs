@@ -14,7 +14,7 @@ use super::descriptors::Descriptors;
 use super::reload::Reloader;
 use super::status::Gauges;
 use super::worker::Crew;
-use super::{Origin, compile, count_configuration, fresh_coin, status};
+use super::{Doors, Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
 use crate::body::ReplayRoom;
 use crate::clock::Clock;
@@ -24,7 +24,7 @@ use crate::dns::Resolver;
 use crate::exchange::meters::Meters;
 use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
-use crate::listen::{Admission, Door};
+use crate::listen::Admission;
 use crate::names::RegionId;
 use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
@@ -41,7 +41,7 @@ pub(super) struct Control {
     pub settings: Settings,
     pub origin: Origin,
     pub depends_on: BTreeSet<PathBuf>,
-    pub doors: Vec<Arc<Door>>,
+    pub doors: Doors,
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
@@ -92,8 +92,9 @@ fn assemble(control: Control, view: View) -> Crew {
     let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
     keep_credentials_fresh(store.clone());
     let roots = MachineRoots::load();
-    let tools = Tools { resolver: resolver.clone(), credentials: store.clone(), clock };
-    let meters = Arc::new(Meters::new(now));
+    let meters = Arc::new(Meters::new(now, fresh_coin()));
+    let tools =
+        Tools { resolver: resolver.clone(), credentials: store.clone(), meters: Arc::clone(&meters), clock };
     let crew = Crew {
         clock,
         view: reader.clone(),
@@ -111,7 +112,7 @@ fn assemble(control: Control, view: View) -> Crew {
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let (probes, settings_of_probes) = watch::channel(settings.regions.clone());
-    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
+    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
@@ -123,7 +124,7 @@ fn assemble(control: Control, view: View) -> Crew {
         }),
         status: {
             let (view, clock) = (reader, clock);
-            Arc::new(move || status::document(&view.load(), clock.now().mono))
+            Arc::new(move || status::document(&view.load(), &meters, clock.now().mono))
         },
         clock,
     };
@@ -136,6 +137,7 @@ fn assemble(control: Control, view: View) -> Crew {
         origin,
         depends_on,
         settings,
+        configuration: 0,
         doors,
         steward: handle,
         store,

@@ -1,26 +1,31 @@
 //! How the regions are doing, for operators: the status document and the gauges.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::Doors;
 use super::worker::Crew;
+use crate::dns::accrual::{AddressState, Seen};
+use crate::exchange::meters::Meters;
 use crate::fleet::{RegionRow, Standing, Subject, Transition};
-use crate::listen::Door;
 use crate::names::CredentialId;
 use crate::s3::operation::{Class, Kind};
 use crate::telemetry::metric::{self, Metric};
 use crate::view::View;
 
 /// `GET /api/v1/status`.
-pub(super) fn document(view: &View, now: Instant) -> Value {
+pub(super) fn document(view: &View, meters: &Meters, now: Instant) -> Value {
+    let mut regions = regions(view, now);
+    for (region, row) in regions.iter_mut().zip(view.table.rows()) {
+        region["addresses"] = addresses(&meters.of(&row.region).addresses.seen(now));
+    }
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "epoch": view.epoch,
         "self_suspect": view.table.self_suspect(),
-        "regions": regions(view, now),
+        "regions": regions,
         "access_points": view.access_points.iter().map(|point| json!({
             "name": point.name.as_str(),
             "alias": point.alias,
@@ -28,6 +33,21 @@ pub(super) fn document(view: &View, now: Instant) -> Value {
             "regions": point.members.iter().map(|member| member.region.as_str()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     })
+}
+
+/// The addresses of one region, with what each of them is fit for.
+fn addresses(seen: &[Seen]) -> Value {
+    let ms = |duration: Option<std::time::Duration>| duration.map(|d| d.as_secs_f64() * 1000.0);
+    let rows = seen.iter().map(|seen| {
+        json!({
+            "address": seen.address.to_string(),
+            "state": seen.state.name(),
+            "failures": seen.failures,
+            "out_for_ms": ms(seen.out_for),
+            "unlisted_for_ms": ms(seen.unlisted_for),
+        })
+    });
+    rows.collect()
 }
 
 /// Every region with its standing, nearest first.
@@ -86,14 +106,14 @@ type Series = (Metric, Vec<String>);
 /// The gauges that nobody pushes, read from what is in force whenever somebody looks.
 pub(super) struct Gauges {
     crew: Crew,
-    doors: Vec<Arc<Door>>,
+    doors: Doors,
     /// What was shown the last time: a region, a credential or an access point that is there no more
     /// must not stay as it was.
     shown: HashSet<Series>,
 }
 
 impl Gauges {
-    pub(super) fn new(crew: Crew, doors: Vec<Arc<Door>>) -> Self {
+    pub(super) fn new(crew: Crew, doors: Doors) -> Self {
         Self { crew, doors, shown: HashSet::new() }
     }
 
@@ -117,8 +137,8 @@ impl Gauges {
 
     fn of_process(&self) {
         let Self { crew, doors, .. } = self;
-        for door in doors {
-            if let Some(expiry) = door.tls().and_then(|tls| tls.expiry()) {
+        for door in doors.now().iter() {
+            if let Some(expiry) = door.terms().tls.as_ref().and_then(|tls| tls.expiry()) {
                 #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
                 metric::gauge(Metric::CertificateExpiry, &[&door.address().to_string()]).set(expiry.0 as f64);
             }
@@ -144,6 +164,7 @@ impl Gauges {
         }
         let in_flight = u32::try_from(self.crew.meters.of(&row.region).in_flight()).unwrap_or(u32::MAX);
         set(Metric::RegionInFlight, &[region], f64::from(in_flight));
+        self.of_addresses(row, set);
         for credential in &row.refused_credentials {
             let name = match credential {
                 CredentialId::Region => "region",
@@ -153,6 +174,24 @@ impl Gauges {
         }
         for access_point in &row.refused_configurations {
             set(Metric::ConfigurationOut, &[region, access_point.as_str()], 1.0);
+        }
+    }
+}
+
+impl Gauges {
+    fn of_addresses(&self, row: &RegionRow, set: &mut dyn FnMut(Metric, &[&str], f64)) {
+        let (crew, region) = (&self.crew, row.region.as_str());
+        let seen = crew.meters.of(&row.region).addresses.seen(crew.clock.now().mono);
+        let listed = seen.iter().filter(|seen| seen.unlisted_for.is_none());
+        let out = listed.clone().filter(|seen| seen.state == AddressState::Out).count();
+        for (state, count) in [("known", listed.count()), ("out", out)] {
+            #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
+            set(Metric::RegionAddresses, &[region, state], count as f64);
+        }
+        let view = crew.view.load();
+        let host = view.region(&row.region).map(|settings| settings.endpoint.host.as_str());
+        if let Some(age) = host.and_then(|host| crew.resolver.age(host)) {
+            set(Metric::DnsAnswerAge, &[region], age.as_secs_f64());
         }
     }
 }

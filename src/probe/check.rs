@@ -1,6 +1,8 @@
 //! One probe, one canary: a signed request over a connection of its own. A door.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,11 +16,13 @@ use tokio::time::timeout_at;
 
 use super::verdict::{CanaryVerdict, verdict};
 use super::{ProbeTarget, Tools};
+use crate::dns::accrual::{Blame, Failure};
+use crate::exchange::addresses::Pulse;
 use crate::exchange::dial::{DialFault, DialTimeouts, Target, dial};
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Never, ProbeFault};
 use crate::head::Head;
-use crate::names::BucketName;
+use crate::names::{BucketName, RegionId};
 use crate::s3::profile::Addressing;
 use crate::s3::query::encode_into;
 use crate::s3::xml::read_error;
@@ -33,6 +37,8 @@ const BUFFER_MAX: usize = 8 << 10;
 /// Where a region is and how it wants to be asked.
 #[derive(Clone, Debug)]
 pub struct Site {
+    /// Whose.
+    pub region: RegionId,
     /// Its endpoint.
     pub endpoint: Endpoint,
     /// `None` for plain HTTP.
@@ -48,6 +54,7 @@ impl Site {
     #[must_use]
     pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
         Self {
+            region: region.id.clone(),
             endpoint: region.endpoint.clone(),
             tls,
             signing_region: region.signing_region.clone(),
@@ -109,6 +116,13 @@ pub enum CheckFault {
     /// Nothing came in time.
     #[error("no {0} in time")]
     Late(Waiting),
+    /// What answers is not the region's store: it lacks what all its answers had.
+    #[error("{0} is not the region's store")]
+    Stranger(SocketAddr),
+    /// One address did not answer, and another one of the region has just done so: says nothing
+    /// about the region.
+    #[error("{0} did not answer, and other addresses do")]
+    OneAddress(SocketAddr),
 }
 
 /// What a probe waited for when its time was over.
@@ -130,14 +144,15 @@ impl fmt::Display for Waiting {
 }
 
 impl CheckFault {
-    /// In the words of the fleet; `None` where the fault is ours.
+    /// In the words of the fleet; `None` where the fault is ours, or one address's.
     #[must_use]
     pub fn never(&self) -> Option<Never> {
         match self {
             Self::Dial(fault) => fault.stage.never(),
-            Self::Broken(_) => Some(Never::Reset),
+            Self::Broken(_) | Self::Stranger(_) => Some(Never::Reset),
             Self::Late(Waiting::Connection) => Some(Never::ConnectTimeout),
             Self::Late(Waiting::Answer) => Some(Never::FirstByteTimeout),
+            Self::OneAddress(_) => None,
         }
     }
 }
@@ -150,6 +165,7 @@ pub struct Line(Option<Open>);
 struct Open {
     sender: SendRequest<Empty<Bytes>>,
     driver: JoinHandle<()>,
+    pulse: Arc<Pulse>,
 }
 
 impl Line {
@@ -183,14 +199,31 @@ pub async fn probe(
     let method = if bucket.is_some() { Method::HEAD } else { Method::GET };
     let mut head = target.site.head(method, bucket, &target.key);
     sign(&mut head, credential, &target.site, tools);
-    if let Some(open) = line.0.take().filter(|open| !open.sender.is_closed()) {
-        match ask(line, open, &head, tools, deadline).await {
+    let addresses = &tools.meters.of(&target.site.region).addresses;
+    let unwanted = addresses.unwanted(tools.clock.now().mono);
+    let usable = |open: &Open| !open.sender.is_closed() && !unwanted.contains(&open.pulse.address);
+    if let Some(open) = line.0.take().filter(usable) {
+        let address = open.pulse.address;
+        match ask(line, open, &head, target, tools, deadline).await {
             Err(CheckFault::Broken(_)) => {} // closed between two probes: stale, not dead
-            other => return other,
+            other => return other.map_err(|fault| blamed(fault, &target.site, address, tools)),
         }
     }
     let open = connect(&target.site, bucket, tools, deadline).await?;
-    ask(line, open, &head, tools, deadline).await
+    let address = open.pulse.address;
+    let asked = ask(line, open, &head, target, tools, deadline).await;
+    asked.map_err(|fault| blamed(fault, &target.site, address, tools))
+}
+
+/// Notes at its address that a probe was not answered, and says whose affair that is.
+fn blamed(fault: CheckFault, site: &Site, address: SocketAddr, tools: &Tools) -> CheckFault {
+    let addresses = &tools.meters.of(&site.region).addresses;
+    let stranger = matches!(fault, CheckFault::Stranger(_));
+    let failure = if stranger { Failure::Stranger } else { Failure::Unanswered };
+    match addresses.failed(address, failure, tools.clock.now().mono) {
+        Blame::Address => CheckFault::OneAddress(address),
+        Blame::Region => fault,
+    }
 }
 
 /// Asks over one connection; keeps it where it can be used again.
@@ -198,14 +231,22 @@ async fn ask(
     line: &mut Line,
     mut open: Open,
     head: &Head,
+    target: &ProbeTarget,
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Alive, CheckFault> {
     let began = tools.clock.now().mono;
     let response = send(&mut open, head, deadline).await?;
-    let ttfb = tools.clock.now().mono.saturating_duration_since(began);
+    let to_head = head.method() == Method::HEAD;
+    let meter = tools.meters.of(&target.site.region);
+    if meter.mark.is_missing(to_head, response.status(), response.headers()) {
+        return Err(CheckFault::Stranger(open.pulse.address));
+    }
+    let now = tools.clock.now().mono;
+    open.pulse.answered(now);
+    let ttfb = now.saturating_duration_since(began);
     // the body of a GET is nobody's interest: its connection is not kept
-    if head.method() == Method::HEAD {
+    if to_head {
         line.0 = Some(open);
     }
     Ok(Alive { ttfb, status: response.status().as_u16() })
@@ -260,16 +301,18 @@ async fn connect(
     deadline: Instant,
 ) -> Result<Open, CheckFault> {
     let (host, _) = site.names(bucket);
-    let to = Target { host: &host, port: site.endpoint.port, tls: site.tls.as_ref() };
+    let addresses = &tools.meters.of(&site.region).addresses;
+    let (port, tls) = (site.endpoint.port, site.tls.as_ref());
+    let to = Target { host: &host, port, tls, addresses, avoid: &[] };
     let left = deadline.saturating_duration_since(tools.clock.now().mono);
     let timeouts = DialTimeouts { connect: left, tls: left };
     let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
-    let stream = timeout_at(deadline.into(), dialling)
+    let dialled = timeout_at(deadline.into(), dialling)
         .await
         .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))??;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(dialled.stream))
         .await
         .map_err(|error| broken(&error))?;
     let driver = tokio::spawn(async move {
@@ -277,7 +320,7 @@ async fn connect(
             tracing::trace!(%error, "a probe's connection ended");
         }
     });
-    Ok(Open { sender, driver })
+    Ok(Open { sender, driver, pulse: addresses.pulse(dialled.address) })
 }
 
 async fn send(open: &mut Open, head: &Head, deadline: Instant) -> Result<Response<Incoming>, CheckFault> {
@@ -320,7 +363,8 @@ mod tests {
     use crate::credentials::Store;
     use crate::credentials::stand_in::{Reply, Request as Seen, Server};
     use crate::dns::Resolver;
-    use crate::names::{AccessKeyId, ClientName, RegionId, Secret};
+    use crate::exchange::meters::Meters;
+    use crate::names::{AccessKeyId, ClientName, Secret};
     use crate::sigv4::{Key, KeyRing, Region, Rules, Verified, verify};
 
     const PATIENT: Duration = Duration::from_secs(10);
@@ -329,12 +373,14 @@ mod tests {
     fn tools() -> Tools {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        Tools { resolver: Resolver::system(clock), credentials, clock }
+        let meters = Meters::new(clock.now().mono, crate::chance::Coin::seeded(1));
+        Tools { resolver: Resolver::system(clock), credentials, meters: Arc::new(meters), clock }
     }
 
     fn target(port: u16, addressing: Addressing, bucket: Option<&str>) -> ProbeTarget {
         let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
-        let site = Site { endpoint, tls: None, signing_region: "eu-test-1".to_owned(), addressing };
+        let (region, signing_region) = (RegionId::new("eu"), "eu-test-1".to_owned());
+        let site = Site { region, endpoint, tls: None, signing_region, addressing };
         ProbeTarget {
             region: RegionId::new("eu"),
             site,

@@ -12,6 +12,7 @@ pub mod schedule;
 pub mod verdict;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials::Store;
 use crate::dns::Resolver;
+use crate::exchange::meters::Meters;
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Pace, ProbeFault};
 use crate::names::{BucketName, CredentialId, RegionId};
@@ -66,6 +68,8 @@ pub struct Tools {
     pub resolver: Resolver,
     /// What to sign with.
     pub credentials: Store,
+    /// How the regions' addresses are doing.
+    pub meters: Arc<Meters>,
     /// Time.
     pub clock: Clock,
 }
@@ -188,8 +192,13 @@ mod tests {
 
     fn target(region: &str, port: u16, interval: Duration) -> ProbeTarget {
         let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
-        let site =
-            Site { endpoint, tls: None, signing_region: region.to_owned(), addressing: Addressing::Path };
+        let site = Site {
+            region: RegionId::new(region),
+            endpoint,
+            tls: None,
+            signing_region: region.to_owned(),
+            addressing: Addressing::Path,
+        };
         let bucket = Some(BucketName::new("photos"));
         ProbeTarget { region: RegionId::new(region), site, bucket, key: "k".to_owned(), interval }
     }
@@ -210,7 +219,8 @@ mod tests {
     fn start(targets: Vec<ProbeTarget>) -> Running {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        let tools = Tools { resolver: Resolver::system(clock), credentials, clock };
+        let meters = Arc::new(Meters::new(clock.now().mono, Coin::seeded(1)));
+        let tools = Tools { resolver: Resolver::system(clock), credentials, meters, clock };
         let (pace, paced) = watch::channel(Pace::Normal);
         let (sender, heard) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();

@@ -49,7 +49,8 @@ pub enum Outcome {
     /// Nothing was sent.
     NotSent(Unsent),
     /// A kept connection had ended, or ended under a request that may be repeated at will before
-    /// anything came of it: everyday, and nobody's fault.
+    /// anything came of it: everyday, and nobody's fault. Also one address that took nothing of the
+    /// request while the region has another.
     Stale {
         /// Nothing where the request was handed back whole, else the head, perhaps.
         sent: Sent,

@@ -183,8 +183,8 @@ impl<'a> Course<'a> {
         }
         match call.facts().reach {
             // an upload without a token of ours is home's
-            Reach::Home | Reach::Upload => return Ok(home),
-            Reach::Any | Reach::Every | Reach::Local => {}
+            Reach::Home | Reach::Upload | Reach::Local => return Ok(home),
+            Reach::Any | Reach::Every => {}
         }
         if access_point.may_move(kind) {
             return Ok(Course { prefer: bound, ..order });

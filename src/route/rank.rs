@@ -187,7 +187,8 @@ fn missing(depends_on: Features, region: &RegionId, scene: &Scene<'_>) -> Featur
 }
 
 fn fitness(permit: &Permit, row: &RegionRow, kind: Kind, now: Instant, coin: &mut Coin) -> (Fitness, Tier) {
-    if row.refused_credentials.contains(permit.credential()) {
+    let refused = &row.refused_credentials;
+    if !refused.is_empty() && refused.contains(&permit.credential(&row.region)) {
         return (Fitness::CredentialRefused, Tier::Unfit);
     }
     if row.refused_configurations.contains(&permit.access_point().name) {

@@ -93,6 +93,14 @@ metrics_table! {
         "Requests carried from one region to another.";
     BudgetExhausted: Counter "nearpoint_retry_budget_exhausted_total" Count [],
         "Retries not made because the retry budget was spent.";
+    Resumes: Counter "nearpoint_resumes_total" Count ["region", "outcome"],
+        "Replies to GETs that a region broke off, by what came of going on with them.";
+    ResumedBytes: Counter "nearpoint_resumed_bytes_total" Bytes [],
+        "Body bytes given to clients out of replies that had been gone on with.";
+    Hedges: Counter "nearpoint_hedges_total" Count ["region", "outcome"],
+        "Second tries of slow reads in this region: won, lost, or failed.";
+    HedgeWastedBytes: Counter "nearpoint_hedge_wasted_bytes_total" Bytes [],
+        "Body bytes announced by answers to hedged reads that were not passed on.";
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],
@@ -103,6 +111,14 @@ metrics_table! {
         "A region's standing for reads or writes: 0 out, 1 probation, 2 unknown, 3 suspect, 4 healthy.";
     RegionTransitions: Counter "nearpoint_region_transitions_total" Count ["region", "kind", "to"],
         "Changes of a region's standing.";
+    RegionAddresses: Gauge "nearpoint_region_addresses" Count ["region", "state"],
+        "A region's addresses that DNS lists: known (all of them), and of these out (not used for new connections while another one is).";
+    AddressFailures: Counter "nearpoint_region_address_failures_total" Count ["region", "failure"],
+        "Failures of single addresses: connect, slow, tls, unanswered, stranger.";
+    DnsLookups: Counter "nearpoint_dns_lookups_total" Count ["result"],
+        "DNS look-ups, by result: answered, without an address, failed.";
+    DnsAnswerAge: Gauge "nearpoint_dns_answer_age_seconds" Seconds ["region"],
+        "Age of the last good DNS answer for a region's endpoint.";
     RegionLatency: Gauge "nearpoint_region_latency_seconds" Seconds ["region"],
         "The decayed peak of a region's time to first byte, by which regions are ranked.";
     CredentialOut: Gauge "nearpoint_region_credential_out" Count ["region", "credential"],

@@ -365,7 +365,7 @@ async fn send(
     house: &House,
     opened: &Opened,
     head: &Head,
-    reply: Reply,
+    mut reply: Reply,
     code: Option<&'static str>,
 ) -> Result<(), End> {
     house.note(opened, |seen| {
@@ -377,6 +377,15 @@ async fn send(
         Act::LieAboutLength(by) => Some(reply.body.len().saturating_add_signed(*by)),
         _ => None,
     });
+    for act in &opened.acts {
+        if let Act::Say(name, value) = act {
+            reply.headers.retain(|(have, _)| have != name);
+            reply = reply.with(name, value);
+        }
+    }
+    if opened.acts.iter().any(|act| matches!(act, Act::Chunked)) && head.method != "HEAD" {
+        return send_chunked(line, opened, reply).await;
+    }
     let close = head.header("connection").is_some_and(|text| text.eq_ignore_ascii_case("close"));
     line.write(&reply.head_bytes(announced.unwrap_or(reply.body.len()), close)).await.map_err(gone)?;
     let body = if head.method == "HEAD" { Bytes::new() } else { reply.body };
@@ -403,4 +412,26 @@ async fn send(
     }
     line.write(&body).await.map_err(gone)?;
     if announced.is_some() || close { Err(End::Close) } else { Ok(()) }
+}
+
+/// A body without a length, in pieces; cut between two of them, or before the last, empty one.
+async fn send_chunked(line: &mut Line<'_>, opened: &Opened, reply: Reply) -> Result<(), End> {
+    const PIECE: usize = 10_000;
+    let gone = |_| End::Close;
+    let reply = reply.with("transfer-encoding", "chunked");
+    line.write(&reply.head_bytes(0, false)).await.map_err(gone)?;
+    let cut = opened.acts.iter().find_map(|act| match act {
+        Act::CutAfter(count, end) => Some((*count, *end)),
+        _ => None,
+    });
+    let sent = cut.map_or(reply.body.len(), |(count, _)| count.min(reply.body.len()));
+    for piece in reply.body[..sent].chunks(PIECE) {
+        line.write(format!("{:x}\r\n", piece.len()).as_bytes()).await.map_err(gone)?;
+        line.write(piece).await.map_err(gone)?;
+        line.write(b"\r\n").await.map_err(gone)?;
+    }
+    match cut {
+        Some((_, end)) => Err(end),
+        None => line.write(b"0\r\n\r\n").await.map_err(gone),
+    }
 }
