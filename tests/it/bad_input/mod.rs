@@ -96,6 +96,8 @@ impl House {
         let mut stranger = Tenant::of("stranger", &["invoices"]);
         stranger.session_token = Some("stranger-token".to_owned());
         setup.tenants.push(stranger);
+        // what changes a standing is then a row's doing
+        setup.probe_rarely();
         let gateway = setup.start();
         gateway.wait_for_reads(&[("near", "healthy"), ("far", "healthy")]).await;
         let bench = Bench::at(gateway.client(), gateway.client_of(1)).await;
