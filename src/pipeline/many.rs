@@ -260,7 +260,7 @@ fn is_silence(unanswered: &Unanswered) -> bool {
             | GiveUp::Attempts
             | GiveUp::Deadline
             | GiveUp::Budget => true,
-            GiveUp::BodySpent | GiveUp::Poisonous => false,
+            GiveUp::BodySpent | GiveUp::Poisonous | GiveUp::Shortage => false,
         },
         Unanswered::NoRoute(_)
         | Unanswered::Body(_)
