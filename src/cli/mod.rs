@@ -61,8 +61,8 @@ pub struct Serve {
     /// NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual].
     #[arg(long = "region", value_name = "NAME=URL/BUCKET", requires = "access_point")]
     pub regions: Vec<String>,
-    /// Without a file: how the stores replicate the buckets, none, one_way or two_way. nearpoint
-    /// copies nothing.
+    /// Without a file: how the stores replicate the buckets, `none`, `one_way` or `two_way`.
+    /// nearpoint copies nothing.
     #[arg(long, value_name = "HOW", requires = "access_point")]
     pub replication: Option<String>,
 }

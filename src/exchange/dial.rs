@@ -487,7 +487,9 @@ mod tests {
             ("192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
         let stage = |faults: &[(i32, SocketAddr)]| {
             let mut all = Faults::default();
-            faults.iter().for_each(|(code, at)| all.add(&io::Error::from_raw_os_error(*code), *at));
+            for (code, at) in faults {
+                all.add(&io::Error::from_raw_os_error(*code), *at);
+            }
             all.verdict().stage
         };
         let code_of = |kind| {

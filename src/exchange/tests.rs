@@ -1,5 +1,4 @@
 //! One try at a region: what ends it before anything of the request is sent.
-#![expect(clippy::disallowed_methods, reason = "tests need a clock")]
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -259,9 +259,8 @@ fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
         (Commitment::Nothing, Sent::Head | Sent::Body(_) | Sent::All)
         | (Commitment::Body, Sent::Head | Sent::Body(_)) => Wish::Repeat(Place::Anywhere),
         (Commitment::Body, Sent::All) if question.failover => Wish::Repeat(Place::Elsewhere),
-        (Commitment::Part, Sent::Head | Sent::Body(_) | Sent::All)
+        (Commitment::Part | Commitment::Head, Sent::Head | Sent::Body(_) | Sent::All)
         | (Commitment::BodyOnce, Sent::Head | Sent::Body(_)) => Wish::Repeat(Place::Here),
-        (Commitment::Head, Sent::Head | Sent::Body(_) | Sent::All) => Wish::Repeat(Place::Here),
         (Commitment::Body | Commitment::BodyOnce, Sent::All)
         | (Commitment::HeadOnce, Sent::Head | Sent::Body(_) | Sent::All) => Wish::Never(GiveUp::Ambiguous),
     }

@@ -67,8 +67,9 @@ impl Canaries {
 
     fn note_seen(&mut self, seen: &[Seen]) {
         for seen in seen {
-            let headers = seen.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
-            self.note("a request to the region", &headers.collect::<String>());
+            for (_, value) in &seen.headers {
+                self.note("a request to the region", value);
+            }
             let body = String::from_utf8_lossy(seen.body.as_deref().unwrap_or_default()).into_owned();
             self.note("a body to the region", &body);
         }
@@ -83,7 +84,7 @@ impl Canaries {
 
 fn home() -> Region {
     let mut settings = Settings::new("home", &[BUCKET]);
-    settings.secret = REGION_SECRET.to_owned();
+    REGION_SECRET.clone_into(&mut settings.secret);
     settings.session_token = Some(REGION_TOKEN.to_owned());
     let home = Region::start_with(settings);
     home.seed(BUCKET, "k", "value");
@@ -98,15 +99,15 @@ fn setup(home: &Region) -> Setup {
         assert!(lines.contains(&from), "{lines}");
         *lines = lines.replace(&from, &to);
     }
-    setup.tenants[0].secret = CLIENT_SECRET.to_owned();
+    CLIENT_SECRET.clone_into(&mut setup.tenants[0].secret);
     let mut tenant = Tenant::of("tenant", &["photos"]);
-    tenant.secret = TENANT_SECRET.to_owned();
+    TENANT_SECRET.clone_into(&mut tenant.secret);
     tenant.session_token = Some(SESSION_TOKEN.to_owned());
     setup.tenants.push(tenant);
     setup.tokens = format!("{{keys: [{TOKEN_KEY}]}}");
     setup.admin = format!(", token: {ADMIN_TOKEN}");
-    setup.listener = "      debug_headers: true\n".to_owned();
-    setup.rest = "telemetry: {log: trace}\n".to_owned();
+    "      debug_headers: true\n".clone_into(&mut setup.listener);
+    "telemetry: {log: trace}\n".clone_into(&mut setup.rest);
     setup
 }
 
@@ -122,7 +123,7 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
     };
     let forger = |client: &Client| {
         let mut forger = client.clone();
-        forger.settings.secret = "not-the-secret".to_owned();
+        "not-the-secret".clone_into(&mut forger.settings.secret);
         forger
     };
     let presigned = |client: &Client, expires, skew| {
@@ -173,13 +174,12 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
 
 /// All of an answer but the signature that S3 shows to whom it refuses: the sender's own, and wrong.
 fn told(reply: &Reply) -> String {
-    let headers: String = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
     let mut text = reply.text();
     if let Some(provided) = text::element(&text, "SignatureProvided") {
         assert_eq!(reply.code().as_deref(), Some("SignatureDoesNotMatch"));
         text = text.replacen(&provided, "", 1);
     }
-    format!("{headers}\n{text}")
+    format!("{:?}\n{text}", reply.headers)
 }
 
 async fn ask_admin(gateway: &Gateway, path: &str, token: &str) -> Reply {

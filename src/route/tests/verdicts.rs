@@ -301,7 +301,7 @@ fn what_may_be_committed_by_its_head_says_until_when_it_may_be_sent_again() {
         }
     };
     let broken = Outcome::Broken { sent: Sent::Head };
-    let left = Some(HEAD_REPEAT - Duration::from_millis(100));
+    let left = HEAD_REPEAT.checked_sub(Duration::from_millis(100));
     for shape in [Shape::Delete, Shape::PutEmpty] {
         assert_eq!(within(shape, broken, false), left);
         assert_eq!(within(shape, answered(Meaning::ServerFault), false), left);
