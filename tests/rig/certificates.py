@@ -14,12 +14,14 @@ class Certificates:
     key: Path
 
 
-def make(home: Path, names: list[str]) -> Certificates:
-    """Makes an authority and a certificate for these DNS names and 127.0.0.1, good for two days."""
+def make(home: Path, names: list[str], loopback: bool = True) -> Certificates:
+    """Makes an authority and a certificate, good for two days, for these DNS names (`IP:…`: addresses) and 127.0.0.1."""
     home.mkdir(parents=True, exist_ok=True)
     made = Certificates(home / "ca.crt", home / "server.crt", home / "server.key")
     ca_key, request, extensions = home / "ca.key", home / "server.csr", home / "server.ext"
-    alternatives = ",".join([f"DNS:{name}" for name in names] + ["IP:127.0.0.1"])
+    alternatives = ",".join(
+        [name if name.startswith("IP:") else f"DNS:{name}" for name in names] + ["IP:127.0.0.1"] * loopback
+    )
     extensions.write_text(
         f"subjectAltName={alternatives}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n"
     )

@@ -1,0 +1,282 @@
+"""Expectations: each looks at a run's evidence and says what was measured and whether it will do.
+
+A finding with a `span` is a timing: missed while the machine stalled in that span, it proves nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workload import READS, Record
+
+from scoreboard.evidence import WRITES, Evidence, milliseconds, percentile
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured thing."""
+
+    text: str
+    good: bool
+    limit: float | None = None  # seconds, for a timing
+    span: tuple[float, float] | None = None
+
+
+Expectation = Callable[[Evidence], Finding]
+FAILED = ("failed", "503", "cut", "wrong", "corrupt")
+
+
+def _sample(records: list[Record]) -> str:
+    kinds = Counter(f"{r.kind} {r.outcome} {r.detail}"[:70] for r in records)
+    return "; ".join(f"{count}x {text}" for text, count in kinds.most_common(2))
+
+
+def count(name: str, chosen: list[Record], most: int = 0) -> Finding:
+    """At most so many of these."""
+    good = len(chosen) <= most
+    return Finding(f"{name} {len(chosen)}" + ("" if good else f" ({_sample(chosen)})"), good)
+
+
+def failed(*kinds: str, most: int = 0, after: float | None = None) -> Expectation:
+    """So many requests of these kinds failed, from the strike (or `after` seconds behind it) to the end."""
+
+    def look(e: Evidence) -> Finding:
+        begin = e.struck - 1 if after is None else e.struck + after
+        chosen = [r for r in e.of(*kinds, after=begin) if r.outcome in FAILED]
+        name = "reads" if kinds == READS else "writes" if kinds == WRITES else "/".join(kinds)
+        return count(f"{name} failed", chosen, most)
+
+    return look
+
+
+no_failed_reads = failed(*READS)
+no_failed_writes = failed(*WRITES)
+
+
+def writes_end_well(e: Evidence) -> Finding:
+    """A write may be refused with 503; nothing else may become of it."""
+    chosen = [r for r in e.of(*WRITES, after=e.struck - 1) if r.outcome in ("failed", "cut", "wrong")]
+    return count("writes neither done nor 503", chosen)
+
+
+def uploads_in_flight(e: Evidence) -> Finding:
+    """No more uploads in parts failed than were under way at the strike."""
+    chosen = [r for r in e.of("MPU", after=e.struck - 5) if r.outcome in FAILED]
+    return count("MPU failed", chosen, e.under_way.get("MPU", 0))
+
+
+def _failed_tries(e: Evidence) -> list:
+    return [t for t in e.tries() if t.region == e.victim and e.struck <= t.at <= e.healed and t.outcome != "answered"]
+
+
+def moved(limit: float) -> Expectation:
+    """From the first failed try at the region to the last first try that still went there and failed."""
+
+    def look(e: Evidence) -> Finding:
+        tries = _failed_tries(e)
+        firsts = [t for t in tries if t.first]
+        spent = firsts[-1].at - tries[0].at if firsts else 0.0
+        return Finding(f"moved {spent * 1000:.0f} ms", spent <= limit, limit, (e.struck, e.struck + spent + limit))
+
+    return look
+
+
+def ejected(limit: float) -> Expectation:
+    """From the strike to the last first try that went to the region and failed."""
+
+    def look(e: Evidence) -> Finding:
+        firsts = [t for t in _failed_tries(e) if t.first]
+        spent = firsts[-1].at - e.struck if firsts else 0.0
+        good = spent <= limit
+        return Finding(f"ejected {_seconds(spent)}", good, limit, (e.struck, e.struck + spent + limit))
+
+    return look
+
+
+def out(limit: float, kind: str = "reads") -> Expectation:
+    """The proxy's own word: from the strike to the region's standing being out."""
+
+    def look(e: Evidence) -> Finding:
+        for moment, rows in e.watch.standings:
+            if moment >= e.struck and rows.get(e.victim, {}).get(kind) in ("out", "probation"):
+                spent = moment - e.struck
+                return Finding(f"{kind} out {_seconds(spent)}", spent <= limit + 0.1, limit, (e.struck, moment))
+        return Finding(f"{kind} never out", False)
+
+    return look
+
+
+def stays(e: Evidence) -> Finding:
+    """The region's standing never becomes out."""
+    times = e.transitions("out", region=e.victim)
+    return Finding(f"ejections {times}", times == 0)
+
+
+def transitions(most: int) -> Expectation:
+    """At most so many changes to out and from it, for reads."""
+
+    def look(e: Evidence) -> Finding:
+        names = ("out", "healthy") if e.healed else ("out",)
+        times = sum(e.transitions(to, "reads", e.victim) for to in names)
+        return Finding(f"transitions {times}", times <= most)
+
+    return look
+
+
+def served_here(least: float, *, after: float = 0.0, operation: tuple[str, ...] = ()) -> Expectation:
+    """At least this share of reads' first tries during the fault went to the region."""
+
+    def look(e: Evidence) -> Finding:
+        wanted = operation or ("GetObject", "HeadObject", "ListObjectsV2")
+        firsts = [t for t in e.tries() if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed]
+        here = sum(t.region == e.victim for t in firsts)
+        share = here / len(firsts) if firsts else 0.0
+        return Finding(f"{share:.0%} of first tries there", bool(firsts) and share >= least)
+
+    return look
+
+
+def derouted(limit: float) -> Expectation:
+    """After so long, first tries of reads go elsewhere: nine in ten of each second."""
+
+    def look(e: Evidence) -> Finding:
+        last = e.struck
+        for second in range(int(e.healed - e.struck)):
+            begin = e.struck + second
+            firsts = [t for t in e.tries() if t.first and t.operation == "GetObject" and begin <= t.at < begin + 1]
+            if firsts and sum(t.region == e.victim for t in firsts) > len(firsts) / 10:
+                last = begin + 1
+        spent = last - e.struck
+        return Finding(f"derouted within {spent:.0f} s", spent <= limit, limit, (e.struck, last))
+
+    return look
+
+
+def returned(limit: float) -> Expectation:
+    """After the heal, reads go to the region again within so long."""
+
+    def look(e: Evidence) -> Finding:
+        firsts = [t for t in e.tries() if t.first and t.at > e.healed + 0.5 and t.region == e.victim]
+        firsts = [t for t in firsts if t.outcome == "answered" and t.operation == "GetObject"]
+        if not firsts:
+            return Finding(f"not returned in {e.ended - e.healed:.0f} s", e.ended - e.healed < limit)
+        spent = firsts[0].at - e.healed
+        return Finding(f"returned {_seconds(spent)}", spent <= limit, limit, (e.healed, firsts[0].at))
+
+    return look
+
+
+def slowest(kind: str, limit: float) -> Expectation:
+    """The slowest request of a kind during the fault."""
+
+    def look(e: Evidence) -> Finding:
+        chosen = e.of(kind, after=e.struck - 1, before=e.healed)
+        worst = max(chosen, key=lambda r: r.end - r.intended, default=None)
+        spent = worst.end - worst.intended if worst else 0.0
+        span = (worst.intended, worst.end) if worst else (e.struck, e.healed)
+        return Finding(f"slowest {kind} {_seconds(spent)}", spent <= limit, limit, span)
+
+    return look
+
+
+def p99(kind: str, limit: Callable[[Evidence], float]) -> Expectation:
+    """The slowest in a hundred during the fault, against a limit in milliseconds."""
+
+    def look(e: Evidence) -> Finding:
+        took = percentile(milliseconds(e.of(kind, after=e.struck, before=e.healed)), 0.99)
+        most = limit(e)
+        text = f"p99 {kind} {took:.0f} ms (limit {most:.0f})"
+        return Finding(text, took <= most, most / 1000, (e.struck, e.healed))
+
+    return look
+
+
+def recovered(limit: float) -> Expectation:
+    """From so long after the heal on, everything succeeds."""
+
+    def look(e: Evidence) -> Finding:
+        late = [r for r in e.of(*READS, *WRITES, after=e.healed + limit) if r.outcome in FAILED]
+        spent = max((r.start - e.healed for r in late), default=0.0)
+        text = f"all well after {limit:g} s" if not late else f"failures until {spent:.1f} s after ({_sample(late)})"
+        return Finding(text, not late, limit, (e.healed, e.healed + spent))
+
+    return look
+
+
+def happened(name: str, least: float = 1) -> Expectation:
+    """A row's own part counted at least so many: the fault was really there."""
+
+    def look(e: Evidence) -> Finding:
+        seen = e.notes.get(name, 0) or 0
+        return Finding(f"{name} {seen:g}", seen >= least)
+
+    return look
+
+
+def noted(name: str, good: Callable[[object], bool], limit: float | None = None) -> Expectation:
+    """What a row's own part has seen."""
+
+    def look(e: Evidence) -> Finding:
+        seen = e.notes.get(name)
+        text = f"{name} {seen:.3g}" if isinstance(seen, float) else f"{name} {seen}"
+        span = (e.struck, e.ended) if limit is not None else None
+        return Finding(text, seen is not None and good(seen), limit, span)
+
+    return look
+
+
+def _seconds(spent: float) -> str:
+    return f"{spent * 1000:.0f} ms" if spent < 1 else f"{spent:.1f} s"
+
+
+# ── what every row asserts ──────────────────────────────────────────────────
+
+RETRIES_MOST = 0.20
+RSS_GROWTH_MOST = 20 * MIB
+DESCRIPTORS_MORE = 8
+
+
+def no_corrupt_body(e: Evidence) -> Finding:
+    """What nobody wrote was never read, nor a short body that ended as if it were whole."""
+    return count("corrupt bodies", [r for r in e.records if r.outcome == "corrupt"])
+
+
+def no_stale_read(e: Evidence) -> Finding:
+    """A settled key never reads older than it is; listings are ordered and whole."""
+    return count("stale or wrong answers", [r for r in e.records if r.outcome == "wrong"])
+
+
+def nothing_lost(e: Evidence) -> Finding:
+    """Every acknowledged write is at every store, or what replaced it."""
+    acked = e.notes.get("acknowledged", 0)
+    if not e.converged:
+        return Finding("the regions did not converge", False)
+    lost = f" ({e.verdict.lost[:2]})" if e.verdict.lost else ""
+    late = f", {len(e.verdict.late)} superseded by one sent before the hang" if e.verdict.late else ""
+    return Finding(f"lost {len(e.verdict.lost)} of {acked} acknowledged{lost}{late}", not e.verdict.lost)
+
+
+def retries_bounded(e: Evidence) -> Finding:
+    """Tries after the first."""
+    share = e.retry_share()
+    return Finding(f"retries {share:.1%}", share <= RETRIES_MOST)
+
+
+def no_panic(e: Evidence) -> Finding:
+    """No task of the proxy died."""
+    return Finding("panics 0" if not e.panicked else "it panicked", not e.panicked)
+
+
+def memory_back(e: Evidence) -> Finding:
+    """Resident memory and descriptors are where they were before the fault."""
+    if not e.before or not e.after:
+        return Finding("memory not measured: another process", True)
+    grown = (e.after.rss - e.before.rss) / MIB
+    more = e.after.descriptors - e.before.descriptors
+    good = grown * MIB <= RSS_GROWTH_MOST and more <= DESCRIPTORS_MORE
+    return Finding(f"memory {grown:+.1f} MiB, descriptors {more:+d}", good)
+
+
+ALWAYS: list[Expectation] = [no_corrupt_body, no_stale_read, nothing_lost, retries_bounded, no_panic, memory_back]
