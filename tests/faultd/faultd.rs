@@ -3,8 +3,7 @@
 //! store it was given.
 //!
 //! `faultd --listen ADDRESS --upstream ADDRESS --control ADDRESS --region NAME [--seed N]
-//! [--tls CERTIFICATE.pem KEY.pem]`. It says `ready` with the addresses it listens on, and ends when
-//! its standard input does, so that none is left behind.
+//! [--tls CERTIFICATE.pem KEY.pem]`. It says `ready` with the addresses it listens on.
 #![expect(unreachable_pub, reason = "one binary, whose modules the integration tests use too")]
 
 mod control;
@@ -16,7 +15,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use crate::relay::{Desk, Tls};
@@ -41,9 +39,6 @@ struct Arguments {
     /// Speaks TLS to nearpoint, with this certificate and key, read anew for each connection.
     #[arg(long, num_args = 2, value_names = ["CERTIFICATE", "KEY"])]
     tls: Option<Vec<PathBuf>>,
-    /// Ends with standard input.
-    #[arg(long)]
-    until_eof: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,12 +64,5 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     tokio::select! {
         ended = relay::serve(listener, desk.clone()) => ended,
         ended = control::serve(controls, desk) => ended,
-        () = input_ends(), if arguments.until_eof => Ok(()),
     }
-}
-
-async fn input_ends() {
-    let mut input = tokio::io::stdin();
-    let mut scratch = [0; 256];
-    while matches!(input.read(&mut scratch).await, Ok(1..)) {}
 }

@@ -109,9 +109,8 @@ fn describe(head: &Head) -> (&'static str, String, String) {
     }
     match classify(&read, &Domains::default()) {
         Ok(call) => {
-            let key = call.key().map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
-            let bucket = call.bucket().map(ToString::to_string);
-            (call.facts().name, bucket.unwrap_or_default(), key.unwrap_or_default())
+            let key = String::from_utf8_lossy(call.key()).into_owned();
+            (call.facts().name, call.bucket().unwrap_or_default().to_owned(), key)
         }
         Err(_) => ("", String::new(), String::new()),
     }
@@ -163,17 +162,16 @@ async fn opened(client: TcpStream, desk: &Desk) -> End {
 async fn accept(client: TcpStream, tls: &Tls) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let other = io::Error::other;
-    let chain = CertificateDer::pem_file_iter(&tls.certificate).map_err(other)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(other)?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(other)?;
+    let chain = CertificateDer::pem_file_iter(&tls.certificate).map_err(io::Error::other)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(io::Error::other)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(other)?
+        .map_err(io::Error::other)?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(other)?;
+        .map_err(io::Error::other)?;
     tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(client).await
 }
 

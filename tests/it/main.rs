@@ -17,6 +17,7 @@ mod affinity;
 mod bad_input;
 mod buckets;
 mod failover;
+mod fault_proxy;
 mod house;
 mod house_itself;
 mod names;

@@ -16,7 +16,7 @@
 #![expect(unreachable_pub, reason = "what the integration tests use is shared")]
 
 #[path = "../it/house"]
-#[expect(dead_code, reason = "a test house offers more than a region in a process needs")]
+#[expect(dead_code, unused_imports, reason = "a test house offers more than a region in a process needs")]
 mod house {
     pub mod digest;
     pub mod moment;

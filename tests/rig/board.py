@@ -61,7 +61,9 @@ class Board:
     def run(self, row: Row) -> Line:
         """One row with its control; once more where a timing proved nothing."""
         if self.short and row.long_only:
-            return self._keep(Line(str(row.number), row.fault, row.promise, "-", NOT_RUN, remark="full form only"))
+            return self._keep(
+                Line(str(row.number), row.fault, row.promise, "-", NOT_RUN, remark="full form only")
+            )
         times = self._times(row)
         outcome, findings, evidence = self._judged(row, times)
         if outcome == INCONCLUSIVE:
@@ -77,7 +79,10 @@ class Board:
 
     def _keep(self, line: Line) -> Line:
         self.lines.append(line)
-        say(f"row {line.row}: {line.outcome}: {line.measured}" + (f" | control: {line.control}" if line.control else ""))
+        say(
+            f"row {line.row}: {line.outcome}: {line.measured}"
+            + (f" | control: {line.control}" if line.control else "")
+        )
         return line
 
     def _times(self, row: Row) -> Times:
@@ -151,7 +156,8 @@ def verdict(findings: list[Finding], evidence: Evidence) -> str:
     if not bad:
         return HELD
     excused = all(
-        finding.span and finding.limit and evidence.stalls.worst(*finding.span) > finding.limit / 10 for finding in bad
+        finding.span and finding.limit and evidence.stalls.worst(*finding.span) > finding.limit / 10
+        for finding in bad
     )
     return INCONCLUSIVE if excused else MISSED
 
@@ -221,7 +227,11 @@ def into(report: Report, result: Board | str, numbers: list[int] | None, short: 
             report.add(Result("scoreboard", "own regions", f"row {row.number}", NOT_RUN, result))
         return
     for line in result.lines:
-        why = line.remark if line.outcome == NOT_RUN else f"{line.fault}: {line.measured} | control: {line.control}"
+        why = (
+            line.remark
+            if line.outcome == NOT_RUN
+            else f"{line.fault}: {line.measured} | control: {line.control}"
+        )
         report.add(Result("scoreboard", "own regions", f"row {line.row}", OUTCOMES[line.outcome], why))
 
 
@@ -232,7 +242,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", help="these only: 1,2,9")
     parser.add_argument("--no-red", action="store_true", help="without the controls that must turn red")
     parser.add_argument("--rate", type=float, default=RATE, help=f"requests a second (default {RATE:.0f})")
-    parser.add_argument("--json", type=Path, default=RESULTS, help=f"where the results go (default {RESULTS})")
+    parser.add_argument(
+        "--json", type=Path, default=RESULTS, help=f"where the results go (default {RESULTS})"
+    )
     parser.add_argument("--keep", action="store_true", help="keep logs and configuration of a good run too")
     return parser.parse_args()
 
@@ -263,7 +275,9 @@ def main() -> int:
         asked.json.write_text(json.dumps(document(result), indent=1))
         say(f"{time.monotonic() - begin:.0f} s in all; results: {asked.json}")
         count = {outcome: sum(line.outcome == outcome for line in result.lines) for outcome in OUTCOMES}
-        print(f"{count[HELD]} passed, {count[MISSED]} failed, {count[INCONCLUSIVE]} inconclusive, {count[NOT_RUN]} not run")
+        print(
+            f"{count[HELD]} passed, {count[MISSED]} failed, {count[INCONCLUSIVE]} inconclusive, {count[NOT_RUN]} not run"
+        )
         green = count[MISSED] == 0 and count[HELD] > 0
         return 0 if green else 1
     finally:

@@ -85,46 +85,46 @@ def configuration(
         laid_over(
             overlay or {},
             {
-            "logical_region": LOGICAL_REGION,
-            "tokens": {"keys": [token_key]},
-            "state_dir": str(state_dir),
-            "listeners": {
-                "s3": [where["http"], where["https"]],
-                "admin": {"address": f"127.0.0.1:{ports['admin']}"},
-            },
-            "domains": [DOMAIN],
-            "regions": {
-                region.name: {
-                    "endpoint": region.endpoint,
-                    "signing_region": region.signing_region,
-                    "addressing": "path",
-                    "profile": profile,
-                    "credentials": {
-                        "access_key_id": region.access_key,
-                        "secret_access_key": region.secret_key,
-                    },
-                    **region.extras.get("configuration", {}),
-                }
-                for region in regions
-            },
-            "access_points": {
-                point.name: {
-                    "buckets": {region.name: region.bucket(point.purpose) for region in regions},
-                    "reads": {"order": point.order, "failover": point.reads_failover},
-                    "writes": {"order": "home", "home": point.home, "failover": point.writes_failover},
-                    "replication": "two_way",
-                }
-                for point in points
-            },
-            "clients": [
-                {
-                    "name": client.name,
-                    "access_key_id": client.access_key,
-                    "secret_access_key": client.secret_key,
-                    "policy": str(policy),
-                }
-            ],
-            "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
+                "logical_region": LOGICAL_REGION,
+                "tokens": {"keys": [token_key]},
+                "state_dir": str(state_dir),
+                "listeners": {
+                    "s3": [where["http"], where["https"]],
+                    "admin": {"address": f"127.0.0.1:{ports['admin']}"},
+                },
+                "domains": [DOMAIN],
+                "regions": {
+                    region.name: {
+                        "endpoint": region.endpoint,
+                        "signing_region": region.signing_region,
+                        "addressing": "path",
+                        "profile": profile,
+                        "credentials": {
+                            "access_key_id": region.access_key,
+                            "secret_access_key": region.secret_key,
+                        },
+                        **region.extras.get("configuration", {}),
+                    }
+                    for region in regions
+                },
+                "access_points": {
+                    point.name: {
+                        "buckets": {region.name: region.bucket(point.purpose) for region in regions},
+                        "reads": {"order": point.order, "failover": point.reads_failover},
+                        "writes": {"order": "home", "home": point.home, "failover": point.writes_failover},
+                        "replication": "two_way",
+                    }
+                    for point in points
+                },
+                "clients": [
+                    {
+                        "name": client.name,
+                        "access_key_id": client.access_key,
+                        "secret_access_key": client.secret_key,
+                        "policy": str(policy),
+                    }
+                ],
+                "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
             },
         )
     )

@@ -233,7 +233,7 @@ class Workload:
             begun = await self._ask("POST", key.name, {"uploads": ""})
             if begun.status != 200:
                 return outcome_of(begun)
-            upload = {"uploadId": _between(begun.body, b"<UploadId>", b"</UploadId>")}
+            upload = {"uploadId": between(begun.body, b"<UploadId>", b"</UploadId>")}
             for number, part in enumerate(parts, 1):
                 reply = await self._ask("PUT", key.name, {"partNumber": str(number), **upload}, body=part)
                 if reply.status != 200:
@@ -245,7 +245,7 @@ class Workload:
             document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
             reply = await self._ask("POST", key.name, upload, body=document)
             if reply.status == 200 and not reply.code():
-                tag = _between(reply.body, b"<ETag>", b"</ETag>").replace("&quot;", "").replace("&#34;", "")
+                tag = between(reply.body, b"<ETag>", b"</ETag>").replace("&quot;", "").replace("&#34;", "")
                 reply.headers["etag"] = tag
             return self._acknowledged(write, reply, 200)
         finally:
@@ -273,6 +273,7 @@ class Workload:
             found = hashlib.md5(reply.body).hexdigest()
         else:
             found = reply.etag
+
         def is_it(write: Write) -> bool:
             return found == (write.md5 if method == "GET" else write.etag or write.md5)
 
@@ -319,7 +320,7 @@ def outcome_of(reply) -> tuple[str, str]:
     return ("503" if reply.status == 503 else "failed"), f"{reply.status} {reply.code()}"
 
 
-def _between(body: bytes, before: bytes, after: bytes) -> str:
+def between(body: bytes, before: bytes, after: bytes) -> str:
     return body.partition(before)[2].partition(after)[0].decode()
 
 

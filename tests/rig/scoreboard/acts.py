@@ -9,7 +9,7 @@ import time
 
 from processes import NotReady
 from wire import Failed, Reply
-from workload import PARTS, _between
+from workload import PARTS, between
 
 from scoreboard.evidence import connections_to
 from scoreboard.stage import POINT, Stage
@@ -217,7 +217,9 @@ def answers(status: int, code: str, methods: tuple[str, ...] = EVERY, **when):
 
     async def inject(stage: Stage) -> None:
         for method in methods:
-            await stage.fault(stage.first, {"answer": {"status": status, "code": code}}, method=method, **when)
+            await stage.fault(
+                stage.first, {"answer": {"status": status, "code": code}}, method=method, **when
+            )
 
     return inject
 
@@ -372,7 +374,7 @@ async def reloads(stage: Stage) -> None:
         file.write_text(good + "\nnonsense: true\n")
         os.kill(pid, signal.SIGHUP)
         await asyncio.sleep(1)
-        file.write_text(good.replace('"log": "info"', '"log": "warn"').replace("log: \"info\"", "log: \"warn\""))
+        file.write_text(good.replace('"log": "info"', '"log": "warn"').replace('log: "info"', 'log: "warn"'))
         os.kill(pid, signal.SIGHUP)
         await asyncio.sleep(1)
         file.write_text(good)
@@ -482,11 +484,13 @@ async def upload_across(stage: Stage) -> None:
     key, notes = f"{ASIDE}upload", stage.notes
     notes.update({"NoSuchUpload": 0, "refused with 503": 0, "upload": "not done"})
     begun = await wire.request("POST", POINT, key, {"uploads": ""})
-    upload = {"uploadId": _between(begun.body, b"<UploadId>", b"</UploadId>")}
+    upload = {"uploadId": between(begun.body, b"<UploadId>", b"</UploadId>")}
     tags = []
 
     async def part(number: int) -> str:
-        asking = wire.request("PUT", POINT, key, {"partNumber": str(number), **upload}, None, parts[number - 1], 20)
+        asking = wire.request(
+            "PUT", POINT, key, {"partNumber": str(number), **upload}, None, parts[number - 1], 20
+        )
         outcome, _, reply = await _timed(asking)
         if reply and reply.status == 200:
             tags.append(reply.etag)
@@ -504,7 +508,8 @@ async def upload_across(stage: Stage) -> None:
         else:
             await asyncio.sleep(0.5)
     listed = "".join(
-        f'<Part><PartNumber>{number}</PartNumber><ETag>"{tag}"</ETag></Part>' for number, tag in enumerate(tags, 1)
+        f'<Part><PartNumber>{number}</PartNumber><ETag>"{tag}"</ETag></Part>'
+        for number, tag in enumerate(tags, 1)
     )
     document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
     outcome, _, _ = await _timed(wire.request("POST", POINT, key, upload, None, document, 40))
@@ -539,11 +544,13 @@ async def list_across(stage: Stage) -> None:
             notes["listing"] = f"page {page}: {outcome}"[:80]
             return
         found += [part.partition(b"</Key>")[0] for part in reply.body.split(b"<Key>")[1:]]
-        token = _between(reply.body, b"<NextContinuationToken>", b"</NextContinuationToken>")
+        token = between(reply.body, b"<NextContinuationToken>", b"</NextContinuationToken>")
         if not token:
             break
     ordered = all(before < after for before, after in zip(found, found[1:]))
-    notes["listing"] = "whole and in order" if ordered and len(found) == LISTED else f"{len(found)} keys, ordered {ordered}"
+    notes["listing"] = (
+        "whole and in order" if ordered and len(found) == LISTED else f"{len(found)} keys, ordered {ordered}"
+    )
     wire.close()
 
 
@@ -553,7 +560,9 @@ async def write_both_sides(stage: Stage) -> None:
 
     async def one(side: int, number: int) -> None:
         body = f"{side} {number} ".encode() + os.urandom(64)
-        outcome, _, reply = await _timed(stage.wire(side).request("PUT", POINT, f"{ASIDE}both {number % 20}", body=body, timeout=20))
+        outcome, _, reply = await _timed(
+            stage.wire(side).request("PUT", POINT, f"{ASIDE}both {number % 20}", body=body, timeout=20)
+        )
         if reply and reply.status == 200:
             acked.append((number % 20, hashlib.md5(body).hexdigest()))
 
@@ -566,19 +575,19 @@ async def write_both_sides(stage: Stage) -> None:
 
 
 async def read_versions(stage: Stage) -> None:
-    """After the heal: which acknowledged writes exist as versions, and whether the regions agree on the newest."""
-    stage.carrier.cut = set()
-    await stage.carrier.converge(30)
+    """Which acknowledged writes exist as versions, and whether the regions agree on the newest."""
     versions: set[tuple[int, str]] = set()
     newest: dict[int, set[str]] = {}
     for region in stage.store.regions:
         wire = stage.direct(region)
         for number in range(20):
             key = f"{ASIDE}both {number}"
-            reply = await wire.request("GET", region.bucket(POINT), "", {"versions": "", "prefix": key, "max-keys": "1000"})
+            reply = await wire.request(
+                "GET", region.bucket(POINT), "", {"versions": "", "prefix": key, "max-keys": "1000"}
+            )
             tags = []
             for entry in reply.body.split(b"<Version>")[1:]:
-                if _between(entry, b"<Key>", b"</Key>") == key:
+                if between(entry, b"<Key>", b"</Key>") == key:
                     tags.append(entry.partition(b"<VersionId>")[2].partition(b"</VersionId>")[0].decode())
             for tag in tags:
                 got = await wire.request("GET", region.bucket(POINT), key, {"versionId": tag})
@@ -590,4 +599,3 @@ async def read_versions(stage: Stage) -> None:
     stage.notes["written on both sides"] = len(acked)
     stage.notes["acknowledged without a version"] = sum(one not in versions for one in acked)
     stage.notes["keys on which regions differ"] = sum(len(found) > 1 for found in newest.values())
-

@@ -68,7 +68,11 @@ def uploads_in_flight(e: Evidence) -> Finding:
 
 
 def _failed_tries(e: Evidence) -> list:
-    return [t for t in e.tries() if t.region == e.victim and e.struck <= t.at <= e.healed and t.outcome != "answered"]
+    return [
+        t
+        for t in e.tries()
+        if t.region == e.victim and e.struck <= t.at <= e.healed and t.outcome != "answered"
+    ]
 
 
 def moved(limit: float) -> Expectation:
@@ -78,7 +82,9 @@ def moved(limit: float) -> Expectation:
         tries = _failed_tries(e)
         firsts = [t for t in tries if t.first]
         spent = firsts[-1].at - tries[0].at if firsts else 0.0
-        return Finding(f"moved {spent * 1000:.0f} ms", spent <= limit, limit, (e.struck, e.struck + spent + limit))
+        return Finding(
+            f"moved {spent * 1000:.0f} ms", spent <= limit, limit, (e.struck, e.struck + spent + limit)
+        )
 
     return look
 
@@ -102,7 +108,9 @@ def out(limit: float, kind: str = "reads") -> Expectation:
         for moment, rows in e.watch.standings:
             if moment >= e.struck and rows.get(e.victim, {}).get(kind) in ("out", "probation"):
                 spent = moment - e.struck
-                return Finding(f"{kind} out {_seconds(spent)}", spent <= limit + 0.1, limit, (e.struck, moment))
+                return Finding(
+                    f"{kind} out {_seconds(spent)}", spent <= limit + 0.1, limit, (e.struck, moment)
+                )
         return Finding(f"{kind} never out", False)
 
     return look
@@ -130,7 +138,9 @@ def served_here(least: float, *, after: float = 0.0, operation: tuple[str, ...] 
 
     def look(e: Evidence) -> Finding:
         wanted = operation or ("GetObject", "HeadObject", "ListObjectsV2")
-        firsts = [t for t in e.tries() if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed]
+        firsts = [
+            t for t in e.tries() if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed
+        ]
         here = sum(t.region == e.victim for t in firsts)
         share = here / len(firsts) if firsts else 0.0
         return Finding(f"{share:.0%} of first tries there", bool(firsts) and share >= least)
@@ -145,7 +155,9 @@ def derouted(limit: float) -> Expectation:
         last = e.struck
         for second in range(int(e.healed - e.struck)):
             begin = e.struck + second
-            firsts = [t for t in e.tries() if t.first and t.operation == "GetObject" and begin <= t.at < begin + 1]
+            firsts = [
+                t for t in e.tries() if t.first and t.operation == "GetObject" and begin <= t.at < begin + 1
+            ]
             if firsts and sum(t.region == e.victim for t in firsts) > len(firsts) / 10:
                 last = begin + 1
         spent = last - e.struck
@@ -199,7 +211,11 @@ def recovered(limit: float) -> Expectation:
     def look(e: Evidence) -> Finding:
         late = [r for r in e.of(*READS, *WRITES, after=e.healed + limit) if r.outcome in FAILED]
         spent = max((r.start - e.healed for r in late), default=0.0)
-        text = f"all well after {limit:g} s" if not late else f"failures until {spent:.1f} s after ({_sample(late)})"
+        text = (
+            f"all well after {limit:g} s"
+            if not late
+            else f"failures until {spent:.1f} s after ({_sample(late)})"
+        )
         return Finding(text, not late, limit, (e.healed, e.healed + spent))
 
     return look
@@ -279,4 +295,11 @@ def memory_back(e: Evidence) -> Finding:
     return Finding(f"memory {grown:+.1f} MiB, descriptors {more:+d}", good)
 
 
-ALWAYS: list[Expectation] = [no_corrupt_body, no_stale_read, nothing_lost, retries_bounded, no_panic, memory_back]
+ALWAYS: list[Expectation] = [
+    no_corrupt_body,
+    no_stale_read,
+    nothing_lost,
+    retries_bounded,
+    no_panic,
+    memory_back,
+]

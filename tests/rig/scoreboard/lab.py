@@ -9,8 +9,10 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from places import RIG
@@ -56,11 +58,15 @@ def why_not() -> str | None:
 
 
 def sweep() -> None:
-    """Removes the namespaces of runs whose process is gone."""
+    """Removes the namespaces of runs whose process is gone, and what still runs in them."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     for name in re.findall(r"^(np\d+[rt]\d*)\b", listed, re.MULTILINE):
         owner = int(re.match(r"np(\d+)", name)[1])
         if not Path(f"/proc/{owner}").exists():
+            inside = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout
+            for pid in inside.split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
@@ -85,7 +91,14 @@ class Leg:
         """Makes it."""
         _run("ip", "netns", "add", self.name)
         _run("ip", "-n", self.name, "link", "set", "lo", "up")
-        command = [sys.executable, RIG / "scoreboard" / "tundelay.py", self.far_here, self.far_there, self.name, self.one_way()]
+        command = [
+            sys.executable,
+            RIG / "scoreboard" / "tundelay.py",
+            self.far_here,
+            self.far_there,
+            self.name,
+            self.one_way(),
+        ]
         self._forwarder = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -99,7 +112,19 @@ class Leg:
         _run("ip", "-n", self.name, "link", "set", self.far_there, "mtu", MTU, "up")
         for address in self.more:
             _run("ip", "-n", self.name, "addr", "add", f"{address}/32", "dev", self.far_there)
-        _run("ip", "link", "add", self.near_here, "type", "veth", "peer", "name", self.near_there, "netns", self.name)
+        _run(
+            "ip",
+            "link",
+            "add",
+            self.near_here,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            self.near_there,
+            "netns",
+            self.name,
+        )
         _run("ip", "addr", "add", f"{self._near_gateway}/30", "dev", self.near_here)
         _run("ip", "link", "set", self.near_here, "up")
         _run("ip", "-n", self.name, "addr", "add", f"{self.near}/30", "dev", self.near_there)

@@ -38,6 +38,7 @@ class Row:
     setup: Setup = Setup()
     prepare: Act | None = None
     beside: Act | None = None
+    after: Act | None = None  # once the traffic is over and the regions agree
     red: Red = Red()
     fault_seconds: float = 0.0  # at least
     recovery_seconds: float = 0.0  # at least, in the full form
@@ -71,12 +72,24 @@ def fast_refusals(e: Evidence) -> expect.Finding:
 
 def no_stampede(e: Evidence) -> expect.Finding:
     """No more connections are made in the first two seconds than twice what were open before."""
-    made = [(t, sum(v for k, v in values.items() if k.startswith("nearpoint_upstream_connects_total") and 'outcome="ok' in k)) for t, values in e.watch.counters]
+    made = [
+        (
+            t,
+            sum(
+                v
+                for k, v in values.items()
+                if k.startswith("nearpoint_upstream_connects_total") and 'outcome="ok' in k
+            ),
+        )
+        for t, values in e.watch.counters
+    ]
     open_before = sum(v for k, v in e.baseline.items() if k.startswith("nearpoint_upstream_connections{"))
     before = [value for t, value in made if t <= e.healed]
     behind = [value for t, value in made if t <= e.healed + 2.5]
     fresh = (behind[-1] if behind else 0) - (before[-1] if before else 0)
-    return expect.Finding(f"{fresh:.0f} connects ({open_before:.0f} open before)", fresh <= 2 * max(open_before, 8))
+    return expect.Finding(
+        f"{fresh:.0f} connects ({open_before:.0f} open before)", fresh <= 2 * max(open_before, 8)
+    )
 
 
 def goodput_back(e: Evidence) -> expect.Finding:
@@ -110,7 +123,12 @@ def calm_ramp(e: Evidence) -> expect.Finding:
     """The slowest in a hundred GETs of the failback against those of the warm part."""
     warm = percentile(milliseconds(e.of("GET", before=e.struck)), 0.99)
     back = percentile(milliseconds(e.of("GET", after=e.healed + 30)), 0.99)
-    return expect.Finding(f"p99 {back:.0f} ms after {warm:.0f} ms", back <= 1.5 * max(warm, 22), back / 1000, (e.healed, e.ended))
+    return expect.Finding(
+        f"p99 {back:.0f} ms after {warm:.0f} ms",
+        back <= 1.5 * max(warm, 22),
+        back / 1000,
+        (e.healed, e.ended),
+    )
 
 
 def alarm(metric: str) -> Expectation:
@@ -141,7 +159,9 @@ def slow_only_at_first(limit: float, slow: float) -> Expectation:
 
     def look(e: Evidence) -> expect.Finding:
         late = [r for r in e.of("GET", after=e.struck + limit, before=e.healed) if r.end - r.start > slow]
-        return expect.Finding(f"{len(late)} slow GETs after {limit:g} s", not late, slow, (e.struck, e.healed))
+        return expect.Finding(
+            f"{len(late)} slow GETs after {limit:g} s", not late, slow, (e.struck, e.healed)
+        )
 
     return look
 
@@ -168,244 +188,435 @@ def as_it_is(setup: Setup) -> Setup:
 
 ROWS = [
     Row(
-        1, "process killed", "0 failed reads and writes; uploads: those in flight; moved <= 100 ms",
-        acts.kill, acts.revive,
+        1,
+        "process killed",
+        "0 failed reads and writes; uploads: those in flight; moved <= 100 ms",
+        acts.kill,
+        acts.revive,
         [no_failed_reads, failed("PUT"), expect.uploads_in_flight, expect.moved(0.1)],
         ALLOW,
     ),
     Row(
-        2, "process hung", "0 failed reads; ejected <= 3 s; slowest GET <= 1.5 s",
-        acts.freeze, acts.thaw,
+        2,
+        "process hung",
+        "0 failed reads; ejected <= 3 s; slowest GET <= 1.5 s",
+        acts.freeze,
+        acts.thaw,
         [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), expect.slowest("GET", 1.5)],
     ),
     Row(
-        3, "partition, packets dropped", "0 failed reads; ejected <= 3 s; no socket older than 6 s",
-        acts.rules("in drop", "out drop"), acts.heal_network,
+        3,
+        "partition, packets dropped",
+        "0 failed reads; ejected <= 3 s; no socket older than 6 s",
+        acts.rules("in drop", "out drop"),
+        acts.heal_network,
         [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), is_zero("connections older than 6 s")],
         beside=acts.old_sockets,
     ),
     Row(
-        4, "reset storm", "0 failed reads; ejected <= 100 ms",
-        acts.rules("in meta l4proto tcp reject with tcp reset"), acts.heal_network,
+        4,
+        "reset storm",
+        "0 failed reads; ejected <= 100 ms",
+        acts.rules("in meta l4proto tcp reject with tcp reset"),
+        acts.heal_network,
         [no_failed_reads, expect.writes_end_well, expect.ejected(0.1)],
     ),
     Row(
-        5, "asymmetric: replies dropped", "as 3; 0 lost, 0 false success",
-        acts.rules("out drop"), acts.heal_network,
+        5,
+        "asymmetric: replies dropped",
+        "as 3; 0 lost, 0 false success",
+        acts.rules("out drop"),
+        acts.heal_network,
         [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), is_zero("connections older than 6 s")],
         beside=acts.old_sockets,
     ),
     Row(
-        6, "20 % packet loss", "0 failed; p99 GET <= 2x far region; derouted <= 15 s",
-        acts.rules("in numgen random mod 100 < 20 drop", "out numgen random mod 100 < 20 drop"), acts.heal_network,
+        6,
+        "20 % packet loss",
+        "0 failed; p99 GET <= 2x far region; derouted <= 15 s",
+        acts.rules("in numgen random mod 100 < 20 drop", "out numgen random mod 100 < 20 drop"),
+        acts.heal_network,
         [no_failed_reads, expect.writes_end_well, expect.p99("GET", twice_the_far), expect.derouted(15)],
     ),
     Row(
-        7, "+300 ms latency step", "re-ranked <= 10 s; no error; returns <= 60 s after",
-        acts.further, acts.heal_network,
+        7,
+        "+300 ms latency step",
+        "re-ranked <= 10 s; no error; returns <= 60 s after",
+        acts.further,
+        acts.heal_network,
         [no_failed_reads, no_failed_writes, expect.derouted(10)],
-        fault_seconds=15, recovery_seconds=75, long=[expect.returned(60)],
+        fault_seconds=15,
+        recovery_seconds=75,
+        long=[expect.returned(60)],
         red=Red("fixed order", change=fixed_order),
     ),
     Row(
-        8, "slow drip, 100 B/s bodies", "stalled GETs resumed <= 21 s, byte-exact",
-        acts.wrong({"fault": "rate", "bytes_per_second": 100}, operation="GetObject", share=0.1, **KEYS), acts.right,
+        8,
+        "slow drip, 100 B/s bodies",
+        "stalled GETs resumed <= 21 s, byte-exact",
+        acts.wrong({"fault": "rate", "bytes_per_second": 100}, operation="GetObject", share=0.1, **KEYS),
+        acts.right,
         [no_failed_reads, expect.slowest("GET", 22.0), expect.happened("requests hit")],
-        PATH, fault_seconds=25,
+        PATH,
+        fault_seconds=25,
     ),
     Row(
-        9, "GET cut mid-body", "100 % byte-exact by resume",
-        acts.wrong({"fault": "cut", "at": 1, "spread": 65000}, operation="GetObject", share=0.2, **KEYS), acts.right,
+        9,
+        "GET cut mid-body",
+        "100 % byte-exact by resume",
+        acts.wrong({"fault": "cut", "at": 1, "spread": 65000}, operation="GetObject", share=0.2, **KEYS),
+        acts.right,
         [no_failed_reads, expect.happened("requests hit", 10)],
         PATH,
     ),
     Row(
-        10, "PUT: reply dropped after commit", "100 % resolved to 200; <= 2 s added",
-        acts.wrong({"fault": "drop_reply"}, operation="PutObject", share=0.3, **KEYS), acts.right,
+        10,
+        "PUT: reply dropped after commit",
+        "100 % resolved to 200; <= 2 s added",
+        acts.wrong({"fault": "drop_reply"}, operation="PutObject", share=0.3, **KEYS),
+        acts.right,
         [failed("PUT"), expect.slowest("PUT", 2.5), expect.happened("requests hit", 10)],
         PATH,
-        red=Red("and HEAD refused, no failover",
-                acts.all_of(acts.wrong({"fault": "drop_reply"}, operation="PutObject", share=0.3, **KEYS), HEAD_REFUSED),
-                acts.all_of(acts.right, acts.heals)),
+        red=Red(
+            "and HEAD refused, no failover",
+            acts.all_of(
+                acts.wrong({"fault": "drop_reply"}, operation="PutObject", share=0.3, **KEYS), HEAD_REFUSED
+            ),
+            acts.all_of(acts.right, acts.heals),
+        ),
     ),
     Row(
-        11, "PUT: died before commit", "replayed, 200; 0 lost",
-        acts.wrong({"fault": "die_before_commit"}, operation="PutObject", share=0.3, **KEYS), acts.right,
+        11,
+        "PUT: died before commit",
+        "replayed, 200; 0 lost",
+        acts.wrong({"fault": "die_before_commit"}, operation="PutObject", share=0.3, **KEYS),
+        acts.right,
         [failed("PUT"), expect.happened("requests hit", 10)],
         PATH,
     ),
     Row(
-        12, "If-None-Match PUT, response lost", "200, never a false 412",
-        acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=acts.ASIDE, share=0.5), acts.right,
-        [is_zero("false 412"), is_zero("conditional not done"), expect.happened("conditional done", 20), expect.happened("requests hit", 5)],
-        PATH, beside=acts.conditional_writes,
-        red=Red("and HEAD refused, no failover",
-                acts.all_of(acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=acts.ASIDE, share=0.5), HEAD_REFUSED),
-                acts.all_of(acts.right, acts.heals)),
+        12,
+        "If-None-Match PUT, response lost",
+        "200, never a false 412",
+        acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=acts.ASIDE, share=0.5),
+        acts.right,
+        [
+            is_zero("false 412"),
+            is_zero("conditional not done"),
+            expect.happened("conditional done", 20),
+            expect.happened("requests hit", 5),
+        ],
+        PATH,
+        beside=acts.conditional_writes,
+        red=Red(
+            "and HEAD refused, no failover",
+            acts.all_of(
+                acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=acts.ASIDE, share=0.5),
+                HEAD_REFUSED,
+            ),
+            acts.all_of(acts.right, acts.heals),
+        ),
     ),
     Row(
-        13, "Complete: 200 + white space + Error", "retried to success or a true error, never reported as success",
-        acts.acts({"error_inside_ok": {"code": "InternalError"}}, operation="CompleteMultipartUpload", share=0.3), acts.heals,
+        13,
+        "Complete: 200 + white space + Error",
+        "retried to success or a true error, never reported as success",
+        acts.acts(
+            {"error_inside_ok": {"code": "InternalError"}}, operation="CompleteMultipartUpload", share=0.3
+        ),
+        acts.heals,
         [failed("MPU")],
-        red=Red("and HEAD refused, no failover",
-                acts.all_of(acts.acts({"error_inside_ok": {"code": "InternalError"}}, operation="CompleteMultipartUpload", share=0.3), HEAD_REFUSED)),
+        red=Red(
+            "and HEAD refused, no failover",
+            acts.all_of(
+                acts.acts(
+                    {"error_inside_ok": {"code": "InternalError"}},
+                    operation="CompleteMultipartUpload",
+                    share=0.3,
+                ),
+                HEAD_REFUSED,
+            ),
+        ),
     ),
     Row(
-        14, "Complete: response lost, repeat says NoSuchUpload", "200 with the right ETag",
-        acts.acts("drop_after_commit", operation="CompleteMultipartUpload", share=0.3), acts.heals,
+        14,
+        "Complete: response lost, repeat says NoSuchUpload",
+        "200 with the right ETag",
+        acts.acts("drop_after_commit", operation="CompleteMultipartUpload", share=0.3),
+        acts.heals,
         [failed("MPU")],
-        red=Red("and HEAD refused, no failover",
-                acts.all_of(acts.acts("drop_after_commit", operation="CompleteMultipartUpload", share=0.3), HEAD_REFUSED)),
+        red=Red(
+            "and HEAD refused, no failover",
+            acts.all_of(
+                acts.acts("drop_after_commit", operation="CompleteMultipartUpload", share=0.3), HEAD_REFUSED
+            ),
+        ),
     ),
     Row(
-        15, "500 on 30 % of requests", "client errors <= 0.1 %; ejected <= 10 s; retries <= 20 %",
-        acts.answers(500, "InternalError", share=0.3), acts.heals,
+        15,
+        "500 on 30 % of requests",
+        "client errors <= 0.1 %; ejected <= 10 s; retries <= 20 %",
+        acts.answers(500, "InternalError", share=0.3),
+        acts.heals,
         [failed(*READS, *WRITES, most=2), expect.ejected(10.0)],
         ALLOW,
     ),
     Row(
-        16, "500 on one poison key, 50/s", "region not ejected; other keys 0 errors",
-        acts.answers(500, "InternalError", ("GET",), key=f"{acts.ASIDE}poison"), acts.heals,
-        [no_failed_reads, no_failed_writes, expect.stays, expect.served_here(0.9), expect.happened("poison asked", 100)],
-        prepare=acts.store_poison, beside=acts.poison,
+        16,
+        "500 on one poison key, 50/s",
+        "region not ejected; other keys 0 errors",
+        acts.answers(500, "InternalError", ("GET",), key=f"{acts.ASIDE}poison"),
+        acts.heals,
+        [
+            no_failed_reads,
+            no_failed_writes,
+            expect.stays,
+            expect.served_here(0.9),
+            expect.happened("poison asked", 100),
+        ],
+        prepare=acts.store_poison,
+        beside=acts.poison,
         red=Red("every key poisoned, no failover", acts.answers(500, "InternalError")),
     ),
     Row(
-        17, "503 SlowDown above 100/s", "no ejection; offered <= 110/s in 10 s; no cascade",
-        acts.throttles(100), acts.heals,
+        17,
+        "503 SlowDown above 100/s",
+        "no ejection; offered <= 110/s in 10 s; no cascade",
+        acts.throttles(100),
+        acts.heals,
         [expect.stays, offered(110)],
-        beside=acts.offered_rate, fault_seconds=15,
+        beside=acts.offered_rate,
+        fault_seconds=15,
         red=Red("500 instead of 503", acts.answers(500, "InternalError", share=0.5)),
     ),
     Row(
-        18, "writes fail (500), reads fine", "reads stay 100 %; writes follow policy <= 1 s",
-        acts.answers(500, "InternalError", ("PUT", "POST", "DELETE")), acts.heals,
+        18,
+        "writes fail (500), reads fine",
+        "reads stay 100 %; writes follow policy <= 1 s",
+        acts.answers(500, "InternalError", ("PUT", "POST", "DELETE")),
+        acts.heals,
         [no_failed_reads, expect.served_here(0.999), failed("PUT", after=1.0)],
         ALLOW,
     ),
     Row(
-        19, "probe passes, GETs fail", "0 failed; ejected <= 5 s; <= 1 transition a minute",
-        acts.answers(500, "InternalError", operation="GetObject"), acts.heals,
+        19,
+        "probe passes, GETs fail",
+        "0 failed; ejected <= 5 s; <= 1 transition a minute",
+        acts.answers(500, "InternalError", operation="GetObject"),
+        acts.heals,
         [no_failed_reads, expect.ejected(5.0), expect.transitions(2)],
     ),
     Row(
-        20, "probe fails, traffic fine", "stays in service; no drain",
-        acts.answers(404, "NoSuchKey", key=".nearpoint/canary", probes=True), acts.heals,
+        20,
+        "probe fails, traffic fine",
+        "stays in service; no drain",
+        acts.answers(404, "NoSuchKey", key=".nearpoint/canary", probes=True),
+        acts.heals,
         [no_failed_reads, no_failed_writes, expect.stays, expect.served_here(0.99)],
         red=Red("all traffic fails too, no failover", acts.answers(500, "InternalError", probes=True)),
     ),
     Row(
-        21, "credentials expired in one region", "0 client 403; drained <= 1 s; alarm names credentials",
-        acts.answers(403, "ExpiredToken", probes=True), acts.heals,
+        21,
+        "credentials expired in one region",
+        "0 client 403; drained <= 1 s; alarm names credentials",
+        acts.answers(403, "ExpiredToken", probes=True),
+        acts.heals,
         [no_failed_reads, no_failed_writes, expect.ejected(1.0), alarm("nearpoint_region_credential_out")],
         ALLOW,
     ),
     Row(
-        22, "clock skew of 20 min at a region", "offset learnt; 0 failed after the first second",
-        acts.clock_off_by(1200), acts.clock_right,
+        22,
+        "clock skew of 20 min at a region",
+        "offset learnt; 0 failed after the first second",
+        acts.clock_off_by(1200),
+        acts.clock_right,
         [failed(*READS, *WRITES, after=1.0)],
         red=Red("the clock jumps all the time, no failover", nothing, acts.clock_right, acts.clock_jumps),
         remark="the region's clock; the proxy's own is the same difference",
     ),
     Row(
-        23, "upstream certificate for another name", "0 failed reads; drained <= 3 s; never sent unverified",
-        acts.certificate("wrong"), acts.certificate_again,
+        23,
+        "upstream certificate for another name",
+        "0 failed reads; drained <= 3 s; never sent unverified",
+        acts.certificate("wrong"),
+        acts.certificate_again,
         [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), is_zero("sent unverified")],
         Setup(path=True, tls=True),
     ),
     Row(
-        24, "DNS silent, NXDOMAIN, empty, wrong", "0 failed; the wrong address drained",
-        nothing, acts.dns_is_right,
+        24,
+        "DNS silent, NXDOMAIN, empty, wrong",
+        "0 failed; the wrong address drained",
+        nothing,
+        acts.dns_is_right,
         [no_failed_reads, expect.writes_end_well],
-        Setup(names=True), beside=acts.dns_goes_bad, fault_seconds=20,
-        red=Red("wrong and dead, no failover", acts.dns_is_wrong, acts.all_of(acts.dns_is_right, acts.revive), nothing),
+        Setup(names=True),
+        beside=acts.dns_goes_bad,
+        fault_seconds=20,
+        red=Red(
+            "wrong and dead, no failover",
+            acts.dns_is_wrong,
+            acts.all_of(acts.dns_is_right, acts.revive),
+            nothing,
+        ),
         remark="the 24 hours are a paused-time test of the resolver's cache",
     ),
     Row(
-        25, "all regions down 10 s", "503 <= 50 ms meanwhile; success <= 2 s after; no stampede",
-        acts.kill_all, acts.revive_all,
+        25,
+        "all regions down 10 s",
+        "503 <= 50 ms meanwhile; success <= 2 s after; no stampede",
+        acts.kill_all,
+        acts.revive_all,
         [fast_refusals, expect.recovered(2.0), no_stampede],
         red=Red("hung instead of dead, no failover", acts.freeze_all, acts.thaw_all),
     ),
     Row(
-        26, "flapping, 5 s down and 5 s up", "<= 4 transitions; 0 failed GET",
-        nothing, nothing,
+        26,
+        "flapping, 5 s down and 5 s up",
+        "<= 4 transitions; 0 failed GET",
+        nothing,
+        nothing,
         [no_failed_reads, expect.writes_end_well, expect.transitions(4)],
-        beside=acts.flap, fault_seconds=40,
+        beside=acts.flap,
+        fault_seconds=40,
     ),
     Row(
-        27, "failback of a cold region", "ramp 10 to 100 % over 30 s; p99 <= 1.5x",
-        acts.kill, acts.revive,
+        27,
+        "failback of a cold region",
+        "ramp 10 to 100 % over 30 s; p99 <= 1.5x",
+        acts.kill,
+        acts.revive,
         [no_failed_reads, ramp, calm_ramp],
-        recovery_seconds=110, long_only=True,
+        recovery_seconds=110,
+        long_only=True,
     ),
     Row(
-        28, "2x overload, then normal", "goodput >= 95 % within 5 s of its end",
-        nothing, nothing,
+        28,
+        "2x overload, then normal",
+        "goodput >= 95 % within 5 s of its end",
+        nothing,
+        nothing,
         [goodput_back],
-        Setup(overlay={"limits": {"in_flight": 64}}), beside=acts.crowd(400), fault_seconds=20,
-        red=Red("the overload goes on, 4 in flight", beside=acts.crowd(800, through=True),
-                change=lambda setup: replace(setup, overlay={"limits": {"in_flight": 4}})),
+        Setup(overlay={"limits": {"in_flight": 64}}),
+        beside=acts.crowd(400),
+        fault_seconds=20,
+        red=Red(
+            "the overload goes on, 4 in flight",
+            beside=acts.crowd(800, through=True),
+            change=lambda setup: replace(setup, overlay={"limits": {"in_flight": 4}}),
+        ),
     ),
     Row(
-        29, "one dead address of three", "0 failed; region not ejected; address out <= 1 s",
-        acts.one_address_dead, acts.heal_network,
+        29,
+        "one dead address of three",
+        "0 failed; region not ejected; address out <= 1 s",
+        acts.one_address_dead,
+        acts.heal_network,
         [no_failed_reads, no_failed_writes, expect.stays, slow_only_at_first(1.0, 0.3)],
-        Setup(names=True), prepare=acts.three_addresses,
+        Setup(names=True),
+        prepare=acts.three_addresses,
         red=Red("all three dead, no failover", acts.rules("in drop")),
     ),
     Row(
-        30, "SIGTERM under load", "0 failed, 0 cut; drained inside 30 s",
-        acts.terminate, acts.terminated,
-        [no_failed_reads, no_failed_writes, expect.noted("exit code", lambda code: code == 0),
-         expect.noted("drained in s", lambda spent: spent <= 30)],
-        Setup(gateways=2), one_process=False,
+        30,
+        "SIGTERM under load",
+        "0 failed, 0 cut; drained inside 30 s",
+        acts.terminate,
+        acts.terminated,
+        [
+            no_failed_reads,
+            no_failed_writes,
+            expect.noted("exit code", lambda code: code == 0),
+            expect.noted("drained in s", lambda spent: spent <= 30),
+        ],
+        Setup(gateways=2),
+        one_process=False,
         red=Red("SIGKILL instead", acts.kill_proxy, nothing, change=as_it_is),
         remark="two gateways behind a balancer; the swap of binaries is a row of its own",
     ),
     Row(
-        31, "proxy killed, started again", "ready <= 300 ms; all well from then on",
-        acts.restart_proxy, nothing,
+        31,
+        "proxy killed, started again",
+        "ready <= 300 ms; all well from then on",
+        acts.restart_proxy,
+        nothing,
         [expect.noted("ready in ms", lambda spent: spent <= 300, 0.3), first_second_good],
         one_process=False,
         red=Red("nearest region dead, no failover", acts.restart_without_home, acts.revive),
     ),
     Row(
-        32, "out of file descriptors", "503 at most; no crash; recovers <= 1 s",
-        acts.few_descriptors, acts.many_descriptors,
+        32,
+        "out of file descriptors",
+        "503 at most; no crash; recovers <= 1 s",
+        acts.few_descriptors,
+        acts.many_descriptors,
         [only_503, expect.recovered(1.0), expect.noted("alive", bool)],
         red=Red("never lifted", undo=nothing, change=as_it_is),
     ),
     Row(
-        33, "bad and good reloads under load", "bad refused, old kept; good taken; 0 failed",
-        nothing, nothing,
-        [no_failed_reads, no_failed_writes,
-         lambda e: expect.Finding(f"refused {e.counted('nearpoint_config_reloads_total', result='refused'):.0f}, taken {e.counted('nearpoint_config_reloads_total', result='taken'):.0f}",
-                                  e.counted("nearpoint_config_reloads_total", result="refused") >= 1 and e.counted("nearpoint_config_reloads_total", result="taken") >= 1)],
+        33,
+        "bad and good reloads under load",
+        "bad refused, old kept; good taken; 0 failed",
+        nothing,
+        nothing,
+        [
+            no_failed_reads,
+            no_failed_writes,
+            lambda e: expect.Finding(
+                f"refused {e.counted('nearpoint_config_reloads_total', result='refused'):.0f}, taken {e.counted('nearpoint_config_reloads_total', result='taken'):.0f}",
+                e.counted("nearpoint_config_reloads_total", result="refused") >= 1
+                and e.counted("nearpoint_config_reloads_total", result="taken") >= 1,
+            ),
+        ],
         beside=acts.reloads,
         red=Red("restarts instead", beside=acts.restarts, change=as_it_is),
     ),
     Row(
-        34, "home down in the middle of an upload", "503, never NoSuchUpload; goes on after",
-        nothing, acts.revive,
-        [is_zero("NoSuchUpload"), expect.happened("refused with 503"), expect.noted("upload", lambda end: end == "done")],
+        34,
+        "home down in the middle of an upload",
+        "503, never NoSuchUpload; goes on after",
+        nothing,
+        acts.revive,
+        [
+            is_zero("NoSuchUpload"),
+            expect.happened("refused with 503"),
+            expect.noted("upload", lambda end: end == "done"),
+        ],
         beside=acts.upload_across,
         red=Red("home comes back empty", undo=acts.forget_and_revive),
     ),
     Row(
-        35, "LIST of 10,000 keys, region dies at page 4", "whole, ordered, no gap",
-        nothing, acts.revive,
+        35,
+        "LIST of 10,000 keys, region dies at page 4",
+        "whole, ordered, no gap",
+        nothing,
+        acts.revive,
         [no_failed_reads, expect.noted("listing", lambda end: end == "whole and in order")],
-        prepare=acts.seed_listing, beside=acts.list_across,
+        prepare=acts.seed_listing,
+        beside=acts.list_across,
     ),
     Row(
-        36, "two regions apart, writes on both sides", "last writer wins; every acknowledged write is a version",
-        acts.split, acts.read_versions,
-        [is_zero("acknowledged without a version"), is_zero("keys on which regions differ"), expect.happened("written on both sides", 20)],
-        Setup(gateways=2, second_home=True, versioned=True), beside=acts.write_both_sides,
+        36,
+        "two regions apart, writes on both sides",
+        "last writer wins; every acknowledged write is a version",
+        acts.split,
+        acts.join,
+        [
+            is_zero("acknowledged without a version"),
+            is_zero("keys on which regions differ"),
+            expect.happened("written on both sides", 20),
+        ],
+        Setup(gateways=2, second_home=True, versioned=True),
+        beside=acts.write_both_sides,
+        after=acts.read_versions,
         red=Red("stores without versions", change=lambda setup: replace(setup, versioned=False)),
     ),
 ]
 
 SHORT = [1, 2, 3, 9, 10, 15, 21, 25, 30, 35]
-SWAP = ("30b", "swap of binaries by handing the sockets over", "0 failed, 0 cut", "the proxy cannot hand its sockets over yet")
+SWAP = (
+    "30b",
+    "swap of binaries by handing the sockets over",
+    "0 failed, 0 cut",
+    "the proxy cannot hand its sockets over yet",
+)

@@ -51,7 +51,7 @@ class Times:
 
 FULL = Times(30, 30, 60)
 SHORT = Times(8, 10, 20)
-RED = Times(4, 8, 3)
+RED = Times(4, 8, 6)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,9 @@ class Stage:
         self.lab = Lab(DISTANCES)
         self.store = Own(scratch, [POINT], self.lab, setup.versioned)
         self.first, self.second, self.third = self.store.regions
-        self.controls = {region.name: Control(region.extras["leg"].near, CONTROL) for region in self.store.regions}
+        self.controls = {
+            region.name: Control(region.extras["leg"].near, CONTROL) for region in self.store.regions
+        }
         self.faultd: Faultd | None = None
         self.gateways: list[Gateway] = []
         self.carrier: Carrier | None = None
@@ -342,6 +344,8 @@ class Stage:
             evidence.converged = await self.carrier.converge(CONVERGE)
             hung = (evidence.struck - 1, evidence.struck + 3.0) if self.hung else None
             evidence.verdict = await verify(self.workload, hung)
+            if row.after:
+                await row.after(self)
             await self._calm(wire)
         finally:
             evidence.stalls.stop()
@@ -353,7 +357,9 @@ class Stage:
         written = self.workload.keys.values()
         self.notes["acknowledged"] = sum(write.acked for key in written for write in key.writes)
         evidence.lines = [line for gateway in self.gateways for line in gateway.lines()]
-        evidence.panicked = any("panicked" in gateway.log.read_text(errors="replace") for gateway in self.gateways)
+        evidence.panicked = any(
+            "panicked" in gateway.log.read_text(errors="replace") for gateway in self.gateways
+        )
         return evidence
 
     async def _calm(self, wire: Wire) -> None:

@@ -1,5 +1,6 @@
 """The project's own regions as processes: strict, fast, with a log that outlives them, each in a namespace of its own."""
 
+import os
 import secrets
 import subprocess
 from pathlib import Path
@@ -31,7 +32,10 @@ def tool(name: str) -> Path:
     path = target_dir() / "release" / "examples" / name
     if name not in _BUILT:
         say(f"cargo build --release --example {name}")
-        subprocess.run(["cargo", "build", "--release", "--locked", "--example", name], cwd=ROOT, check=True)
+        command = ["cargo", "build", "--release", "--locked", "--example", name]
+        subprocess.run(
+            command, cwd=ROOT, env=dict(os.environ, CARGO_TARGET_DIR=str(target_dir())), check=True
+        )
         _BUILT.add(name)
     return path
 
@@ -50,7 +54,10 @@ class Own(Store):
         self.versioned = versioned
         for region, leg in zip(self.regions, lab.legs):
             region.host, region.port = leg.address, PORT
-            region.access_key, region.secret_key = "RG" + secrets.token_hex(8).upper(), secrets.token_urlsafe(30)
+            region.access_key, region.secret_key = (
+                "RG" + secrets.token_hex(8).upper(),
+                secrets.token_urlsafe(30),
+            )
             region.extras = {
                 "leg": leg,
                 "configuration": {"honours": HONOURS, "trailers": "pass", "body_hash": "store"},
@@ -61,7 +68,9 @@ class Own(Store):
 
     def start(self) -> None:
         for region in self.regions:
-            region.service = Service(f"region {region.name}", self._command(region), self.home / f"{region.short}.log")
+            region.service = Service(
+                f"region {region.name}", self._command(region), self.home / f"{region.short}.log"
+            )
             region.service.start()
         for region in self.regions:
             self._await(region)
