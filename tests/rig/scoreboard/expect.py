@@ -247,6 +247,127 @@ def _seconds(spent: float) -> str:
     return f"{spent * 1000:.0f} ms" if spent < 1 else f"{spent:.1f} s"
 
 
+# ── of single rows ──────────────────────────────────────────────────────────
+
+
+def twice_the_far(e: Evidence) -> float:
+    """Twice the slowest in a hundred of a GET from the farthest region: its round trip and what the warm part took."""
+    warm = percentile(milliseconds(e.of("GET", before=e.struck)), 0.99)
+    return 2 * (60 + warm)
+
+
+def fast_refusals(e: Evidence) -> Finding:
+    """With nothing alive, every answer is a 503 and a quick one."""
+    down = e.of(*READS, *WRITES, after=e.struck + 1, before=e.healed - 1)
+    other = [r for r in down if r.outcome != "503"]
+    took = sorted((r.end - r.start) * 1000 for r in down) or [0.0]
+    slow = percentile(took, 0.99)
+    text = f"{len(down)} answers, {len(other)} not 503, p99 {slow:.0f} ms"
+    return Finding(text, bool(down) and not other and slow <= 50, 0.05, (e.struck, e.healed))
+
+
+def no_stampede(e: Evidence) -> Finding:
+    """No more connections are made in the first two seconds than twice what were open before."""
+    made = [
+        (
+            t,
+            sum(
+                v
+                for k, v in values.items()
+                if k.startswith("nearpoint_upstream_connects_total") and 'outcome="ok' in k
+            ),
+        )
+        for t, values in e.watch.counters
+    ]
+    open_before = sum(v for k, v in e.baseline.items() if k.startswith("nearpoint_upstream_connections{"))
+    before = [value for t, value in made if t <= e.healed]
+    behind = [value for t, value in made if t <= e.healed + 2.5]
+    fresh = (behind[-1] if behind else 0) - (before[-1] if before else 0)
+    return Finding(f"{fresh:.0f} connects ({open_before:.0f} open before)", fresh <= 2 * max(open_before, 8))
+
+
+def goodput_back(e: Evidence) -> Finding:
+    """Successes a second from five seconds after the heal on, against those before."""
+    last = max((r.intended for r in e.records), default=e.healed)
+
+    def rate(begin: float, end: float) -> float:
+        return sum(r.outcome == "ok" and begin <= r.end < end for r in e.records) / max(0.1, end - begin)
+
+    before, behind = rate(e.began + 1, e.struck), rate(e.healed + 5, last)
+    share = behind / before if before else 0.0
+    return Finding(f"goodput {share:.0%} of {before:.0f}/s", share >= 0.95, 1.0, (e.healed + 5, last))
+
+
+def ramp(e: Evidence) -> Finding:
+    """Reads come back by and by: few at first, all in the end."""
+    firsts = [t for t in e.tries() if t.first and t.operation == "GetObject" and t.at > e.healed]
+    begin = next((t.at for t in firsts if t.region == e.victim), None)
+    if begin is None:
+        return Finding("never came back", False)
+
+    def share(start: float, end: float) -> float:
+        some = [t for t in firsts if start <= t.at < end]
+        return sum(t.region == e.victim for t in some) / len(some) if some else 0.0
+
+    early, late = share(begin, begin + 3), share(begin + 33, begin + 45)
+    return Finding(f"{early:.0%} at first, {late:.0%} after 33 s", early <= 0.4 and late >= 0.9)
+
+
+def calm_ramp(e: Evidence) -> Finding:
+    """The slowest in a hundred GETs of the failback against those of the warm part."""
+    warm = percentile(milliseconds(e.of("GET", before=e.struck)), 0.99)
+    back = percentile(milliseconds(e.of("GET", after=e.healed + 30)), 0.99)
+    return Finding(
+        f"p99 {back:.0f} ms after {warm:.0f} ms",
+        back <= 1.5 * max(warm, 22),
+        back / 1000,
+        (e.healed, e.ended),
+    )
+
+
+def alarm(metric: str) -> Expectation:
+    """A gauge of the proxy's names the cause."""
+
+    def look(e: Evidence) -> Finding:
+        seen = e.shown(metric, region=e.victim)
+        return Finding(f"{metric.removeprefix('nearpoint_')} {seen:g}", seen >= 1)
+
+    return look
+
+
+def first_second_good(e: Evidence) -> Finding:
+    """From the moment the restarted proxy answers on, everything succeeds."""
+    ready = e.notes.get("ready at", e.struck)
+    late = [r for r in e.of(*READS, *WRITES, after=ready) if r.outcome in FAILED]
+    return count("failed once ready", late)
+
+
+def only_503(e: Evidence) -> Finding:
+    """What is not done is refused with 503."""
+    odd = [r for r in e.of(*READS, *WRITES, after=e.struck) if r.outcome in ("failed", "cut", "wrong")]
+    return count("neither done nor 503", odd)
+
+
+def slow_only_at_first(limit: float, slow: float) -> Expectation:
+    """GETs slower than `slow` seconds begin only within `limit` seconds after the strike."""
+
+    def look(e: Evidence) -> Finding:
+        late = [r for r in e.of("GET", after=e.struck + limit, before=e.healed) if r.end - r.start > slow]
+        return Finding(f"{len(late)} slow GETs after {limit:g} s", not late, slow, (e.struck, e.healed))
+
+    return look
+
+
+def offered(limit: float) -> Expectation:
+    """Requests a second that the region still gets once it has throttled for a while."""
+    return noted("offered per second", lambda seen: seen <= limit)
+
+
+def is_zero(name: str) -> Expectation:
+    """A row's own count that must be nought."""
+    return noted(name, lambda seen: seen == 0)
+
+
 # ── what every row asserts ──────────────────────────────────────────────────
 
 RETRIES_MOST = 0.20

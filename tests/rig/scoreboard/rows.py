@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from workload import READS
 
-from scoreboard import acts, expect
+from scoreboard import acts, beside, expect
 from scoreboard.acts import nothing
-from scoreboard.evidence import Evidence, milliseconds, percentile
 from scoreboard.expect import WRITES, Expectation, failed, no_failed_reads, no_failed_writes
-from scoreboard.stage import Setup, Stage
+from scoreboard.stage import ASIDE, Setup, Stage
 
 Act = Callable[[Stage], Awaitable[None]]
 
@@ -44,7 +43,6 @@ class Row:
     recovery_seconds: float = 0.0  # at least, in the full form
     long: list[Expectation] = field(default_factory=list)  # what only the full form lasts long enough to see
     long_only: bool = False
-    one_process: bool = True  # the proxy is the same process from beginning to end
     remark: str = ""
 
 
@@ -52,128 +50,6 @@ ALLOW = Setup(writes="allow")
 PATH = Setup(path=True)
 KEYS = {"prefix": "mixed/"}
 HEAD_REFUSED = acts.answers(500, "InternalError", ("HEAD",))
-
-
-def twice_the_far(e: Evidence) -> float:
-    """Twice the slowest in a hundred of a GET from the farthest region: its round trip and what the warm part took."""
-    warm = percentile(milliseconds(e.of("GET", before=e.struck)), 0.99)
-    return 2 * (60 + warm)
-
-
-def fast_refusals(e: Evidence) -> expect.Finding:
-    """With nothing alive, every answer is a 503 and a quick one."""
-    down = e.of(*READS, *WRITES, after=e.struck + 1, before=e.healed - 1)
-    other = [r for r in down if r.outcome != "503"]
-    took = sorted((r.end - r.start) * 1000 for r in down) or [0.0]
-    slow = percentile(took, 0.99)
-    text = f"{len(down)} answers, {len(other)} not 503, p99 {slow:.0f} ms"
-    return expect.Finding(text, bool(down) and not other and slow <= 50, 0.05, (e.struck, e.healed))
-
-
-def no_stampede(e: Evidence) -> expect.Finding:
-    """No more connections are made in the first two seconds than twice what were open before."""
-    made = [
-        (
-            t,
-            sum(
-                v
-                for k, v in values.items()
-                if k.startswith("nearpoint_upstream_connects_total") and 'outcome="ok' in k
-            ),
-        )
-        for t, values in e.watch.counters
-    ]
-    open_before = sum(v for k, v in e.baseline.items() if k.startswith("nearpoint_upstream_connections{"))
-    before = [value for t, value in made if t <= e.healed]
-    behind = [value for t, value in made if t <= e.healed + 2.5]
-    fresh = (behind[-1] if behind else 0) - (before[-1] if before else 0)
-    return expect.Finding(
-        f"{fresh:.0f} connects ({open_before:.0f} open before)", fresh <= 2 * max(open_before, 8)
-    )
-
-
-def goodput_back(e: Evidence) -> expect.Finding:
-    """Successes a second from five seconds after the heal on, against those before."""
-    last = max((r.intended for r in e.records), default=e.healed)
-
-    def rate(begin: float, end: float) -> float:
-        return sum(r.outcome == "ok" and begin <= r.end < end for r in e.records) / max(0.1, end - begin)
-
-    before, behind = rate(e.began + 1, e.struck), rate(e.healed + 5, last)
-    share = behind / before if before else 0.0
-    return expect.Finding(f"goodput {share:.0%} of {before:.0f}/s", share >= 0.95, 1.0, (e.healed + 5, last))
-
-
-def ramp(e: Evidence) -> expect.Finding:
-    """Reads come back by and by: few at first, all in the end."""
-    firsts = [t for t in e.tries() if t.first and t.operation == "GetObject" and t.at > e.healed]
-    begin = next((t.at for t in firsts if t.region == e.victim), None)
-    if begin is None:
-        return expect.Finding("never came back", False)
-
-    def share(start: float, end: float) -> float:
-        some = [t for t in firsts if start <= t.at < end]
-        return sum(t.region == e.victim for t in some) / len(some) if some else 0.0
-
-    early, late = share(begin, begin + 3), share(begin + 33, begin + 45)
-    return expect.Finding(f"{early:.0%} at first, {late:.0%} after 33 s", early <= 0.4 and late >= 0.9)
-
-
-def calm_ramp(e: Evidence) -> expect.Finding:
-    """The slowest in a hundred GETs of the failback against those of the warm part."""
-    warm = percentile(milliseconds(e.of("GET", before=e.struck)), 0.99)
-    back = percentile(milliseconds(e.of("GET", after=e.healed + 30)), 0.99)
-    return expect.Finding(
-        f"p99 {back:.0f} ms after {warm:.0f} ms",
-        back <= 1.5 * max(warm, 22),
-        back / 1000,
-        (e.healed, e.ended),
-    )
-
-
-def alarm(metric: str) -> Expectation:
-    """A gauge of the proxy's names the cause."""
-
-    def look(e: Evidence) -> expect.Finding:
-        seen = e.shown(metric, region=e.victim)
-        return expect.Finding(f"{metric.removeprefix('nearpoint_')} {seen:g}", seen >= 1)
-
-    return look
-
-
-def first_second_good(e: Evidence) -> expect.Finding:
-    """From the moment the restarted proxy answers on, everything succeeds."""
-    ready = e.notes.get("ready at", e.struck)
-    late = [r for r in e.of(*READS, *WRITES, after=ready) if r.outcome in expect.FAILED]
-    return expect.count("failed once ready", late)
-
-
-def only_503(e: Evidence) -> expect.Finding:
-    """What is not done is refused with 503."""
-    odd = [r for r in e.of(*READS, *WRITES, after=e.struck) if r.outcome in ("failed", "cut", "wrong")]
-    return expect.count("neither done nor 503", odd)
-
-
-def slow_only_at_first(limit: float, slow: float) -> Expectation:
-    """GETs slower than `slow` seconds begin only within `limit` seconds after the strike."""
-
-    def look(e: Evidence) -> expect.Finding:
-        late = [r for r in e.of("GET", after=e.struck + limit, before=e.healed) if r.end - r.start > slow]
-        return expect.Finding(
-            f"{len(late)} slow GETs after {limit:g} s", not late, slow, (e.struck, e.healed)
-        )
-
-    return look
-
-
-def offered(limit: float) -> Expectation:
-    """Requests a second that the region still gets once it has throttled for a while."""
-    return expect.noted("offered per second", lambda seen: seen <= limit)
-
-
-def is_zero(name: str) -> Expectation:
-    """A row's own count that must be nought."""
-    return expect.noted(name, lambda seen: seen == 0)
 
 
 def fixed_order(setup: Setup) -> Setup:
@@ -210,7 +86,12 @@ ROWS = [
         "0 failed reads; ejected <= 3 s; no socket older than 6 s",
         acts.rules("in drop", "out drop"),
         acts.heal_network,
-        [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), is_zero("connections older than 6 s")],
+        [
+            no_failed_reads,
+            expect.writes_end_well,
+            expect.ejected(3.0),
+            expect.is_zero("connections older than 6 s"),
+        ],
         beside=acts.old_sockets,
     ),
     Row(
@@ -227,7 +108,12 @@ ROWS = [
         "as 3; 0 lost, 0 false success",
         acts.rules("out drop"),
         acts.heal_network,
-        [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), is_zero("connections older than 6 s")],
+        [
+            no_failed_reads,
+            expect.writes_end_well,
+            expect.ejected(3.0),
+            expect.is_zero("connections older than 6 s"),
+        ],
         beside=acts.old_sockets,
     ),
     Row(
@@ -236,7 +122,12 @@ ROWS = [
         "0 failed; p99 GET <= 2x far region; derouted <= 15 s",
         acts.rules("in numgen random mod 100 < 20 drop", "out numgen random mod 100 < 20 drop"),
         acts.heal_network,
-        [no_failed_reads, expect.writes_end_well, expect.p99("GET", twice_the_far), expect.derouted(15)],
+        [
+            no_failed_reads,
+            expect.writes_end_well,
+            expect.p99("GET", expect.twice_the_far),
+            expect.derouted(15),
+        ],
     ),
     Row(
         7,
@@ -298,20 +189,20 @@ ROWS = [
         12,
         "If-None-Match PUT, response lost",
         "200, never a false 412",
-        acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=acts.ASIDE, share=0.5),
+        acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=ASIDE, share=0.5),
         acts.right,
         [
-            is_zero("false 412"),
-            is_zero("conditional not done"),
+            expect.is_zero("false 412"),
+            expect.is_zero("conditional not done"),
             expect.happened("conditional done", 20),
             expect.happened("requests hit", 5),
         ],
         PATH,
-        beside=acts.conditional_writes,
+        beside=beside.conditional_writes,
         red=Red(
             "and HEAD refused, no failover",
             acts.all_of(
-                acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=acts.ASIDE, share=0.5),
+                acts.wrong({"fault": "drop_reply"}, operation="PutObject", prefix=ASIDE, share=0.5),
                 HEAD_REFUSED,
             ),
             acts.all_of(acts.right, acts.heals),
@@ -365,7 +256,7 @@ ROWS = [
         16,
         "500 on one poison key, 50/s",
         "region not ejected; other keys 0 errors",
-        acts.answers(500, "InternalError", ("GET",), key=f"{acts.ASIDE}poison"),
+        acts.answers(500, "InternalError", ("GET",), key=f"{ASIDE}poison"),
         acts.heals,
         [
             no_failed_reads,
@@ -374,17 +265,17 @@ ROWS = [
             expect.served_here(0.9),
             expect.happened("poison asked", 100),
         ],
-        prepare=acts.store_poison,
-        beside=acts.poison,
+        prepare=beside.store_poison,
+        beside=beside.poison,
         red=Red("every key poisoned, no failover", acts.answers(500, "InternalError")),
     ),
     Row(
         17,
         "503 SlowDown above 100/s",
-        "no ejection; offered <= 110/s in 10 s; no cascade",
+        "no ejection; expect.offered <= 110/s in 10 s; no cascade",
         acts.throttles(100),
         acts.heals,
-        [expect.stays, offered(110)],
+        [expect.stays, expect.offered(110)],
         beside=acts.offered_rate,
         fault_seconds=15,
         red=Red("500 instead of 503", acts.answers(500, "InternalError", share=0.5)),
@@ -418,10 +309,15 @@ ROWS = [
     Row(
         21,
         "credentials expired in one region",
-        "0 client 403; drained <= 1 s; alarm names credentials",
+        "0 client 403; drained <= 1 s; expect.alarm names credentials",
         acts.answers(403, "ExpiredToken", probes=True),
         acts.heals,
-        [no_failed_reads, no_failed_writes, expect.ejected(1.0), alarm("nearpoint_region_credential_out")],
+        [
+            no_failed_reads,
+            no_failed_writes,
+            expect.ejected(1.0),
+            expect.alarm("nearpoint_region_credential_out"),
+        ],
         ALLOW,
     ),
     Row(
@@ -440,7 +336,7 @@ ROWS = [
         "0 failed reads; drained <= 3 s; never sent unverified",
         acts.certificate("wrong"),
         acts.certificate_again,
-        [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), is_zero("sent unverified")],
+        [no_failed_reads, expect.writes_end_well, expect.ejected(3.0), expect.is_zero("sent unverified")],
         Setup(path=True, tls=True),
     ),
     Row(
@@ -467,7 +363,7 @@ ROWS = [
         "503 <= 50 ms meanwhile; success <= 2 s after; no stampede",
         acts.kill_all,
         acts.revive_all,
-        [fast_refusals, expect.recovered(2.0), no_stampede],
+        [expect.fast_refusals, expect.recovered(2.0), expect.no_stampede],
         red=Red("hung instead of dead, no failover", acts.freeze_all, acts.thaw_all),
     ),
     Row(
@@ -483,10 +379,10 @@ ROWS = [
     Row(
         27,
         "failback of a cold region",
-        "ramp 10 to 100 % over 30 s; p99 <= 1.5x",
+        "expect.ramp 10 to 100 % over 30 s; p99 <= 1.5x",
         acts.kill,
         acts.revive,
-        [no_failed_reads, ramp, calm_ramp],
+        [no_failed_reads, expect.ramp, expect.calm_ramp],
         recovery_seconds=110,
         long_only=True,
     ),
@@ -496,13 +392,13 @@ ROWS = [
         "goodput >= 95 % within 5 s of its end",
         nothing,
         nothing,
-        [goodput_back],
+        [expect.goodput_back],
         Setup(overlay={"limits": {"in_flight": 64}}),
-        beside=acts.crowd(400),
+        beside=beside.crowd(400),
         fault_seconds=20,
         red=Red(
             "the overload goes on, 4 in flight",
-            beside=acts.crowd(800, through=True),
+            beside=beside.crowd(800, through=True),
             change=lambda setup: replace(setup, overlay={"limits": {"in_flight": 4}}),
         ),
     ),
@@ -512,7 +408,7 @@ ROWS = [
         "0 failed; region not ejected; address out <= 1 s",
         acts.one_address_dead,
         acts.heal_network,
-        [no_failed_reads, no_failed_writes, expect.stays, slow_only_at_first(1.0, 0.3)],
+        [no_failed_reads, no_failed_writes, expect.stays, expect.slow_only_at_first(1.0, 0.3)],
         Setup(names=True),
         prepare=acts.three_addresses,
         red=Red("all three dead, no failover", acts.rules("in drop")),
@@ -530,7 +426,6 @@ ROWS = [
             expect.noted("drained in s", lambda spent: spent <= 30),
         ],
         Setup(gateways=2),
-        one_process=False,
         red=Red("SIGKILL instead", acts.kill_proxy, nothing, change=as_it_is),
         remark="two gateways behind a balancer; the swap of binaries is a row of its own",
     ),
@@ -540,8 +435,7 @@ ROWS = [
         "ready <= 300 ms; all well from then on",
         acts.restart_proxy,
         nothing,
-        [expect.noted("ready in ms", lambda spent: spent <= 300, 0.3), first_second_good],
-        one_process=False,
+        [expect.noted("ready in ms", lambda spent: spent <= 300, 0.3), expect.first_second_good],
         red=Red("nearest region dead, no failover", acts.restart_without_home, acts.revive),
     ),
     Row(
@@ -550,7 +444,7 @@ ROWS = [
         "503 at most; no crash; recovers <= 1 s",
         acts.few_descriptors,
         acts.many_descriptors,
-        [only_503, expect.recovered(1.0), expect.noted("alive", bool)],
+        [expect.only_503, expect.recovered(1.0), expect.noted("alive", bool)],
         red=Red("never lifted", undo=nothing, change=as_it_is),
     ),
     Row(
@@ -578,11 +472,11 @@ ROWS = [
         nothing,
         acts.revive,
         [
-            is_zero("NoSuchUpload"),
+            expect.is_zero("NoSuchUpload"),
             expect.happened("refused with 503"),
             expect.noted("upload", lambda end: end == "done"),
         ],
-        beside=acts.upload_across,
+        beside=beside.upload_across,
         red=Red("home comes back empty", undo=acts.forget_and_revive),
     ),
     Row(
@@ -592,8 +486,8 @@ ROWS = [
         nothing,
         acts.revive,
         [no_failed_reads, expect.noted("listing", lambda end: end == "whole and in order")],
-        prepare=acts.seed_listing,
-        beside=acts.list_across,
+        prepare=beside.seed_listing,
+        beside=beside.list_across,
     ),
     Row(
         36,
@@ -602,13 +496,13 @@ ROWS = [
         acts.split,
         acts.join,
         [
-            is_zero("acknowledged without a version"),
-            is_zero("keys on which regions differ"),
+            expect.is_zero("acknowledged without a version"),
+            expect.is_zero("keys on which regions differ"),
             expect.happened("written on both sides", 20),
         ],
         Setup(gateways=2, second_home=True, versioned=True),
-        beside=acts.write_both_sides,
-        after=acts.read_versions,
+        beside=beside.write_both_sides,
+        after=beside.read_versions,
         red=Red("stores without versions", change=lambda setup: replace(setup, versioned=False)),
     ),
 ]

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from scoreboard.lab import Lab, Leg
 DISTANCES = [2.0, 20.0, 60.0]  # milliseconds of round trip
 RATE = 200.0
 POINT = "board"
+ASIDE = "aside/"  # keys of rows' own requests; the workload knows nothing of them
 KIB = 1024
 # Uploads in parts are small here: 16 MiB ten times a second is more than Python clients and two cores carry.
 TRAFFIC = Shape(
