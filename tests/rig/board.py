@@ -53,10 +53,11 @@ class Board:
     def __init__(self, short: bool, red: bool, rate: float, scratch: Path):
         self.short, self.red, self.rate, self.scratch = short, red, rate, scratch
         self.lines: list[Line] = []
-        self.certificates = {
-            "good": certificates.make(scratch / "tls", [DOMAIN, *_addresses()]),
-            "wrong": certificates.make(scratch / "tls-wrong", ["elsewhere.example"], loopback=False),
-        }
+        good = certificates.make(scratch / "tls", [DOMAIN, *_addresses()])
+        wrong = certificates.make(
+            scratch / "tls-wrong", ["elsewhere.example"], loopback=False, authority=good
+        )
+        self.certificates = {"good": good, "wrong": wrong}
 
     def run(self, row: Row) -> Line:
         """One row with its control; once more where a timing proved nothing."""

@@ -91,7 +91,6 @@ class Evidence:
     panicked: bool = False
     verdict: Verdict = field(default_factory=Verdict)
     converged: bool = False
-    under_way: dict[str, int] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     notes: dict[str, object] = field(default_factory=dict)  # what a row's own part has seen

@@ -330,7 +330,6 @@ class Stage:
             evidence.baseline = await asyncio.to_thread(evidence.watch.metrics)
             evidence.before = Rest(self._rest().rss, descriptors)
             pid = self.gateway.service.pid
-            evidence.under_way = dict(self.workload.under_way)
             running = asyncio.create_task(beside(self)) if beside else None
             evidence.struck = time.time()
             await inject(self)

@@ -28,7 +28,10 @@ HONOURS = [
 
 
 def tool(name: str) -> Path:
-    """A test tool of the project, built in release once."""
+    """A test tool of the project: from the folder NEARPOINT_TOOLS, or built in release once."""
+    given = os.environ.get("NEARPOINT_TOOLS")
+    if given:
+        return Path(given) / name
     path = target_dir() / "release" / "examples" / name
     if name not in _BUILT:
         say(f"cargo build --release --example {name}")
