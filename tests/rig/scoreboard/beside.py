@@ -30,7 +30,7 @@ def _tally(stage: Stage, name: str, outcome: str) -> None:
 async def conditional_writes(stage: Stage) -> None:
     """New keys, ten a second, each only if there is none."""
     stage.notes.update({"conditional done": 0, "conditional not done": 0, "false 412": 0})
-    wire, tasks = stage.wire(), []
+    wire = stage.wire()
 
     async def one(number: int) -> None:
         body = os.urandom(8 * KIB)
@@ -42,31 +42,33 @@ async def conditional_writes(stage: Stage) -> None:
         else:
             _tally(stage, "false 412" if outcome.startswith("412") else "conditional not done", outcome)
 
-    end, number = time.time() + stage.times.fault - 1, 0
-    while time.time() < end:
-        tasks.append(asyncio.create_task(one(number)))
-        number += 1
-        await asyncio.sleep(0.1)
-    await asyncio.gather(*tasks)
+    await _open_loop(10, stage.times.fault - 1, one)
     wire.close()
 
 
 async def poison(stage: Stage) -> None:
     """One key, fifty times a second."""
-    wire, tasks = stage.wire(), set()
+    wire = stage.wire()
 
-    async def one() -> None:
+    async def one(_: int) -> None:
         outcome, _, _ = await _timed(wire.request("GET", POINT, f"{ASIDE}poison", timeout=40))
         _tally(stage, "poison asked", outcome)
 
-    end = time.time() + stage.times.fault - 1
-    while time.time() < end:
-        task = asyncio.create_task(one())
+    await _open_loop(50, stage.times.fault - 1, one)
+    wire.close()
+
+
+async def _open_loop(rate: float, seconds: float, one) -> None:
+    """Starts one after the other, each at its time, however those before it fare."""
+    begin, tasks = time.time(), set()
+    for number in range(int(rate * seconds)):
+        pause = begin + number / rate - time.time()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        task = asyncio.create_task(one(number))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        await asyncio.sleep(0.02)
     await asyncio.gather(*tasks)
-    wire.close()
 
 
 async def store_poison(stage: Stage) -> None:
@@ -79,19 +81,13 @@ def crowd(rate: float, through: bool = False):
     """Further readers, so many a second, until the fault is over (or the run, where `through`)."""
 
     async def beside(stage: Stage) -> None:
-        wire, tasks = stage.wire(), set()
-        names = stage.workload.names[:50]
+        wire, names = stage.wire(), stage.workload.names[:50]
         seconds = stage.times.fault + (stage.times.recovery if through else 0)
-        begin = time.time()
-        for number in range(int(rate * seconds)):
-            pause = begin + number / rate - time.time()
-            if pause > 0:
-                await asyncio.sleep(pause)
-            asking = wire.request("GET", POINT, names[number % len(names)], timeout=10)
-            task = asyncio.create_task(_timed(asking))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
+
+        async def one(number: int) -> None:
+            await _timed(wire.request("GET", POINT, names[number % len(names)], timeout=10))
+
+        await _open_loop(rate, seconds, one)
         wire.close()
 
     return beside

@@ -22,6 +22,7 @@ class Finding:
     good: bool
     limit: float | None = None  # seconds, for a timing
     span: tuple[float, float] | None = None
+    presence: bool = False  # only says that the fault was really there; a control does not turn red by it
 
 
 Expectation = Callable[[Evidence], Finding]
@@ -133,6 +134,15 @@ def transitions(most: int) -> Expectation:
     return look
 
 
+def served_before(e: Evidence) -> Finding:
+    """Before the strike the region took the reads; else the fault met nobody."""
+    firsts = [
+        t for t in e.tries() if t.first and t.operation == "GetObject" and e.struck - 3 <= t.at < e.struck
+    ]
+    share = sum(t.region == e.victim for t in firsts) / len(firsts) if firsts else 0.0
+    return Finding(f"{share:.0%} of reads there before", share >= 0.9, 0.005, (e.began, e.struck), True)
+
+
 def served_here(least: float, *, after: float = 0.0, operation: tuple[str, ...] = ()) -> Expectation:
     """At least this share of reads' first tries during the fault went to the region."""
 
@@ -226,7 +236,7 @@ def happened(name: str, least: float = 1) -> Expectation:
 
     def look(e: Evidence) -> Finding:
         seen = e.notes.get(name, 0) or 0
-        return Finding(f"{name} {seen:g}", seen >= least)
+        return Finding(f"{name} {seen:g}", seen >= least, presence=True)
 
     return look
 
