@@ -15,6 +15,8 @@ from workload import READS, Record, Verdict
 
 SAMPLE_SECONDS = 0.1
 WRITES = ("PUT", "DELETE", "MPU")
+# How tries end of which no byte was sent.
+UNSENT = ("refused", "connect timeout", "no address", "tls failed", "stale", "standing changed")
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,9 @@ class Evidence:
         return sorted(found, key=lambda one: one.at)
 
     def retry_share(self) -> float:
-        """Tries after the first as a share of requests that were carried to a region."""
-        carried = [line for line in self.lines if line.get("tries")]
-        more = sum(len(line["tries"]) - 1 for line in carried)
+        """Tries that repeat one of which something was sent, as a share of requests that were carried to a region."""
+        carried = [[one["outcome"] for one in line["tries"]] for line in self.lines if line.get("tries")]
+        more = sum(outcome not in UNSENT for outcomes in carried for outcome in outcomes[:-1])
         return more / len(carried) if carried else 0.0
 
     def transitions(self, to: str, kind: str | None = None, region: str | None = None) -> int:

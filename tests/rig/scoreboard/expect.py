@@ -266,14 +266,21 @@ def twice_the_far(e: Evidence) -> float:
     return 2 * (60 + warm)
 
 
-def fast_refusals(e: Evidence) -> Finding:
-    """With nothing alive, every answer is a 503 and a quick one."""
-    down = e.of(*READS, *WRITES, after=e.struck + 1, before=e.healed - 1)
+def _while_down(e: Evidence) -> list[Record]:
+    return e.of(*READS, *WRITES, after=e.struck + 1, before=e.healed - 1)
+
+
+def all_refused(e: Evidence) -> Finding:
+    """With nothing alive, every answer is a 503."""
+    down = _while_down(e)
     other = [r for r in down if r.outcome != "503"]
-    took = sorted((r.end - r.start) * 1000 for r in down) or [0.0]
-    slow = percentile(took, 0.99)
-    text = f"{len(down)} answers, {len(other)} not 503, p99 {slow:.0f} ms"
-    return Finding(text, bool(down) and not other and slow <= 50, 0.05, (e.struck, e.healed))
+    return Finding(f"{len(down)} answers, {len(other)} not 503", bool(down) and not other)
+
+
+def refused_fast(e: Evidence) -> Finding:
+    """And a quick one."""
+    slow = percentile(sorted((r.end - r.start) * 1000 for r in _while_down(e)) or [0.0], 0.99)
+    return Finding(f"their p99 {slow:.0f} ms", slow <= 50, 0.05, (e.struck, e.healed))
 
 
 def no_stampede(e: Evidence) -> Finding:
@@ -284,7 +291,7 @@ def no_stampede(e: Evidence) -> Finding:
             sum(
                 v
                 for k, v in values.items()
-                if k.startswith("nearpoint_upstream_connects_total") and 'outcome="ok' in k
+                if k.startswith("nearpoint_upstream_connects_total") and 'outcome="connected"' in k
             ),
         )
         for t, values in e.watch.counters
@@ -406,7 +413,7 @@ def nothing_lost(e: Evidence) -> Finding:
 
 
 def retries_bounded(e: Evidence) -> Finding:
-    """Tries after the first."""
+    """Tries that repeat one of which something was sent; what was never sent may be tried elsewhere for free."""
     share = e.retry_share()
     return Finding(f"retries {share:.1%}", share <= RETRIES_MOST)
 

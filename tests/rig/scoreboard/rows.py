@@ -364,7 +364,7 @@ ROWS = [
         "503 <= 50 ms meanwhile; success <= 2 s after; no stampede",
         acts.kill_all,
         acts.revive_all,
-        [expect.fast_refusals, expect.recovered(2.0), expect.no_stampede],
+        [expect.all_refused, expect.refused_fast, expect.recovered(2.0), expect.no_stampede],
         red=Red("hung instead of dead, no failover", acts.freeze_all, acts.thaw_all),
     ),
     Row(

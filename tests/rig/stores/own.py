@@ -59,7 +59,7 @@ class Own(Store):
             region.host, region.port = leg.address, PORT
             region.access_key, region.secret_key = (
                 "RG" + secrets.token_hex(8).upper(),
-                secrets.token_urlsafe(30),
+                secrets.token_hex(24),
             )
             region.extras = {
                 "leg": leg,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -258,9 +258,13 @@ impl Store {
         index: usize,
         key: &str,
         object: Option<Arc<Object>>,
-        stamp: Stamp,
+        mut stamp: Stamp,
         journalled: bool,
     ) -> Option<String> {
+        // what replaces a state here is newer than it, however wrong the clock has been
+        if let Some((held, _)) = self.buckets[index].stamps.get(key).filter(|_| journalled) {
+            stamp.0 = stamp.0.max(*held + Duration::from_nanos(1));
+        }
         let id = if self.versioned { self.new_id("version") } else { "null".to_owned() };
         let change = Change { bucket: index, key: key.to_owned(), object, stamp };
         self.note(|| Record::Change { change: change.clone(), journalled, version: id.clone() });
