@@ -252,6 +252,10 @@ impl From<GiveUp> for Refusal {
             GiveUp::Attempts => "all tries are used up",
             GiveUp::Deadline => "its time is up",
             GiveUp::Budget => "the retry budget is spent",
+            GiveUp::Shortage => {
+                let cause = "no file descriptor, port or memory was left for a connection to a region";
+                return Self::unavailable(Blame::House, cause);
+            }
         };
         Self::unavailable(Blame::Region, cause)
     }

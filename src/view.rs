@@ -88,10 +88,10 @@ pub struct Limits {
     /// share one address.
     pub connections_per_ip: u32,
     /// Bytes of a request head: target and fields. Default 32 KiB; S3's own bound is 8 KiB of
-    /// fields and 2 KiB of target. Beyond it `400 RequestHeaderSectionTooLarge` or `431`, and the
+    /// fields and 2 KiB of target; 64 KiB at most. HTTP/2 adds 32 a field. Beyond it `400 RequestHeaderSectionTooLarge` or `431`, and the
     /// connection is closed.
     pub head: ByteCount,
-    /// Header fields of a request. Default 100, four times what SDKs send. As [`Self::head`].
+    /// Header fields of a request. Default 100, four times what SDKs send; 1,024 at most. As [`Self::head`].
     pub header_fields: u32,
     /// Requests at work. Default 2,048. Beyond it `503 SlowDown` with `Retry-After`.
     pub in_flight: u32,
@@ -180,7 +180,9 @@ pub struct Timeouts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FirstByte {
     /// Three times the slowest answer in a thousand, within 500 ms and 5 s: about one false alarm
-    /// in a thousand. The default.
+    /// in a thousand. 5 s while a region's answers are not known (a hundred lately, of the same
+    /// class), and where no other region would be tried: probes find one that hangs before that.
+    /// The default.
     #[default]
     Auto,
     /// This long, in every region.
@@ -355,6 +357,12 @@ impl AccessPoints {
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessPoint>> {
         self.all.iter()
+    }
+
+    /// Whether there are others than the wildcard.
+    #[must_use]
+    pub fn are_named(&self) -> bool {
+        !self.named.is_empty()
     }
 
     /// Whether this is the physical bucket of a named access point.

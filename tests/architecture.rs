@@ -71,7 +71,8 @@ const BELOW_THE_DOORS: &[&str] = &[
     "view",
 ];
 
-/// Rooms (or files) that decide: no socket, file, environment, clock or task.
+/// Rooms (or files) that decide: no socket, file, environment, clock or task. A file whose own words
+/// say "Pure." is held to them too.
 const PURE: &[&str] = &[
     "names",
     "units",
@@ -87,11 +88,22 @@ const PURE: &[&str] = &[
     "view",
     "refusal",
     "body/progress",
+    "credentials/rhythm",
     "dns/cache",
     "probe/schedule",
-    "listen/scanner",
+    "probe/verdict",
+    "listen/gate/scan",
+    "listen/gate/head",
+    "listen/gate/violation",
+    "listen/certificate",
+    "listen/readers",
     "listen/settings",
+    "admin/guard",
+    "admin/ready",
+    "admin/settings",
+    "telemetry/settings",
     "config/compile",
+    "demo/script",
 ];
 const NOT_PURE: &[&str] = &[
     "tokio",
@@ -110,6 +122,37 @@ const NOT_PURE: &[&str] = &[
     "metrics::",
     "std::thread",
     "crate::clock",
+];
+
+/// The rooms that may touch sockets, and the side rooms' own doors: the admin listener and the
+/// demo's regions and clients.
+const DOORS: &[&str] = &[
+    "body",
+    "dns",
+    "credentials",
+    "steward",
+    "listen",
+    "exchange",
+    "probe",
+    "admin/plane",
+    "admin/health",
+    "demo/door",
+    "demo/traffic",
+];
+const SOCKETS: &[&str] = &[
+    "tokio::net",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::os::unix::net",
+    "TcpStream",
+    "TcpListener",
+    "UnixStream",
+    "UnixListener",
+    "UdpSocket",
+    "socket2",
+    "hyper::client",
+    "hyper::server",
+    "reqwest",
 ];
 
 /// Names that say nothing about what is inside.
@@ -132,6 +175,8 @@ const NO_STEMS: &[&str] = &[
 struct Line {
     file: String,
     room: String,
+    /// The file says of itself that it is pure.
+    claims: bool,
     number: usize,
     text: String,
 }
@@ -147,7 +192,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every line of code outside test modules and comments.
+/// Every line of code outside test code and comments.
 fn lines() -> Vec<Line> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -161,22 +206,55 @@ fn lines() -> Vec<Line> {
         }
         let room = file.split(['/', '.']).next().unwrap().to_owned();
         let source = fs::read_to_string(&path).unwrap();
-        let mut in_test_code = false;
-        for (at, text) in source.lines().enumerate() {
-            // A test module closes its file, by the order that the house keeps.
-            in_test_code |= text == "#[cfg(test)]";
-            let code = text.trim_start();
-            if !in_test_code && !code.starts_with("//") {
-                lines.push(Line {
-                    file: file.clone(),
-                    room: room.clone(),
-                    number: at + 1,
-                    text: code.to_owned(),
-                });
-            }
+        let claims = source.lines().any(|text| text.starts_with("//!") && says_pure(text));
+        for (number, text) in code_of(&source) {
+            lines.push(Line {
+                file: file.clone(),
+                room: room.clone(),
+                claims,
+                number,
+                text: text.to_owned(),
+            });
         }
     }
     lines
+}
+
+/// `Pure.`, `Pure;`, `Pure:`: not `Pure but for …`.
+fn says_pure(text: &str) -> bool {
+    text.split_once("Pure").is_some_and(|(_, rest)| rest.starts_with(['.', ';', ':']))
+}
+
+/// The lines of a source that are neither comments nor test code, trimmed and numbered from 1. What
+/// `#[cfg(test)]` stands on is test code, and what comes after it is not: the end of an item is told
+/// by its indentation, which rustfmt keeps.
+fn code_of(source: &str) -> Vec<(usize, &str)> {
+    let mut code = Vec::new();
+    let mut lines = source.lines().enumerate();
+    while let Some((at, text)) = lines.next() {
+        let trimmed = text.trim_start();
+        if trimmed == "#[cfg(test)]" {
+            let indent = text.len() - trimmed.len();
+            let of_item = |text: &str| !text.trim_start().starts_with("#[");
+            let Some((_, first)) = lines.by_ref().find(|(_, text)| of_item(text)) else { break };
+            if !first.ends_with([';', ',', '}']) {
+                let ends = |text: &str| {
+                    text.get(indent..).is_some_and(|rest| rest.starts_with(['}', ']', ')']))
+                        && text.trim_start().len() == text.len() - indent
+                };
+                assert!(lines.by_ref().any(|(_, text)| ends(text)), "no end of `{first}`");
+            }
+        } else if !trimmed.starts_with("//") && !trimmed.is_empty() {
+            code.push((at + 1, trimmed));
+        }
+    }
+    code
+}
+
+/// Whether a file is one of these rooms or files.
+fn is_of(rooms: &[&str], file: &str) -> bool {
+    let stem = file.trim_end_matches(".rs");
+    rooms.iter().any(|room| stem == *room || stem.starts_with(&format!("{room}/")))
 }
 
 fn allowed(room: &str) -> Option<Vec<&'static str>> {
@@ -239,8 +317,7 @@ fn a_room_uses_only_what_lies_below_it() {
 fn what_decides_touches_nothing() {
     let mut offences = Vec::new();
     for line in lines() {
-        let stem = line.file.trim_end_matches(".rs");
-        let pure = PURE.iter().any(|room| stem == *room || stem.starts_with(&format!("{room}/")));
+        let pure = line.claims || is_of(PURE, &line.file);
         for banned in NOT_PURE.iter().filter(|_| pure) {
             if line.text.contains(banned) {
                 offences.push(format!("src/{}:{}: a pure room names `{banned}`", line.file, line.number));
@@ -248,6 +325,63 @@ fn what_decides_touches_nothing() {
         }
     }
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn only_doors_touch_sockets() {
+    let mut offences = Vec::new();
+    for line in lines().iter().filter(|line| !is_of(DOORS, &line.file)) {
+        for socket in SOCKETS.iter().filter(|socket| line.text.contains(**socket)) {
+            offences.push(format!("src/{}:{}: no door, but names `{socket}`", line.file, line.number));
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn every_file_of_the_lists_exists() {
+    let lines = lines();
+    for room in PURE.iter().chain(DOORS) {
+        assert!(
+            lines.iter().any(|line| is_of(&[room], &line.file)),
+            "`{room}` is listed, which is not in src/"
+        );
+    }
+}
+
+#[test]
+fn code_goes_on_after_an_item_of_tests() {
+    let source = "\
+use a;
+#[cfg(test)]
+#[path = \"x.rs\"]
+mod tests;
+#[cfg(test)]
+pub const ALL: &[u8] = &[
+    1,
+];
+// a comment
+struct S {
+    #[cfg(test)]
+    spy: Spy,
+    b: B,
+}
+impl S {
+    #[cfg(test)]
+    fn told(&self) {
+        if true {
+        }
+    }
+    fn c() {}
+}
+#[cfg(test)]
+mod tests {
+    use z;
+}
+";
+    let code: Vec<&str> = code_of(source).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(code, ["use a;", "struct S {", "b: B,", "}", "impl S {", "fn c() {}", "}"]);
+    assert_eq!(code_of(source)[1].0, 10, "lines are numbered as in the file");
 }
 
 #[test]

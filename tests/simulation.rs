@@ -584,7 +584,7 @@ impl Simulation {
                 self.requests.insert(id, request);
                 self.attempt(id, Duration::ZERO);
             }
-            Verdict::SameAgain { after } => {
+            Verdict::SameAgain { after, .. } => {
                 self.requests.insert(id, request);
                 self.attempt(id, after);
             }
@@ -616,6 +616,7 @@ impl Simulation {
             attempts_made: request.attempts,
             attempts_max: 3,
             broken_elsewhere: request.broken,
+            acted_before: request.history.iter().rev().skip(1).any(|(_, before)| before.may_have_acted()),
             since_first_try: self.now - request.began,
             deadline_left: Duration::from_secs(30).saturating_sub(self.now - request.began),
         };

@@ -6,7 +6,7 @@ mod plane;
 pub mod ready;
 pub mod settings;
 
-pub use health::{Health, NoAnswer, healthcheck};
+pub use health::{Health, Unwell, healthcheck};
 pub use plane::{AdminSocket, Plane, Source, bind, serve};
 pub use ready::{Readiness, Verdict};
 pub use settings::AdminSettings;

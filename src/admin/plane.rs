@@ -179,7 +179,7 @@ where
 
 fn router(plane: Plane, guard: Guard) -> Router {
     Router::new()
-        .route(LIVE, get(async || "ok\n"))
+        .route(LIVE, get(async || ALIVE))
         .route(READY, get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
@@ -188,7 +188,9 @@ fn router(plane: Plane, guard: Guard) -> Router {
         .layer(middleware::from_fn_with_state(guard, admit))
 }
 
-const LIVE: &str = "/livez";
+pub(super) const LIVE: &str = "/livez";
+/// All that it says.
+pub(super) const ALIVE: &str = "ok\n";
 const READY: &str = "/readyz";
 
 async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
@@ -230,7 +232,7 @@ mod tests {
     use reqwest::{Client, Method};
 
     use super::*;
-    use crate::admin::{Health, healthcheck};
+    use crate::admin::{Health, Unwell, healthcheck};
     use crate::names::Secret;
 
     struct House {
@@ -317,6 +319,27 @@ mod tests {
         house.shutdown.cancel();
         house.running.await.unwrap().unwrap();
         assert!(healthcheck(&house.address, limit).await.is_err(), "nobody answers");
+    }
+
+    #[tokio::test]
+    async fn who_answers_everything_is_not_healthy() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::Tcp(other.local_addr().unwrap());
+        tokio::spawn(async move {
+            let app = Router::new().fallback(async || "welcome\n");
+            serve_one(other, app).await;
+        });
+        let fault = healthcheck(&address, Duration::from_secs(10)).await.unwrap_err();
+        assert!(matches!(fault, Unwell::Stranger { status: 200, .. }), "{fault}");
+    }
+
+    /// Serves a router as this room does, without a guard.
+    async fn serve_one(listener: TcpListener, app: Router) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = TowerToHyperService::new(app);
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        connection.await.unwrap_or_default();
     }
 
     #[tokio::test]

@@ -78,8 +78,9 @@ pub struct Intake {
     pub decoder: Option<chunks::Decoder>,
     /// The signed hash, where it is checked here and not by the store.
     pub sha256: Option<[u8; 32]>,
-    /// A checksum from the head that the store cannot check, with its base64 text.
-    pub checksum: Option<(Algorithm, String)>,
+    /// Checksums from the head that the store does not check, with their base64 texts: at most
+    /// `Content-MD5` and one more.
+    pub checksums: Vec<(Algorithm, String)>,
     /// The algorithm of the declared checksum trailer.
     pub trailer: Option<Algorithm>,
     /// Whether bytes are kept for replay, and the reservation that pays for it.
@@ -90,7 +91,7 @@ pub struct Intake {
 
 impl Intake {
     fn verifies(&self) -> bool {
-        self.decoder.is_some() || self.sha256.is_some() || self.checksum.is_some()
+        self.decoder.is_some() || self.sha256.is_some() || !self.checksums.is_empty()
     }
 }
 
@@ -114,7 +115,7 @@ struct Reception {
     client: Option<ClientBody>,
     intake: Intake,
     sha256: Option<aws_lc_rs::digest::Context>,
-    checksum: Option<Hasher>,
+    checksums: Vec<Hasher>,
     trailer: Option<Hasher>,
     trailers: Vec<chunks::Trailer>,
     /// Object bytes received so far.
@@ -158,7 +159,7 @@ impl Source {
         let whole = client.is_none();
         let reception = Reception {
             sha256: intake.sha256.map(|_| aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256)),
-            checksum: intake.checksum.as_ref().map(|(algorithm, _)| Hasher::new(*algorithm)),
+            checksums: intake.checksums.iter().map(|(algorithm, _)| Hasher::new(*algorithm)).collect(),
             trailer: intake.trailer.map(Hasher::new),
             trailers: Vec::new(),
             decoded: if whole { intake.length } else { 0 },
@@ -205,6 +206,11 @@ impl Source {
     #[must_use]
     pub fn fault(&self) -> Option<BodyFault> {
         self.shared.intake.borrow().fault.clone()
+    }
+
+    /// The body cannot be framed as it was announced: whoever is to blame, it is not the region.
+    pub(super) fn fail(&self, fault: &BodyFault) {
+        self.shared.intake.borrow_mut().fault.get_or_insert_with(|| fault.clone());
     }
 
     /// Bytes that came from the client, framing included.
@@ -401,7 +407,7 @@ impl Reception {
         if let Some(context) = self.sha256.as_mut() {
             context.update(&bytes);
         }
-        for hasher in [self.checksum.as_mut(), self.trailer.as_mut()].into_iter().flatten() {
+        for hasher in self.checksums.iter_mut().chain(&mut self.trailer) {
             hasher.update(&bytes);
         }
         self.held.push_back(bytes);
@@ -431,10 +437,10 @@ impl Reception {
                 return Err(BodyFault::Sha256 { claimed, computed });
             }
         }
-        if let (Some((algorithm, claimed)), Some(hasher)) = (&self.intake.checksum, self.checksum.take())
-            && hasher.finish_text() != *claimed
-        {
-            return Err(BodyFault::Checksum(algorithm.name()));
+        for ((algorithm, claimed), hasher) in self.intake.checksums.iter().zip(self.checksums.drain(..)) {
+            if hasher.finish_text() != claimed.trim() {
+                return Err(BodyFault::Checksum(algorithm.name()));
+            }
         }
         if let (Some(algorithm), Some(hasher)) = (self.intake.trailer, self.trailer.take()) {
             let name = algorithm.header();

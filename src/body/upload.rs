@@ -233,6 +233,9 @@ impl Body for Upload {
             return Poll::Ready(None);
         }
         let next = upload.poll_bytes(cx);
+        if let Poll::Ready(Some(Err(fault))) = &next {
+            upload.source.fail(fault);
+        }
         upload.sent.state.starved.store(next.is_pending(), Ordering::Relaxed);
         next.map(|next| next.map(|bytes| bytes.map(|bytes| upload.handed(bytes))))
     }

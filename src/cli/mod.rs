@@ -50,7 +50,7 @@ pub struct Serve {
         long,
         value_name = "FILE",
         required_unless_present = "access_point",
-        conflicts_with_all = ["access_point", "regions"]
+        conflicts_with_all = ["access_point", "regions", "replication"]
     )]
     pub config: Option<PathBuf>,
     /// Without a file: the bucket that clients see, at 127.0.0.1:9000, unsigned requests included.
@@ -61,6 +61,10 @@ pub struct Serve {
     /// NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual].
     #[arg(long = "region", value_name = "NAME=URL/BUCKET", requires = "access_point")]
     pub regions: Vec<String>,
+    /// Without a file: how the stores replicate the buckets, `none`, `one_way` or `two_way`.
+    /// nearpoint copies nothing.
+    #[arg(long, value_name = "HOW", requires = "access_point")]
+    pub replication: Option<String>,
 }
 
 impl Serve {
@@ -72,7 +76,10 @@ impl Serve {
         match (&self.config, &self.access_point) {
             (Some(file), _) => config::load(file),
             // clap lets nobody through without either; an empty name is a fault of its own.
-            (None, name) => config::load_flags(name.as_deref().unwrap_or_default(), &self.regions),
+            (None, name) => {
+                let replication = self.replication.as_deref();
+                config::load_flags(name.as_deref().unwrap_or_default(), &self.regions, replication)
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From the tree to settings, section by section; every fault is written down on the way.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -182,8 +183,8 @@ fn limits(top: &Section<'_>) -> Limits {
     let Some(section) = top.section("limits", keys::LIMITS) else { return limits };
     set(&mut limits.connections, section.count("connections", 1));
     set(&mut limits.connections_per_ip, section.count("connections_per_ip", 1));
-    set(&mut limits.head, section.size("head", LEAST_HEAD));
-    set(&mut limits.header_fields, section.count("header_fields", LEAST_FIELDS));
+    set(&mut limits.head, section.size_within("head", HEAD));
+    set(&mut limits.header_fields, section.count_within("header_fields", FIELDS));
     set(&mut limits.in_flight, section.count("in_flight", 1));
     set(&mut limits.in_flight_per_region, section.count("in_flight_per_region", 1));
     set(&mut limits.replay_body, section.size("replay_body", 0));
@@ -206,10 +207,11 @@ fn limits(top: &Section<'_>) -> Limits {
     limits
 }
 
-/// Bytes: a signed request with a session token and a key of 1,024 encoded bytes fits.
-const LEAST_HEAD: u64 = 8 << 10;
-/// Fields: what SDKs send, and some metadata.
-const LEAST_FIELDS: u32 = 32;
+/// Bytes: a signed request with a session token and a key of 1,024 encoded bytes fits; and no more
+/// than hyper takes, whose targets end at 64 KiB.
+const HEAD: RangeInclusive<u64> = 8 << 10..=64 << 10;
+/// Fields: what SDKs send, and some metadata; hyper makes room for all of them at each head.
+const FIELDS: RangeInclusive<u32> = 32..=1024;
 /// Bytes: a small document fits.
 const LEAST_XML: u64 = 64 << 10;
 

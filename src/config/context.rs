@@ -52,6 +52,14 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// How a setting of an access point is written here: as a key of the file, or as a flag.
+    pub(super) fn written(&self, key: &str, value: &str) -> String {
+        match self.source {
+            Source::File(_) => format!("`{key}: {value}`"),
+            Source::Flags(_) => format!("`--{key} {value}`"),
+        }
+    }
+
     /// Whether no fault was written down.
     pub(super) fn is_sound(&self) -> bool {
         self.faults.borrow().is_empty()

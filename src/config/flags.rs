@@ -10,21 +10,28 @@ use super::{Loaded, Refused, judge};
 const REGION_FORM: &str = "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
 
 /// Compiles the flags: one listener at 127.0.0.1:9000 with `verify: off`, AWS's credential chain,
-/// the first region is home; signing region and profile are read from Amazon's hosts.
+/// the first region is home; signing region and profile are read from Amazon's hosts;
+/// `replication` is what the stores do.
 ///
 /// # Errors
 /// [`Refused`] with every fault at once, each naming its flag.
-pub fn from_flags(access_point: &str, regions: &[String], outside: Outside<'_>) -> Result<Loaded, Refused> {
+pub fn from_flags(
+    access_point: &str,
+    regions: &[String],
+    replication: Option<&str>,
+    outside: Outside<'_>,
+) -> Result<Loaded, Refused> {
     let mut flags = vec![format!("--access-point {access_point}")];
     // Named, not quoted: somebody may have put a password into the URL.
     let name = |text: &String| text.split_once('=').map_or("", |(name, _)| name).to_owned();
     flags.extend(regions.iter().map(|region| format!("--region {}", name(region)).trim_end().to_owned()));
+    flags.push("--replication".to_owned());
     let context = Context::new(Source::Flags(flags), outside);
-    let root = tree(&context, access_point, regions);
+    let root = tree(&context, access_point, regions, replication);
     judge(context, &root)
 }
 
-fn tree(context: &Context<'_>, access_point: &str, regions: &[String]) -> Node {
+fn tree(context: &Context<'_>, access_point: &str, regions: &[String], replication: Option<&str>) -> Node {
     let point_at = flag(0);
     let parsed = regions.iter().enumerate().filter_map(|(n, text)| region(context, flag(n + 1), text));
     let parsed: Vec<_> = parsed.collect();
@@ -35,6 +42,8 @@ fn tree(context: &Context<'_>, access_point: &str, regions: &[String]) -> Node {
         let home = entry("home", scalar(home.at, home.name));
         point.push(entry("writes", map(point_at, vec![home])));
     }
+    let replication_at = flag(regions.len() + 1);
+    point.extend(replication.map(|done| entry("replication", scalar(replication_at, done))));
     let listener = vec![
         entry("address", scalar(point_at, super::listeners::DATA)),
         entry("verify", scalar(point_at, "off")),

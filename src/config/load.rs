@@ -33,8 +33,12 @@ pub fn load(file: &Path) -> Result<Loaded, Refused> {
 ///
 /// # Errors
 /// [`Refused`] with every fault at once.
-pub fn load_flags(access_point: &str, regions: &[String]) -> Result<Loaded, Refused> {
-    from_flags(access_point, regions, outside())
+pub fn load_flags(
+    access_point: &str,
+    regions: &[String],
+    replication: Option<&str>,
+) -> Result<Loaded, Refused> {
+    from_flags(access_point, regions, replication, outside())
 }
 
 fn outside() -> Outside<'static> {

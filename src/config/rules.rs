@@ -100,10 +100,8 @@ fn replication(context: &Context<'_>, placed: &PlacedPoint) {
     }
     let name = &point.name;
     let needs = |at: Position, what: &str, needed: &str| {
-        context.warn(
-            at,
-            format!("access point `{name}`: {what}; say so with `replication: {needed}` if the stores do"),
-        );
+        let written = context.written("replication", needed);
+        context.warn(at, format!("access point `{name}`: {what}; say so with {written} if the stores do"));
     };
     if point.may_move(Kind::Write) && point.replication != Replication::TwoWay {
         let setting = if point.writes.failover { "failover: allow" } else { "order: nearest" };

@@ -1,6 +1,7 @@
 //! A typed reader over the tree: each key is read as what it must be, each fault is written down,
 //! and reading goes on.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -176,8 +177,13 @@ impl<'a> Section<'a> {
 
     /// A whole number of at least `least`.
     pub(super) fn count(&self, key: &str, least: u32) -> Option<u32> {
-        let expected = format!("a whole number from {least} to {}", u32::MAX);
-        let read = |text: &str| text.parse().ok().filter(|count| *count >= least);
+        self.count_within(key, least..=u32::MAX)
+    }
+
+    /// A whole number within a range.
+    pub(super) fn count_within(&self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let read = |text: &str| text.parse().ok().filter(|count| range.contains(count));
         self.parsed(key, &expected, read).map(|placed| placed.value)
     }
 
@@ -193,6 +199,14 @@ impl<'a> Section<'a> {
         let expected =
             format!("a size such as 512, 32KiB, 1MiB or 5GiB, at least {}", units::ByteCount(least));
         let read = |text: &str| units::bytes(text).ok().filter(|size| size.0 >= least);
+        self.parsed(key, &expected, read).map(|placed| placed.value)
+    }
+
+    /// A size within a range of bytes.
+    pub(super) fn size_within(&self, key: &str, range: RangeInclusive<u64>) -> Option<units::ByteCount> {
+        let [least, most] = [*range.start(), *range.end()].map(units::ByteCount);
+        let expected = format!("a size from {least} to {most}");
+        let read = |text: &str| units::bytes(text).ok().filter(|size| range.contains(&size.0));
         self.parsed(key, &expected, read).map(|placed| placed.value)
     }
 

@@ -319,8 +319,20 @@ fn the_demo_plays_the_shipped_file() {
 
 fn flags(point: &str, regions: &[&str]) -> Result<Loaded, Vec<String>> {
     let regions: Vec<_> = regions.iter().map(|region| (*region).to_owned()).collect();
-    from_flags(point, &regions, NOTHING)
+    from_flags(point, &regions, None, NOTHING)
         .map_err(|refused| refused.faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn the_flag_for_replication_is_the_one_that_the_warning_names() {
+    let regions = ["eu", "us"].map(|id| format!("{id}=https://s3.{id}-east-1.amazonaws.com/photos-{id}"));
+    let load = |replication| from_flags("photos", &regions, replication, NOTHING);
+    let warnings = load(None).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].what.contains("say so with `--replication one_way or two_way`"), "{}", warnings[0]);
+    assert_eq!(load(Some("two_way")).unwrap().warnings, []);
+    let refused = load(Some("both")).unwrap_err().to_string();
+    assert!(refused.starts_with("--replication"), "{refused}");
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub struct RegionStanding {
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where its operators ask: address and port.
+    pub admin: String,
     /// What it thinks of its regions now; asked four times a second.
     pub standings: Box<dyn Fn() -> Vec<RegionStanding> + Send>,
     /// Ends it; returns once its listeners are closed.

@@ -31,7 +31,7 @@ const HELLO: (&str, &str) = ("hello.txt", "Hello from the nearest region.\n");
 /// How often the lines are refreshed.
 const FRAME: Duration = Duration::from_millis(250);
 
-/// The script's own traffic: a request so often.
+/// The demo's own traffic: a request so often.
 const BEAT: Duration = Duration::from_millis(25);
 
 /// Until the first objects are in every region; then the demo starts whatever is missing.
@@ -42,7 +42,7 @@ const SEEDING_MAX: Duration = Duration::from_secs(10);
 /// threads of its own and returns once it listens. Nothing is left behind: folders are removed,
 /// listeners closed, the terminal is as it was.
 ///
-/// Returns how the script's own traffic fared (all zeros without a script). Must not be called
+/// Returns how the demo's own traffic fared. Must not be called
 /// from within a runtime.
 ///
 /// # Errors
@@ -186,9 +186,10 @@ impl<'a> Show<'a> {
         let mut keyboard = if keys { Keyboard::take().ok() } else { None };
         let mut screen = Screen::new(out, options.terminal, options.colour);
         let telling = Fault::machine("writing to standard output");
-        screen.say(&welcome(&self.client, keyboard.is_some())).map_err(telling)?;
+        let welcome = welcome(&self.client, &self.running.admin, keyboard.is_some());
+        screen.say(&welcome).map_err(telling)?;
         let mut frames = tokio::time::interval(FRAME);
-        let mut orchestra = Orchestra::new(options.script.as_ref().map(|_| self.client.clone()));
+        let mut orchestra = Orchestra::new(self.client.clone());
         let started = self.clock.now().mono;
         let mut before = Duration::ZERO;
         loop {
@@ -215,9 +216,7 @@ impl<'a> Show<'a> {
             }
         }
         let tally = orchestra.finish().await;
-        if options.script.is_some() {
-            screen.say(&tally.to_string()).map_err(Fault::machine("writing to standard output"))?;
-        }
+        screen.say(&tally.to_string()).map_err(Fault::machine("writing to standard output"))?;
         Ok(tally)
     }
 
@@ -322,9 +321,9 @@ impl Signals {
     }
 }
 
-/// The script's traffic: a request at every beat, whether or not earlier ones are answered.
+/// The demo's traffic: a request at every beat, whether or not earlier ones are answered.
 struct Orchestra {
-    client: Option<Client>,
+    client: Client,
     beats: tokio::time::Interval,
     number: u64,
     playing: JoinSet<traffic::Sample>,
@@ -332,17 +331,16 @@ struct Orchestra {
 }
 
 impl Orchestra {
-    fn new(client: Option<Client>) -> Self {
+    fn new(client: Client) -> Self {
         let beats = tokio::time::interval(BEAT);
         Self { client, beats, number: 0, playing: JoinSet::new(), tally: Tally::default() }
     }
 
-    /// Sends the next request or takes the next answer; never returns without a client.
+    /// Sends the next request or takes the next answer.
     async fn play(&mut self) {
-        let Some(client) = &self.client else { return std::future::pending().await };
         tokio::select! {
             _ = self.beats.tick() => {
-                let (client, number) = (client.clone(), self.number);
+                let (client, number) = (self.client.clone(), self.number);
                 self.number += 1;
                 self.playing.spawn(async move { client.ask(number).await });
             }
@@ -362,7 +360,7 @@ impl Orchestra {
 }
 
 /// What is printed first: endpoint, keys, commands to paste.
-fn welcome(client: &Client, keys: bool) -> String {
+fn welcome(client: &Client, admin: &str, keys: bool) -> String {
     let (id, secret) = (&client.credential.access_key_id, client.credential.secret.expose_secret());
     let (endpoint, bucket, region) = (format!("http://{}", client.address), ACCESS_POINT, LOGICAL_REGION);
     let hello = HELLO.0;
@@ -374,8 +372,9 @@ fn welcome(client: &Client, keys: bool) -> String {
   bucket      {bucket}
   access key  {id}
   secret      {secret}
+  admin       http://{admin} (/metrics, /api/v1/status)
 
-In another shell:
+A little traffic runs already; the lines below say who serves it. In another shell:
 
   export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION={region}
 

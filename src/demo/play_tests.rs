@@ -85,6 +85,7 @@ fn stand_in(settings: DemoSettings) -> Running {
     };
     Running {
         address,
+        admin: "127.0.0.1:9".to_owned(),
         standings: Box::new(move || facts.iter().map(standing).collect()),
         stop: Box::new(move || {
             stop.send(()).unwrap();
@@ -127,6 +128,7 @@ fn a_script_shows_a_failover_and_leaves_nothing_behind() {
     assert!(at("frankfurt  serving") < at("frankfurt killed"));
     assert!(at("frankfurt killed") < at("virginia   serving"));
     assert!(at("virginia   serving") < at("frankfurt revived"));
+    assert!(text.contains("http://127.0.0.1:9 (/metrics"), "{text}");
     assert!(at("aws --endpoint-url http://127.0.0.1:") < at("frankfurt  serving"));
     let traces = traces.into_inner().unwrap();
     assert!(!traces.folder.exists(), "{} is still there", traces.folder.display());

@@ -1,4 +1,4 @@
-//! A little traffic through the gateway, so that a play without hands shows something: signed
+//! A little traffic through the gateway, so that there is something to see: signed
 //! reads that are compared, listings, and writes of new keys. A door.
 
 use std::fmt;

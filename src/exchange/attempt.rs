@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use super::bell::Bell;
-use super::dial::{self, DialFault};
+use super::dial::DialFault;
 use super::lane::Lane;
 use super::meters::InFlight;
 use super::pool::{Connection, Pool};
@@ -48,8 +48,6 @@ pub struct Prepared {
 pub struct Try<'a> {
     /// Where to.
     pub lane: &'a Rc<Lane>,
-    /// What goes there; asked again where it must be written to a second connection.
-    pub prepare: &'a dyn Fn() -> Prepared,
     /// The client's body.
     pub source: &'a Source,
     /// Whose name it goes in; unsigned where `None`.
@@ -58,12 +56,13 @@ pub struct Try<'a> {
     pub expect: bool,
     /// From the last byte sent to the first byte of the answer.
     pub patience: Duration,
-    /// Whether the same request may be written again on a fresh connection when a kept one died
-    /// under it.
+    /// Whether a kept connection that ends under it counts as stale: it may be sent again at will.
     pub repeatable: bool,
     /// Kept connections are not used: an earlier try of the same request broke one, and only a
     /// fresh one can tell whether it was stale or the request kills stores.
     pub fresh: bool,
+    /// Not written to any connection from then on: later it might do harm.
+    pub send_by: Option<Instant>,
     /// When the whole request must be over.
     pub deadline: Instant,
 }
@@ -124,33 +123,20 @@ impl Failed {
     }
 }
 
-/// Makes one try.
+/// Makes one try: what is prepared goes out at most once.
 ///
 /// # Errors
 /// [`Failed`]: whose fault it was, and what of the request may be out.
-pub async fn attempt(desk: &Desk<'_>, mut this: Try<'_>) -> Result<Answer, Failed> {
+pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
-    loop {
-        let prepared = (this.prepare)();
-        let connected = connect(desk, &this, &prepared.head).await;
-        let (connection, kept) = connected.map_err(Failed::region)?;
-        match exchange(desk, &this, prepared, connection, kept).await {
-            Ok((head, body, connection, request_sent, ttfb)) => {
-                let pool = this.lane.pool.clone();
-                return Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight });
-            }
-            // The daily case: the store closed a kept connection just as we took it. Once only: a
-            // request that kills whatever carries it must not go through the whole pool.
-            Err(Broken::Stale) => this.fresh = true,
-            Err(Broken::Failed(failed)) => return Err(failed),
-        }
+    let (connection, kept) = connect(desk, this, &prepared.head).await.map_err(Failed::region)?;
+    if this.send_by.is_some_and(|by| desk.clock.now().mono >= by) {
+        return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
     }
-}
-
-enum Broken {
-    /// A kept connection had died: nothing went out, or what went out may go out again.
-    Stale,
-    Failed(Failed),
+    let exchanged = exchange(desk, this, prepared, connection, kept).await;
+    let (head, body, connection, request_sent, ttfb) = exchanged?;
+    let pool = this.lane.pool.clone();
+    Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight })
 }
 
 /// A kept connection, unless one has failed this request already.
@@ -158,7 +144,38 @@ fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Optio
     (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
 }
 
+/// A connection to send on, unless it is called off before there is one.
 async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
+    tokio::select! {
+        biased;
+        reached = reach(desk, this, head) => reached,
+        unsent = called_off(desk, this) => Err(Outcome::NotSent(unsent)),
+    }
+}
+
+/// Why a connection is not waited for any longer.
+async fn called_off(desk: &Desk<'_>, this: &Try<'_>) -> Unsent {
+    let mut ring = desk.bell.listen();
+    loop {
+        tokio::select! {
+            () = &mut ring => {
+                if !(desk.still_worth_waiting)(&this.lane.region) {
+                    return Unsent::StandingChanged;
+                }
+            }
+            () = until(this.send_by) => return Unsent::TooLate,
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
     let (now, lane) = (desk.clock.now().mono, this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {
@@ -169,7 +186,7 @@ async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connec
             return Ok((kept, true));
         }
     }
-    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| unreachable(never(&fault)))?;
+    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| not_connected(&fault))?;
     let connection = lane.open(stream, authority).await.map_err(|_| unreachable(Never::Reset))?;
     Ok((connection, false))
 }
@@ -178,13 +195,8 @@ const fn unreachable(never: Never) -> Outcome {
     Outcome::NotSent(Unsent::Unreachable(never))
 }
 
-fn never(fault: &DialFault) -> Never {
-    match fault.stage {
-        dial::Stage::Dns => Never::Dns,
-        dial::Stage::Connect { refused: true } => Never::Refused,
-        dial::Stage::Connect { refused: false } => Never::ConnectTimeout,
-        dial::Stage::Tls => Never::Tls,
-    }
+fn not_connected(fault: &DialFault) -> Outcome {
+    Outcome::NotSent(fault.stage.never().map_or(Unsent::Shortage, Unsent::Unreachable))
 }
 
 type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
@@ -195,12 +207,12 @@ async fn exchange(
     prepared: Prepared,
     mut connection: Connection,
     kept: bool,
-) -> Result<Exchanged, Broken> {
-    let region = |outcome| Broken::Failed(Failed::Region { outcome, kept });
+) -> Result<Exchanged, Failed> {
+    let region = |outcome| Failed::Region { outcome, kept };
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, prepared, upload, gate.as_ref()).map_err(Broken::Failed)?;
+    let request = build(desk, this, prepared, upload, gate.as_ref())?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -221,14 +233,16 @@ async fn exchange(
         Ok(Err(mut failure)) => {
             let unsent = failure.take_message();
             if let Some(fault) = this.source.fault() {
-                return Err(Broken::Failed(Failed::Client(fault)));
+                return Err(Failed::Client(fault));
             }
+            // The daily case: the store closed a kept connection just as we took it, or between
+            // our looking at it and our writing to it.
             if unsent.is_some() {
-                return Err(if kept { Broken::Stale } else { region(unreachable(Never::Reset)) });
+                let stale = Outcome::Stale { sent: Sent::Nothing };
+                return Err(region(if kept { stale } else { unreachable(Never::Reset) }));
             }
-            // A kept connection may die between our looking at it and our writing to it.
             if kept && this.repeatable && sent.bytes() == 0 {
-                return Err(Broken::Stale);
+                return Err(region(Outcome::Stale { sent: how_much(&sent, this.source) }));
             }
             Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }))
         }

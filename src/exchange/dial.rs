@@ -74,6 +74,9 @@ pub enum Stage {
     },
     /// The handshake failed or took too long.
     Tls,
+    /// This process or machine had no file descriptor, port or memory left for a socket: says
+    /// nothing of the region.
+    Shortage,
 }
 
 /// Why there is no connection. Nothing of a request was sent.
@@ -89,14 +92,15 @@ pub struct DialFault {
 }
 
 impl Stage {
-    /// In the words of the fleet.
+    /// In the words of the fleet; `None` where the fault is ours.
     #[must_use]
-    pub const fn never(self) -> Never {
+    pub const fn never(self) -> Option<Never> {
         match self {
-            Self::Dns => Never::Dns,
-            Self::Connect { refused: true } => Never::Refused,
-            Self::Connect { refused: false } => Never::ConnectTimeout,
-            Self::Tls => Never::Tls,
+            Self::Dns => Some(Never::Dns),
+            Self::Connect { refused: true } => Some(Never::Refused),
+            Self::Connect { refused: false } => Some(Never::ConnectTimeout),
+            Self::Tls => Some(Never::Tls),
+            Self::Shortage => None,
         }
     }
 
@@ -107,6 +111,7 @@ impl Stage {
             Self::Dns => "dns",
             Self::Connect { .. } => "connect",
             Self::Tls => "tls",
+            Self::Shortage => "shortage",
         }
     }
 }
@@ -234,12 +239,15 @@ fn refuse_self(stream: &TcpStream) -> io::Result<()> {
 struct Faults {
     refused: usize,
     others: usize,
+    /// Addresses that were never asked, for want of a socket.
+    ours: usize,
     last: Option<(String, Option<SocketAddr>)>,
 }
 
 impl Faults {
     fn add(&mut self, error: &io::Error, address: SocketAddr) {
         match error.kind() {
+            _ if is_shortage(error, address) => self.ours += 1,
             io::ErrorKind::ConnectionRefused => self.refused += 1,
             // this machine has no such address family: that says nothing of the region
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {}
@@ -256,7 +264,22 @@ impl Faults {
     fn verdict(self) -> DialFault {
         let refused = self.refused > 0 && self.others == 0;
         let (cause, address) = self.last.unwrap_or_else(|| ("no address".to_owned(), None));
-        DialFault { stage: Stage::Connect { refused }, cause, address }
+        let stage = if self.ours > 0 { Stage::Shortage } else { Stage::Connect { refused } };
+        DialFault { stage, cause, address }
+    }
+}
+
+/// Whether it is this process or machine that has nothing left to make a socket of. A machine
+/// without IPv6 says of such an address that it is not available; of an IPv4 one that means that
+/// all local ports are taken.
+fn is_shortage(error: &io::Error, address: SocketAddr) -> bool {
+    /// Open files of this process, of the machine: the same numbers on Linux, macOS and the BSDs.
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => true,
+        io::ErrorKind::AddrNotAvailable => address.is_ipv4(),
+        _ => matches!(error.raw_os_error(), Some(EMFILE | ENFILE)),
     }
 }
 
@@ -456,6 +479,33 @@ mod tests {
         let began = clock.now().mono;
         race(&many, deadline, clock).await.unwrap();
         assert!(clock.now().mono - began < RACE_AFTER * 10);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_regions_fault() {
+        let (v4, v6): (SocketAddr, SocketAddr) =
+            ("192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
+        let stage = |faults: &[(i32, SocketAddr)]| {
+            let mut all = Faults::default();
+            for (code, at) in faults {
+                all.add(&io::Error::from_raw_os_error(*code), *at);
+            }
+            all.verdict().stage
+        };
+        let code_of = |kind| {
+            let is = |code: &i32| io::Error::from_raw_os_error(*code).kind() == kind;
+            (1..200).find(is).unwrap()
+        };
+        let refused = code_of(io::ErrorKind::ConnectionRefused);
+        let not_available = code_of(io::ErrorKind::AddrNotAvailable);
+        for ours in [24, 23] {
+            assert_eq!(stage(&[(ours, v4)]), Stage::Shortage);
+            assert_eq!(stage(&[(refused, v4), (ours, v6)]), Stage::Shortage, "it was not asked everywhere");
+        }
+        assert_eq!(stage(&[(not_available, v4)]), Stage::Shortage, "no port is left");
+        let refusal = Stage::Connect { refused: true };
+        assert_eq!(stage(&[(not_available, v6), (refused, v4)]), refusal, "there is no IPv6 here");
+        assert_eq!(Stage::Shortage.never(), None);
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! The way to one region, as one worker sees it: settings, TLS, idle connections.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -23,6 +25,9 @@ use crate::view::{RegionSettings, Timeouts};
 /// hundred stalled readers take 150 MiB; below 64 KiB large bodies cost a third more CPU (measured).
 const READ_BUFFER: usize = 192 * 1024;
 
+/// The least time between two lines about a shortage: requests meet it by the thousand.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// The way to one region.
 pub struct Lane {
     /// Which region.
@@ -38,6 +43,8 @@ pub struct Lane {
     resolver: Resolver,
     clock: Clock,
     connections: Gauge,
+    /// When a shortage was last told.
+    told: Cell<Option<Instant>>,
 }
 
 impl Lane {
@@ -52,7 +59,17 @@ impl Lane {
     ) -> Self {
         let region = settings.id.clone();
         let connections = metric::gauge(Metric::UpstreamConnections, &[region.as_str()]);
-        Self { region, settings, pool: Pool::default(), meter, tls, resolver, clock, connections }
+        Self {
+            region,
+            settings,
+            pool: Pool::default(),
+            meter,
+            tls,
+            resolver,
+            clock,
+            connections,
+            told: Cell::default(),
+        }
     }
 
     /// Sets up TLS towards a region, where it speaks TLS.
@@ -82,7 +99,25 @@ impl Lane {
             Err(fault) => fault.stage.name(),
         };
         metric::counter(Metric::UpstreamConnects, &[self.region.as_str(), outcome]).increment(1);
+        if let Err(fault) = &dialled {
+            self.tell_shortage(fault);
+        }
         dialled
+    }
+
+    /// A shortage is this machine's, not the region's, and the operator's to end.
+    fn tell_shortage(&self, fault: &DialFault) {
+        let now = self.clock.now().mono;
+        let told = self.told.get().is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY);
+        if fault.stage != dial::Stage::Shortage || told {
+            return;
+        }
+        self.told.set(Some(now));
+        tracing::error!(
+            region = %self.region,
+            %fault,
+            "no files, ports or memory left for connections to regions: raise ulimit -n or lower limits.connections"
+        );
     }
 
     /// Speaks HTTP/1.1 over a fresh connection; a task of this worker moves its bytes.

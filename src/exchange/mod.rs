@@ -11,5 +11,8 @@ pub mod run;
 pub mod socket;
 pub mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::Prepared;
 pub use run::{Errand, Exchange, Journey, Reached, Unanswered};

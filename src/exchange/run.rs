@@ -1,7 +1,7 @@
 //! The attempt loop: from a plan to an answer, over as many regions as evidence and budget allow.
 //! Every decision is `route`'s; this file asks, waits, and tells the steward what it saw.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,8 +27,8 @@ use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Step, Unsent,
-    Verdict,
+    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage, Step,
+    Unsent, Verdict,
 };
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
@@ -70,7 +70,9 @@ pub struct Exchange {
     pub bell: Bell,
     /// The authorities this machine trusts.
     pub roots: MachineRoots,
-    /// Repeats that may be spent.
+    /// How many workers share what the process may spend.
+    pub workers: usize,
+    /// Repeats that may be spent: [`Self::budget_in_force`].
     pub budget: RefCell<Budget>,
     /// Pauses and trials.
     pub coin: RefCell<Coin>,
@@ -163,7 +165,7 @@ impl Exchange {
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
         let now = self.clock.now().mono;
-        self.budget.borrow_mut().request(now);
+        self.budget_in_force(&self.view.load()).request(now);
         let mut run = Run {
             exchange: self,
             errand,
@@ -174,8 +176,19 @@ impl Exchange {
             tried: SmallVec::new(),
             broken: SmallVec::new(),
             distrusts_kept: false,
+            acted: false,
+            send_by: None,
         };
         run.go(plan).await
+    }
+
+    /// The budget, with what this view grants: a reload changes it at once.
+    fn budget_in_force(&self, view: &View) -> RefMut<'_, Budget> {
+        #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
+        let floor = view.limits.retry_floor.0 / self.workers.max(1) as f64;
+        let mut budget = self.budget.borrow_mut();
+        budget.grant(view.limits.retry_share.0, floor);
+        budget
     }
 
     /// The way to a region, where it is configured and its TLS could be set up.
@@ -222,7 +235,9 @@ fn count(reason: GiveUp, step: &Step) {
         | GiveUp::NoRegion
         | GiveUp::Poisonous
         | GiveUp::Attempts
-        | GiveUp::Deadline => {}
+        | GiveUp::Deadline
+        // counted where it is met: `UpstreamConnects`
+        | GiveUp::Shortage => {}
     }
 }
 
@@ -241,8 +256,12 @@ struct Run<'a> {
     tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
-    /// A kept connection ended after it had taken the head.
+    /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     distrusts_kept: bool,
+    /// A try before the last one may have been carried out.
+    acted: bool,
+    /// When a repeat would come too late to be harmless.
+    send_by: Option<Instant>,
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
@@ -251,6 +270,8 @@ struct Turn {
     trial: Option<fleet::Turn>,
     /// Of a last resort: its share of those that may be tried at a time.
     hope: Option<Hope>,
+    /// No other fit region is left to try.
+    alone: bool,
 }
 
 /// A try that ended in an answer, read as far as judging it takes.
@@ -268,10 +289,13 @@ impl Run<'_> {
         self.journey.borrow_mut().why = Some(plan.why);
         let mut turn = first?;
         loop {
-            self.attempts += 1;
             let step = turn.step.clone();
-            let judged = self.try_once(&step).await?;
-            drop((turn.trial.take(), turn.hope.take()));
+            let judged = self.try_once(&step, turn.alone).await?;
+            // At most once a request, as a stale connection is: the same try, made anew, in its turn.
+            if !judged.outcome.is_stale() {
+                self.attempts += 1;
+                drop((turn.trial.take(), turn.hope.take()));
+            }
             if !self.tried.contains(&step.region) {
                 self.tried.push(step.region.clone());
             }
@@ -281,7 +305,10 @@ impl Run<'_> {
             let fresh = (self.errand.replan)(&self.tried);
             let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
-            match self.decide(failover, &step, &judged, next.is_some()).await {
+            let alone = next.is_none();
+            let verdict = self.decide(failover, &step, &judged, !alone).await;
+            self.acted |= judged.outcome.may_have_acted();
+            match verdict {
                 Verdict::Relay | Verdict::AskCanary => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
@@ -289,12 +316,16 @@ impl Run<'_> {
                     count(reason, &step);
                     return Err(Unanswered::GaveUp(reason));
                 }
-                Verdict::SameAgain { after } => self.pause(after, &step).await,
+                Verdict::SameAgain { after, within } => {
+                    self.send_by = within.map(|within| self.exchange.clock.now().mono + within);
+                    turn.alone |= alone;
+                    self.pause(after, &step).await;
+                }
                 Verdict::Next => {
                     let (Ok(fresh), Some(next)) = (fresh, next) else {
                         return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::NoRegion));
                     };
-                    (failover, turn) = (fresh.failover, next);
+                    (failover, turn, self.send_by) = (fresh.failover, next, None);
                 }
             }
         }
@@ -310,27 +341,37 @@ impl Run<'_> {
             let row = view.table.row(&step.region).filter(|_| step.trial);
             match row.map(|row| row.of(self.kind()).trial.take()) {
                 Some(None) if !self.tried.contains(&step.region) => {}
-                trial => return self.turn(step, trial.flatten(), &view),
+                trial => return self.turn(plan, step, trial.flatten(), &view),
             }
         }
         let step = plan.steps.iter().find(open).ok_or(Unanswered::Full)?;
-        self.turn(step, None, &view)
+        self.turn(plan, step, None, &view)
     }
 
     /// A step's turn; of a last resort, where there is room for one more hope.
-    fn turn(&self, step: &Step, trial: Option<fleet::Turn>, view: &View) -> Result<Turn, Unanswered> {
+    fn turn(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        trial: Option<fleet::Turn>,
+        view: &View,
+    ) -> Result<Turn, Unanswered> {
         let hope = if step.last_resort {
             let most = usize::try_from(view.limits.in_flight).unwrap_or(usize::MAX) / HOPES;
             Some(self.exchange.meters.hope(most.max(1)).ok_or(Unanswered::Hopeless)?)
         } else {
             None
         };
-        Ok(Turn { step: step.clone(), trial, hope })
+        let other = |other: &Step| {
+            other.region != step.region && !other.last_resort && !self.tried.contains(&other.region)
+        };
+        Ok(Turn { step: step.clone(), trial, hope, alone: !plan.steps.iter().any(other) })
     }
 
     async fn decide(&mut self, failover: bool, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
         let permit = self.errand.permit;
         let now = self.exchange.clock.now().mono;
+        let view = self.exchange.view.load_full();
         let broken_elsewhere = self.broken_elsewhere(step, judged);
         let source = self.errand.source;
         let question = Question {
@@ -347,13 +388,15 @@ impl Run<'_> {
             failover,
             next_exists,
             attempts_made: self.attempts,
-            attempts_max: u8::try_from(self.exchange.view.load().limits.attempts).unwrap_or(u8::MAX),
+            attempts_max: u8::try_from(view.limits.attempts).unwrap_or(u8::MAX),
             broken_elsewhere: u8::try_from(broken_elsewhere).unwrap_or(u8::MAX),
+            acted_before: self.acted,
             since_first_try: now.saturating_duration_since(self.started),
             deadline_left: self.deadline.saturating_duration_since(now),
         };
         let verdict = {
-            let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
+            let mut budget = self.exchange.budget_in_force(&view);
+            let mut coin = self.exchange.coin.borrow_mut();
             route::verdict(&question, &mut budget, &mut coin, now)
         };
         if verdict != Verdict::AskCanary {
@@ -361,7 +404,8 @@ impl Run<'_> {
         }
         let sound = (self.errand.canary)(step).await;
         let now = self.exchange.clock.now().mono;
-        let (mut budget, mut coin) = (self.exchange.budget.borrow_mut(), self.exchange.coin.borrow_mut());
+        let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
+        let mut coin = self.exchange.coin.borrow_mut();
         route::after_canary(&question, sound, &mut budget, &mut coin, now)
     }
 
@@ -369,7 +413,7 @@ impl Run<'_> {
     /// kept connection may have been stale: it proves nothing, but the next ones will be fresh.
     fn broken_elsewhere(&mut self, step: &Step, judged: &Judged) -> usize {
         let took_head = matches!(judged.outcome, Outcome::Broken { sent } if sent != Sent::Nothing);
-        if took_head && judged.kept {
+        if judged.outcome.is_stale() || (took_head && judged.kept) {
             self.distrusts_kept = true;
             return 0;
         }
@@ -388,10 +432,12 @@ impl Run<'_> {
         }
     }
 
-    async fn try_once(&mut self, step: &Step) -> Result<Judged, Unanswered> {
+    async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
         let view = self.exchange.view.load_full();
-        let tried = self.send(&view, step, began).await;
+        let alone = alone || u32::from(self.attempts) + 1 >= view.limits.attempts;
+        let patience = patience(&view, step, self.errand.permit, self.errand.source, alone);
+        let tried = self.send(&view, step, began, patience).await;
         let (judged, ttfb) = match tried {
             Ok(answer) => {
                 let ttfb = answer.ttfb;
@@ -401,6 +447,9 @@ impl Run<'_> {
             Err(Failed::Target) => return Err(Unanswered::Target),
             Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
         };
+        if matches!(judged.outcome, Outcome::Silent { stage: Stage::FirstByte, .. }) {
+            self.tell_given_up(step, began, patience);
+        }
         self.note(step, &judged.outcome, began, ttfb);
         Ok(judged)
     }
@@ -409,7 +458,13 @@ impl Run<'_> {
         self.errand.permit.call().facts().kind
     }
 
-    async fn send(&self, view: &Arc<View>, step: &Step, now: Instant) -> Result<Answer, Failed> {
+    async fn send(
+        &self,
+        view: &Arc<View>,
+        step: &Step,
+        now: Instant,
+        patience: Duration,
+    ) -> Result<Answer, Failed> {
         let unreachable = || Failed::region(Outcome::NotSent(Unsent::StandingChanged));
         let lane = self.exchange.lane(view, &step.region).ok_or_else(unreachable)?;
         let credential = if self.errand.anonymous {
@@ -419,10 +474,9 @@ impl Run<'_> {
             let region = || self.exchange.credentials.current(&step.region, &CredentialId::Region);
             Some(own.or_else(region).ok_or_else(unreachable)?)
         };
-        let prepare = || (self.errand.prepare)(step, &lane.settings);
+        let prepared = (self.errand.prepare)(step, &lane.settings);
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
-        let patience = patience(view, step, self.errand.permit, self.errand.source);
         let still_worth_waiting = |region: &RegionId| {
             step.last_resort || self.exchange.view.load().table.standing(region, kind) != Standing::Out
         };
@@ -436,15 +490,15 @@ impl Run<'_> {
         let this = Try {
             expect: expects(view, step, &lane, self.errand.source, facts.body, now),
             lane: &lane,
-            prepare: &prepare,
             source: self.errand.source,
             credential,
             patience,
             repeatable: kind == Kind::Read,
             fresh: self.distrusts_kept,
+            send_by: self.send_by,
             deadline: self.deadline,
         };
-        attempt(&desk, this).await
+        attempt(&desk, &this, prepared).await
     }
 
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
@@ -484,15 +538,24 @@ impl Run<'_> {
         if let Signal::Answered { ttfb } = signal {
             let settled = self.exchange.view.load().table.standing(region, kind) == Standing::Healthy;
             let now = self.exchange.clock.now().mono;
-            if let Some(event) = digest.success(region, (kind, class), ttfb, settled, now) {
-                steward.report(event);
-            }
+            let told = digest.success(region, (kind, class), ttfb, settled, now);
+            told.into_iter().for_each(|event| steward.report(event));
             return;
         }
         digest.failure(region).into_iter().for_each(|event| steward.report(event));
         let (region, key_hash) = (region.clone(), hash_of(call));
         let at = self.exchange.clock.now().mono;
         steward.report(Event::Answered { region, kind, class, key_hash, signal, at, count: 1 });
+    }
+
+    /// Tells the steward of a read that was waited for in vain, and not woken by news.
+    fn tell_given_up(&self, step: &Step, began: Instant, waited: Duration) {
+        let facts = self.errand.permit.call().facts();
+        let at = self.exchange.clock.now().mono;
+        if facts.kind == Kind::Read && at.saturating_duration_since(began) >= waited {
+            let (region, class) = (step.region.clone(), facts.class);
+            self.exchange.steward.report(Event::GivenUp { region, class, waited, at });
+        }
     }
 
     /// Tells the steward and the journey.
@@ -531,8 +594,10 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::NotSent(Unsent::Unreachable(Never::Dns)) => "no address",
         Outcome::NotSent(Unsent::Unreachable(Never::Tls)) => "tls failed",
         Outcome::NotSent(Unsent::Unreachable(Never::Reset | Never::FirstByteTimeout)) => "reset",
-        Outcome::NotSent(Unsent::Stale) => "stale",
         Outcome::NotSent(Unsent::StandingChanged) => "standing changed",
+        Outcome::NotSent(Unsent::Shortage) => "shortage",
+        Outcome::NotSent(Unsent::TooLate) => "too late",
+        Outcome::Stale { .. } => "stale",
         Outcome::Broken { .. } => "broken",
         Outcome::Silent { .. } => "silent",
         Outcome::Answered { meaning: Meaning::ServerFault, .. } => "server fault",
@@ -543,9 +608,10 @@ fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// How long the first byte of an answer may take once the request is out.
-fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Duration {
-    /// Three times the peak seen, within these bounds (`first_byte: auto`).
+/// How long the first byte of an answer may take once the request is out; `alone`: no other region
+/// would be tried after this one.
+fn patience(view: &View, step: &Step, permit: &Permit, source: &Source, alone: bool) -> Duration {
+    /// Three times the slowest answer in a thousand, within these bounds (`first_byte: auto`).
     const LEAST: Duration = Duration::from_millis(500);
     const MOST: Duration = Duration::from_secs(5);
     let timeouts: &Timeouts = &view.timeouts;
@@ -556,9 +622,11 @@ fn patience(view: &View, step: &Step, permit: &Permit, source: &Source) -> Durat
         (_, Kind::Write) => MOST,
         (Class::Get | Class::List | Class::Put, Kind::Read) => match timeouts.first_byte {
             FirstByte::Fixed(patience) => patience,
+            // nothing is won by giving up what nobody else would answer
+            FirstByte::Auto if alone => MOST,
             FirstByte::Auto => {
-                let seen = view.table.row(&step.region).and_then(|row| row.latency_of(facts.class));
-                seen.map_or(Duration::from_secs(1), |seen| (seen * 3).clamp(LEAST, MOST))
+                let seen = view.table.row(&step.region).and_then(|row| row.quantile_of(facts.class));
+                seen.map_or(MOST, |seen| (seen.p999 * 3).clamp(LEAST, MOST))
             }
         },
     }

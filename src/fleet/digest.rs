@@ -13,6 +13,7 @@ use crate::names::RegionId;
 use crate::s3::operation::{Class, Kind};
 
 use super::event::{Event, Signal};
+use super::quantile::Times;
 
 /// The least time between two tellings of successes of one region, kind and class. Longer would
 /// delay a rise in latency, of which the fleet wants three samples; shorter would wake the steward
@@ -33,6 +34,8 @@ struct Row {
     /// Not told yet.
     count: u32,
     ttfb: Option<Duration>,
+    /// All of them.
+    times: Times,
     /// When the last of them was.
     at: Instant,
     /// `None` where the next success is to be told at once.
@@ -49,24 +52,27 @@ impl Digest {
         ttfb: Option<Duration>,
         settled: bool,
         now: Instant,
-    ) -> Option<Event> {
+    ) -> SmallVec<[Event; 2]> {
         let row = self.row(region, (kind, class), now);
         row.at = now;
         row.count = row.count.saturating_add(1);
-        row.ttfb = ttfb.or(row.ttfb);
+        if let Some(ttfb) = ttfb {
+            row.ttfb = Some(ttfb);
+            row.times.add(ttfb);
+        }
         let waits = row.told.is_some_and(|told| now.saturating_duration_since(told) < TOGETHER);
         if settled && waits {
-            return None;
+            return SmallVec::new();
         }
         row.told = Some(now);
-        row.tell()
+        row.tell().collect()
     }
 
     /// A failure of this region is about to be told: what must be told before it, so that failures
     /// in a row are in a row.
     pub fn failure(&mut self, region: &RegionId) -> SmallVec<[Event; 2]> {
         let rows = self.rows.iter_mut().filter(|row| row.region == *region);
-        rows.filter_map(|row| {
+        rows.flat_map(|row| {
             row.told = None;
             row.tell()
         })
@@ -78,7 +84,16 @@ impl Digest {
         let at = self.rows.iter().position(known).unwrap_or(self.rows.len());
         if at == self.rows.len() {
             let region = region.clone();
-            self.rows.push(Row { region, kind, class, count: 0, ttfb: None, at: now, told: None });
+            self.rows.push(Row {
+                region,
+                kind,
+                class,
+                count: 0,
+                ttfb: None,
+                times: Times::default(),
+                at: now,
+                told: None,
+            });
         }
         #[expect(clippy::indexing_slicing, reason = "the row was found there or pushed there")]
         &mut self.rows[at]
@@ -86,18 +101,16 @@ impl Digest {
 }
 
 impl Row {
-    fn tell(&mut self) -> Option<Event> {
-        let count = std::mem::take(&mut self.count);
-        (count > 0).then(|| Event::Answered {
-            region: self.region.clone(),
-            kind: self.kind,
-            class: self.class,
+    fn tell(&mut self) -> impl Iterator<Item = Event> + use<> {
+        let Self { kind, class, at, .. } = *self;
+        let (count, times) = (std::mem::take(&mut self.count), std::mem::take(&mut self.times));
+        let (region, ttfb) = (self.region.clone(), self.ttfb.take());
+        let timed = (!times.is_empty()).then(|| Event::Timed { region: region.clone(), class, times, at });
+        let answered = (count > 0).then(|| {
             // Successes are nobody's fault.
-            key_hash: 0,
-            signal: Signal::Answered { ttfb: self.ttfb.take() },
-            at: self.at,
-            count,
-        })
+            Event::Answered { region, kind, class, key_hash: 0, signal: Signal::Answered { ttfb }, at, count }
+        });
+        timed.into_iter().chain(answered)
     }
 }
 
@@ -123,14 +136,30 @@ mod tests {
         fn success(&mut self, ms: u64, settled: bool) -> Option<u32> {
             let now = self.start + Duration::from_millis(ms);
             let ttfb = Some(Duration::from_millis(ms));
-            self.digest.success(&self.region, GET, ttfb, settled, now).map(|event| counted(&event, ttfb))
+            let told = self.digest.success(&self.region, GET, ttfb, settled, now);
+            (!told.is_empty()).then(|| counted(&told, ttfb))
         }
     }
 
-    fn counted(event: &Event, latest: Option<Duration>) -> u32 {
-        let Event::Answered { count, signal, .. } = event else { panic!("{event:?}") };
+    /// The times of all, then the successes: how many, of which the last took so long.
+    fn counted(told: &[Event], latest: Option<Duration>) -> u32 {
+        let [Event::Timed { .. }, Event::Answered { count, signal, .. }] = told else { panic!("{told:?}") };
         assert_eq!(*signal, Signal::Answered { ttfb: latest });
         *count
+    }
+
+    #[test]
+    fn the_times_of_all_are_told_and_of_those_that_were_not_measured_none() {
+        let mut house = House::new();
+        assert_eq!(house.success(0, true), Some(1));
+        assert!(house.success(1, true).is_none() && house.success(9, true).is_none());
+        let ttfb = Some(Duration::from_millis(800));
+        let later = house.start + Duration::from_millis(10);
+        let told = house.digest.success(&house.region, GET, ttfb, true, later);
+        let Event::Timed { times, at, .. } = &told[0] else { panic!("{told:?}") };
+        assert_eq!((times, *at), (&[1, 9, 800].map(Duration::from_millis).into_iter().collect(), later));
+        let unmeasured = house.digest.success(&house.region, GET, None, false, later);
+        assert!(matches!(&unmeasured[..], [Event::Answered { .. }]), "{unmeasured:?}");
     }
 
     #[test]
@@ -157,8 +186,7 @@ mod tests {
         assert_eq!(house.success(0, true), Some(1));
         assert_eq!(house.success(1, true), None);
         let before = house.digest.failure(&house.region);
-        assert_eq!(before.len(), 1);
-        assert_eq!(counted(&before[0], Some(Duration::from_millis(1))), 1);
+        assert_eq!(counted(&before, Some(Duration::from_millis(1))), 1);
         assert!(house.digest.failure(&house.region).is_empty());
         assert_eq!(house.success(2, true), Some(1));
         assert!(house.digest.failure(&RegionId::new("dub")).is_empty());

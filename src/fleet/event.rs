@@ -7,6 +7,7 @@ use crate::names::{AccessPointName, CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 
 use super::health::Standing;
+use super::quantile::Times;
 
 /// One observation. Whatever a client caused (an abort, a stalled reader, a refused body, our own
 /// shed answers) is never reported.
@@ -36,8 +37,31 @@ pub enum Event {
         /// another worker's failure says nothing against it.
         at: Instant,
         /// How many attempts this tells of: more than one only of answers as they should be
-        /// ([`super::Digest`]), whose `ttfb` is then the latest.
+        /// ([`super::Digest`]), whose `ttfb` is then the latest; all of them are in [`Self::Timed`].
         count: u32,
+    },
+    /// How long answers took, those of several attempts together ([`super::Digest`]).
+    Timed {
+        /// At which region.
+        region: RegionId,
+        /// Of which latency class.
+        class: Class,
+        /// From a request sent to its answer's first byte.
+        times: Times,
+        /// When the last of them came.
+        at: Instant,
+    },
+    /// A read was given up because its first byte did not come in its time. Beside the
+    /// [`Signal::NeverAnswered`] that tells of it: where the region lives it was only slow.
+    GivenUp {
+        /// At which region.
+        region: RegionId,
+        /// Its latency class.
+        class: Class,
+        /// How long it was waited for.
+        waited: Duration,
+        /// When it was given up.
+        at: Instant,
     },
     /// A canary settled whether a region takes a credential.
     CredentialJudged {

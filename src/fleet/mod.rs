@@ -11,6 +11,7 @@ mod event;
 mod health;
 mod latency;
 mod nearest;
+mod quantile;
 mod settings;
 mod table;
 mod window;
@@ -28,12 +29,14 @@ use crate::s3::operation::{Class, Kind};
 pub use digest::Digest;
 pub use event::{Cause, Event, Never, ProbeFault, Signal, Subject, Transition};
 pub use health::Standing;
+pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
 pub use table::{KindRow, Pace, RegionRow, RegionTable, Trial, Turn};
 
 use health::{Change, Health, Scene};
 use latency::Peak;
 use nearest::{Distance, Nearest};
+use quantile::Spread;
 use table::class_slot;
 
 /// How often the order of nearness is compared. Finer would cost time, coarser would blur the
@@ -65,6 +68,7 @@ struct Region {
     trial_reads: Trial,
     trial_writes: Trial,
     latency: [Peak; 4],
+    spread: [Spread; 4],
     probes: Peak,
     last_success: Option<Instant>,
     last_answer: Option<Instant>,
@@ -95,6 +99,17 @@ impl Fleet {
             Event::Answered { region, kind, class, key_hash, signal, at, count } => {
                 let attempt = Attempt { kind, class, key_hash, signal, at: at.min(now), count };
                 self.answered(&region, attempt, now, coin)
+            }
+            Event::Timed { region, class, times, at } => {
+                let memory = self.settings.quantile_memory;
+                if let Some(spread) = self.spread(&region, class) {
+                    spread.observe(&times, at, memory, now);
+                }
+                Vec::new()
+            }
+            Event::GivenUp { region, class, waited, at } => {
+                self.given_up(&region, class, waited, at);
+                Vec::new()
             }
             Event::CredentialJudged { region, credential, sound } => {
                 self.credential_judged(region, credential, sound, now)
@@ -235,6 +250,20 @@ impl Fleet {
         transitions
     }
 
+    fn spread(&mut self, region: &RegionId, class: Class) -> Option<&mut Spread> {
+        let place = self.place(region)?;
+        self.regions.get_mut(place)?.spread.get_mut(class_slot(class))
+    }
+
+    /// A read of a region that is out was lost, whatever it would have taken.
+    fn given_up(&mut self, id: &RegionId, class: Class, waited: Duration, at: Instant) {
+        let Some(region) = self.regions.iter_mut().find(|region| region.id == *id) else { return };
+        let out = region.reads.standing() == Standing::Out;
+        if let Some(spread) = region.spread.get_mut(class_slot(class)).filter(|_| !out) {
+            spread.cut(waited, at);
+        }
+    }
+
     /// Keeps what does not depend on standing: times and latencies.
     fn note(&mut self, place: usize, class: Class, signal: Signal, now: Instant) {
         let decay = self.settings.latency_decay;
@@ -284,6 +313,9 @@ impl Fleet {
         let scene = Scene { settings: &self.settings, now, alone };
         let Some(region) = self.regions.get_mut(place) else { return };
         let Some(change) = mutate(region.of_mut(kind), scene) else { return };
+        if (kind, change.to) == (Kind::Read, Standing::Out) {
+            region.spread.iter_mut().for_each(Spread::forget_cuts);
+        }
         transitions.push(Transition {
             region: region.id.clone(),
             subject: Subject::Kind(kind),
@@ -405,6 +437,9 @@ impl Fleet {
     fn row(&self, region: &Region, now: Instant) -> RegionRow {
         let latency =
             [Class::Get, Class::List, Class::Put, Class::Long].map(|class| self.latency(region, class, now));
+        let spread = |class| region.spread.get(class_slot(class));
+        let quantiles = [Class::Get, Class::List, Class::Put, Class::Long]
+            .map(|class| spread(class)?.quantiles(self.settings.quantile_memory, now));
         let kind_row = |health: &Health, trial: &Trial| KindRow {
             standing: health.standing(),
             held_until: health.held_until(),
@@ -415,6 +450,7 @@ impl Fleet {
             reads: kind_row(&region.reads, &region.trial_reads),
             writes: kind_row(&region.writes, &region.trial_writes),
             latency,
+            quantiles,
             last_success: region.last_success,
             last_answer: region.last_answer,
             refused_credentials: names_at(&self.credentials, &region.id),
@@ -492,6 +528,7 @@ impl Region {
             trial_reads: Trial::default(),
             trial_writes: Trial::default(),
             latency: Default::default(),
+            spread: std::array::from_fn(|_| Spread::new(now)),
             probes: Peak::default(),
             last_success: None,
             last_answer: None,

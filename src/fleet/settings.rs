@@ -45,6 +45,9 @@ pub struct FleetSettings {
     /// Time constant of the latency peak's decay, and the age past which a sample of live traffic
     /// gives way to probes. Default 10 s, as Finagle's peak EWMA.
     pub latency_decay: Duration,
+    /// Time constant by which times fade out of the quantiles. Default 2 min: a gateway of one
+    /// request a second learns them, and a bad quarter of an hour is forgotten after another.
+    pub quantile_memory: Duration,
     /// A region becomes the nearer one if it is better by this...
     pub better: Margin,
     /// ...or by this: a large and plain difference acts sooner.
@@ -92,6 +95,7 @@ impl Default for FleetSettings {
             hold_down_cap: Duration::from_mins(10),
             flap_memory: Duration::from_mins(10),
             latency_decay: Duration::from_secs(10),
+            quantile_memory: Duration::from_mins(2),
             better: Margin { share: 0.2, gap: Duration::from_millis(5), lasting: Duration::from_secs(30) },
             much_better: Margin {
                 share: 1.0,

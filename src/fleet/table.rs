@@ -8,6 +8,7 @@ use crate::names::{AccessPointName, CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 
 use super::health::Standing;
+use super::quantile::Quantiles;
 
 /// How soon a region should be probed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct RegionRow {
     pub writes: KindRow,
     /// Decayed peak of the time to first byte, by class; the probes' where a class has none.
     pub latency: [Option<Duration>; 4],
+    /// How times to first byte are spread, by class; `None` while too few are known.
+    pub quantiles: [Option<Quantiles>; 4],
     /// When a request or a probe last succeeded.
     pub last_success: Option<Instant>,
     /// When it last answered anything at all, an error included.
@@ -68,6 +71,12 @@ impl RegionRow {
     #[must_use]
     pub fn latency_of(&self, class: Class) -> Option<Duration> {
         self.latency.get(class_slot(class)).copied().flatten()
+    }
+
+    /// The high quantiles of one class's times to first byte; `None` while too few are known.
+    #[must_use]
+    pub fn quantile_of(&self, class: Class) -> Option<Quantiles> {
+        self.quantiles.get(class_slot(class)).copied().flatten()
     }
 
     /// Whether the region answered anything within the last second and is healthy for writes: a

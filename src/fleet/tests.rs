@@ -622,6 +622,59 @@ fn a_region_that_becomes_slow_is_left_after_five_seconds() {
     assert!(rig.now - slow >= Duration::from_secs(5));
 }
 
+fn get_quantiles(rig: &Rig, region: &str) -> Option<Quantiles> {
+    rig.fleet.table(rig.now).row(&region.into()).unwrap().quantile_of(Class::Get)
+}
+
+fn timed(region: &str, times: &[u64], at: Instant) -> Event {
+    let times = times.iter().copied().map(Duration::from_millis).collect();
+    Event::Timed { region: region.into(), class: Class::Get, times, at }
+}
+
+#[test]
+fn slow_answers_are_known_although_the_peak_does_not_show_them() {
+    let mut rig = Rig::healthy(&[EU, US]);
+    for number in 0..200 {
+        rig.fine(EU);
+        rig.apply(timed(EU, &[if number % 50 == 0 { 800 } else { 12 }], rig.now));
+    }
+    let table = rig.fleet.table(rig.now);
+    let row = table.row(&EU.into()).unwrap();
+    assert_eq!(row.latency_of(Class::Get), Some(Duration::from_millis(12)));
+    let known = row.quantile_of(Class::Get).unwrap();
+    assert!(known.p999 >= Duration::from_millis(800) && known.p95 < Duration::from_millis(20), "{known:?}");
+    assert_eq!(row.quantile_of(Class::List), None, "another class");
+    assert_eq!(get_quantiles(&rig, US), None, "another region");
+    rig.wait(600_000);
+    assert_eq!(get_quantiles(&rig, EU), None, "long ago");
+}
+
+#[test]
+fn a_read_given_up_makes_us_patient_with_a_region_that_lives_and_with_no_other() {
+    let waited = Duration::from_millis(500);
+    let p999 = |rig: &Rig| get_quantiles(rig, EU).unwrap().p999;
+    let given_up = |rig: &Rig| Event::GivenUp { region: EU.into(), class: Class::Get, waited, at: rig.now };
+    let mut rig = Rig::healthy(&[EU, US]);
+    rig.apply(timed(EU, &[12; 500], rig.now));
+    rig.apply(given_up(&rig));
+    rig.wait(10);
+    assert!(p999(&rig) < waited, "perhaps it hangs");
+    rig.apply(timed(EU, &[12], rig.now));
+    assert!(p999(&rig) >= waited, "it was only slow");
+
+    let mut rig = Rig::healthy(&[EU, US]);
+    rig.apply(timed(EU, &[12; 500], rig.now));
+    for key in 0..3 {
+        rig.apply(given_up(&rig));
+        rig.request(EU, Kind::Read, key, Signal::NeverAnswered(Never::FirstByteTimeout));
+    }
+    assert_eq!(rig.standing(EU), Standing::Out);
+    rig.apply(given_up(&rig));
+    rig.wait(10);
+    rig.apply(timed(EU, &[12], rig.now));
+    assert!(p999(&rig) < waited, "it hung");
+}
+
 #[test]
 fn a_reload_keeps_what_is_known_of_regions_that_stay() {
     let mut rig = Rig::ejected();

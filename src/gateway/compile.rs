@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tracing::info;
 
+use super::descriptors::Descriptors;
 use crate::config::Settings;
 use crate::fleet::RegionTable;
 use crate::names::Secret;
@@ -48,8 +49,11 @@ fn random() -> anyhow::Result<[u8; TOKEN_KEY]> {
     Ok(bytes)
 }
 
-/// A view of settings. Its table is empty until the steward fills it.
-pub(super) fn view(settings: &Settings) -> anyhow::Result<View> {
+/// A view of settings, within what this process may hold open. Its table is empty until the
+/// steward fills it.
+pub(super) fn view(settings: &Settings, descriptors: Descriptors) -> anyhow::Result<View> {
+    let mut limits = settings.limits.clone();
+    descriptors.clamp(&mut limits);
     let region = match &settings.logical_region {
         LogicalRegion::Any => Region::Any,
         LogicalRegion::Exactly(region) => Region::Exactly(region.clone()),
@@ -67,7 +71,7 @@ pub(super) fn view(settings: &Settings) -> anyhow::Result<View> {
             settings.access_points.iter().cloned().map(Arc::new).collect(),
         )),
         regions: Arc::from(regions),
-        limits: Arc::new(settings.limits.clone()),
+        limits: Arc::new(limits),
         timeouts: Arc::new(settings.timeouts.clone()),
         tokens: tokens.map(Arc::new),
         table: Arc::new(RegionTable::default()),

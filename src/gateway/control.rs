@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use super::descriptors::Descriptors;
 use super::reload::Reloader;
+use super::status::Gauges;
 use super::worker::Crew;
 use super::{Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
@@ -33,8 +35,6 @@ use crate::view::View;
 
 /// How long the first round of probes may hold readiness back.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
-/// How often gauges that nobody pushes are read.
-const GAUGES: Duration = Duration::from_secs(5);
 
 /// What the control thread starts with.
 pub(super) struct Control {
@@ -45,6 +45,7 @@ pub(super) struct Control {
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
+    pub descriptors: Descriptors,
     pub ready: Arc<Readiness>,
     /// The last request has ended.
     pub over: CancellationToken,
@@ -65,7 +66,7 @@ pub(super) fn run(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>)
 
 async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) {
     let over = control.over.clone();
-    match compile::view(&control.settings) {
+    match compile::view(&control.settings, control.descriptors) {
         Ok(view) => {
             let crew = assemble(control, view);
             drop(tell.send(Ok(crew)));
@@ -78,8 +79,8 @@ async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) 
 }
 
 fn assemble(control: Control, view: View) -> Crew {
-    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, ready, over, asked } =
-        control;
+    let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, .. } = control;
+    let (descriptors, ready, over, asked) = (control.descriptors, control.ready, control.over, control.asked);
     let now = clock.now().mono;
     let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
     let fleet = Fleet::new(FleetSettings::default(), &ids, now);
@@ -113,10 +114,13 @@ fn assemble(control: Control, view: View) -> Crew {
     let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
-    tokio::spawn(gauges(crew.clone(), doors.clone()));
+    let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || {
+            gauges.lock().unwrap_or_else(PoisonError::into_inner).read();
+            metrics.render()
+        }),
         status: {
             let (view, clock) = (reader, clock);
             Arc::new(move || status::document(&view.load(), clock.now().mono))
@@ -128,7 +132,19 @@ fn assemble(control: Control, view: View) -> Crew {
             error!(%error, "the admin listener ended");
         }
     });
-    let reloader = Reloader { origin, depends_on, settings, doors, steward: handle, store, probes, clock };
+    let reloader = Reloader {
+        origin,
+        depends_on,
+        settings,
+        doors,
+        steward: handle,
+        store,
+        probes,
+        clock,
+        descriptors,
+        told: BTreeSet::new(),
+        refused: BTreeSet::new(),
+    };
     tokio::spawn(reloader.run(asked));
     count_configuration(true, clock);
     metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -204,6 +220,11 @@ impl Outlook for Watch {
         }
         self.steward.report(Event::Probed { region: region.clone(), alive });
     }
+
+    fn unsent(&self, region: &RegionId) {
+        metric::counter(Metric::Probes, &[region.as_str(), "shortage"]).increment(1);
+        warn!(%region, "a probe was not sent: this machine has no file or port left for it");
+    }
 }
 
 /// Ready once every region was heard of, or after three seconds: never dependent on regions.
@@ -220,11 +241,4 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     let all = tokio::time::timeout(FIRST_ROUND, heard).await.is_ok();
     info!(all, "first round of probes");
     ready.probed();
-}
-
-async fn gauges(crew: Crew, doors: Vec<Arc<Door>>) {
-    loop {
-        status::gauges(&crew, &doors);
-        tokio::time::sleep(GAUGES).await;
-    }
 }

@@ -1,5 +1,7 @@
 //! A gateway for the demo.
 
+use std::sync::mpsc;
+
 use super::{Gateway, Origin, standings};
 use crate::clock::Clock;
 use crate::config;
@@ -13,7 +15,14 @@ use crate::telemetry::metric;
 #[expect(clippy::needless_pass_by_value, reason = "the demo hands its settings over")]
 pub fn start(demo: DemoSettings) -> anyhow::Result<Running> {
     let metrics = metric::install()?;
+    let upkeep = metrics.clone();
     let gateway = Gateway::start(config::from_demo(&demo)?, Origin::Fixed, metrics)?;
+    let (over, ended) = mpsc::channel::<()>();
+    let upkeep = std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || {
+        while ended.recv_timeout(metric::UPKEEP_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
+            upkeep.run_upkeep();
+        }
+    })?;
     let address = gateway.address().ok_or_else(|| anyhow::anyhow!("the demo listens on no port"))?;
     let (view, clock) = (gateway.view.clone(), Clock::system());
     let standings = move || {
@@ -31,5 +40,13 @@ pub fn start(demo: DemoSettings) -> anyhow::Result<Running> {
             })
             .collect()
     };
-    Ok(Running { address, standings: Box::new(standings), stop: Box::new(move || gateway.stop()) })
+    let admin = gateway.admin.to_string();
+    let stop = move || {
+        gateway.stop();
+        drop(over);
+        if upkeep.join().is_err() {
+            tracing::error!("the upkeep of metrics panicked");
+        }
+    };
+    Ok(Running { address, admin, standings: Box::new(standings), stop: Box::new(stop) })
 }

@@ -7,9 +7,11 @@ mod compile;
 mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod descriptors;
 mod reload;
 mod serve;
 mod status;
+mod waypoints;
 mod worker;
 
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use self::descriptors::Descriptors;
 pub use self::serve::serve;
 pub use self::status::regions as standings;
 use self::worker::Crew;
@@ -93,6 +96,7 @@ impl Gateway {
             admin_socket,
             metrics,
             clock,
+            descriptors: Descriptors::claim(),
             ready: Arc::clone(&ready),
             over: over.clone(),
             asked,

@@ -1,6 +1,6 @@
 //! One worker: a thread with its own runtime, listeners, pools and house.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -24,7 +24,7 @@ use crate::publish::Published;
 use crate::route::Budget;
 use crate::sigv4::KeyCache;
 use crate::steward;
-use crate::telemetry::access::{AccessLine, AccessLog, LogHandle};
+use crate::telemetry::access::{Aborted, AccessLine, AccessLog, LogHandle};
 use crate::telemetry::metric::WorkerMeters;
 use crate::view::View;
 use crate::{credentials, dns};
@@ -77,9 +77,9 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
     });
     let rules = crew.view.clone();
     let worker = Worker {
-        answer: move |peer, head, body| {
+        answer: move |peer, head, body, fate| {
             let house = Rc::clone(&house);
-            async move { pipeline::answer(&house, &peer, head, body).await }
+            async move { pipeline::answer(&house, &peer, head, body, fate).await }
         },
         rules: Box::new(move || {
             let view = rules.load();
@@ -110,8 +110,13 @@ fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
             PeerAddress::Ip(address) => Some(address),
             PeerAddress::Unix => None,
         };
+        // with HTTP/2 nothing was answered: the stream was reset
+        let (status, aborted) =
+            if peer.http2 { (0, Some(Aborted::Proxy)) } else { (violation.status().0, None) };
         access.write(&AccessLine {
-            status: violation.status().0,
+            status,
+            aborted,
+            http2: peer.http2,
             code: Some(violation.code()),
             cause: Some(violation.label()),
             ..AccessLine::unread(id, (now.wall, now.wall_millis), address, peer.tls)
@@ -120,10 +125,6 @@ fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
 }
 
 fn house(crew: &Crew, access: AccessLog) -> House {
-    let limits = Arc::clone(&crew.view.load().limits);
-    let now = crew.clock.now().mono;
-    #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
-    let floor = limits.retry_floor.0 / crew.workers as f64;
     let exchange = Exchange {
         clock: crew.clock,
         resolver: crew.resolver.clone(),
@@ -134,7 +135,8 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         view: crew.view.clone(),
         bell: Bell::default(),
         roots: crew.roots.clone(),
-        budget: RefCell::new(Budget::new(limits.retry_share.0, floor, now)),
+        workers: crew.workers,
+        budget: RefCell::new(Budget::empty(crew.clock.now().mono)),
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         lanes: RefCell::new(Lanes::default()),
@@ -151,6 +153,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         access,
         canaries: crew.canaries.clone(),
         quarantine: crew.quarantine.clone(),
+        left_out_said: Cell::new(None),
         mark: Arc::clone(&crew.mark),
     }
 }

@@ -23,6 +23,10 @@ pub const METADATA_PREFIX: &str = "x-amz-meta-";
 /// to be mistaken for a node.
 const INTERNAL_FAMILIES: [&str; 5] = ["x-minio-", "x-rgw-", "x-amz-replication", "x-emc-", "x-rustfs-"];
 
+/// User metadata that a store obeys: `MinIO` and `RustFS` unpack such an upload, and write what is in it
+/// under keys that nobody judged.
+const OBEYED_METADATA: [&str; 2] = ["snowball-auto-extract", "minio-snowball-"];
+
 /// Headers that decide what was signed or how long the body is.
 const ONCE_ONLY: [&str; 8] = [
     "host",
@@ -113,7 +117,10 @@ pub fn check(head: &Head, rules: &Rules) -> Result<(), Fault> {
 /// Whether a header (lower-case) belongs to a store's internal protocol.
 #[must_use]
 pub fn is_internal(name: &str) -> bool {
-    INTERNAL_FAMILIES.iter().any(|family| name.starts_with(family))
+    match name.strip_prefix(METADATA_PREFIX) {
+        Some(own) => OBEYED_METADATA.iter().any(|obeyed| own.starts_with(obeyed)),
+        None => INTERNAL_FAMILIES.iter().any(|family| name.starts_with(family)),
+    }
 }
 
 /// A host and perhaps a port, as in `Host` or `:authority`.
@@ -184,15 +191,15 @@ fn fields(head: &Head) -> Result<(), Fault> {
     let mut metadata = 0;
     let mut seen = [false; ONCE_ONLY.len()];
     for field in head.fields() {
+        if is_internal(field.name) {
+            return Err(Fault::Internal(field.name.chars().take(64).collect()));
+        }
         if let Some(own) = field.name.strip_prefix(METADATA_PREFIX) {
             metadata += own.len() + field.value.len();
             continue;
         }
         if field.name.contains('_') {
             return Err(Fault::FieldName);
-        }
-        if is_internal(field.name) {
-            return Err(Fault::Internal(field.name.chars().take(64).collect()));
         }
         for (name, seen) in ONCE_ONLY.iter().zip(&mut seen) {
             if field.name == *name && std::mem::replace(seen, true) {

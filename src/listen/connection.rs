@@ -2,7 +2,7 @@
 //! clocks, and its last words.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::request::{InFlight, Tracked, head_of};
 use super::stream::ClientStream;
 use super::wire::{Overdue, Patience, Wire};
 use super::{Answer, Peer};
+use crate::telemetry::metric::{Metric, counter};
 
 /// What an answer's body may fail with.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -61,8 +62,6 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Streams that one HTTP/2 connection may hold open (`reliability.md` C2: 100 bounds a header
 /// bomb at 1.2 MB).
 const STREAMS_MAX: u32 = 100;
-/// Bytes of an HTTP/2 head, with 32 a field.
-const HEADER_LIST_MAX: u32 = 16 << 10;
 /// Bytes of a request body that a stream, and that all streams of a connection, may send ahead.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -82,9 +81,9 @@ where
     A: Answer,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let in_flight = InFlight::new(Rc::clone(wire));
+        let in_flight = InFlight::request(Rc::clone(wire));
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
-        async move { reply(&peer, request, &*answer, in_flight).await }
+        async move { reply(&peer, request, &*answer, in_flight, |_| {}).await }
     });
     let mut builder = http1::Builder::new();
     // The gate's clocks replace hyper's header timeout, which also ends idle connections.
@@ -101,6 +100,9 @@ where
 /// Header fields that hyper holds without an allocation; more must be asked for.
 const HYPER_FIELDS: usize = 100;
 
+/// Told of each HTTP/2 request that was refused by resetting its stream.
+pub(super) type Refuse = Rc<dyn Fn(Violation)>;
+
 /// Serves HTTP/2 until the connection ends.
 pub(super) async fn serve_http2<S, A>(
     stream: S,
@@ -108,22 +110,23 @@ pub(super) async fn serve_http2<S, A>(
     peer: Rc<Peer>,
     rules: ConnectionRules,
     answer: Rc<A>,
+    refuse: Refuse,
 ) -> Ending
 where
     S: ClientStream,
     A: Answer,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        wire.began();
-        let in_flight = InFlight::new(Rc::clone(wire));
-        let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
-        async move { reply(&peer, request, &*answer, in_flight).await }
+        let in_flight = InFlight::stream(Rc::clone(wire));
+        let (peer, answer, refuse) = (Rc::clone(&peer), Rc::clone(&answer), Rc::clone(&refuse));
+        async move { reply(&peer, request, &*answer, in_flight, &*refuse).await }
     });
-    let mut builder = http2::Builder::new(LocalTasks);
+    let mut builder = http2::Builder::new(Streams { wire: Rc::clone(wire) });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEADER_LIST_MAX)
+        // h2 itself answers longer ones with 431; nobody here hears of them
+        .max_header_list_size(u32::try_from(rules.head.bytes).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(rules.buffer)
@@ -139,12 +142,17 @@ async fn reply<A: Answer>(
     request: Request<Incoming>,
     answer: &A,
     in_flight: InFlight,
+    refuse: impl Fn(Violation),
 ) -> Result<Response<Tracked<A::Body>>, h2::Error> {
     let (parts, body) = request.into_parts();
     // an error resets the stream; HTTP/1.1 never gets here, its gate has compared the two
-    let head = head_of(&parts).map_err(|_| h2::Error::from(h2::Reason::PROTOCOL_ERROR))?;
+    let Ok(head) = head_of(&parts) else {
+        refuse(Violation::Authority);
+        counter(Metric::StreamsReset, &[Violation::Authority.label()]).increment(1);
+        return Err(h2::Reason::PROTOCOL_ERROR.into());
+    };
     drop(parts);
-    let response = answer.answer(peer, head, body).await;
+    let response = answer.answer(peer, head, body, in_flight.fate()).await;
     Ok(response.map(|body| Tracked::new(body, in_flight)))
 }
 
@@ -203,7 +211,13 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
             if self.wire.clock.now().mono < at {
                 continue;
             }
+            if let Some(streams) = self.wire.cut_stalled_streams(&self.patience) {
+                let count = u64::try_from(streams).unwrap_or(u64::MAX);
+                counter(Metric::StreamsReset, &[Overdue::Reader.label()]).increment(count);
+                continue;
+            }
             if self.finishing.is_some() || !matches!(why, Overdue::Idle | Overdue::Drain) {
+                self.wire.end_for(why.label());
                 return Poll::Ready(Ending::Overdue(why));
             }
             self.finish(connection);
@@ -274,14 +288,24 @@ async fn drain<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
     std::future::pending().await
 }
 
-/// Runs HTTP/2 streams on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalTasks;
+/// Runs a connection's HTTP/2 streams on the worker's own thread. A stream that is cut drops
+/// hyper's task of it, which resets the stream and no other.
+#[derive(Clone, Debug)]
+struct Streams {
+    wire: Rc<Wire>,
+}
 
-impl<F: Future + 'static> Executor<F> for LocalTasks {
+impl<F: Future + 'static> Executor<F> for Streams {
     fn execute(&self, task: F) {
+        // hyper calls the service and hands over its task in one go
+        let reader = self.wire.readers.take_newest();
         tokio::task::spawn_local(async move {
-            task.await;
+            let mut task = pin!(task);
+            poll_fn(|cx| match &reader {
+                Some(reader) if reader.is_cut(cx.waker()) => Poll::Ready(()),
+                _ => task.as_mut().poll(cx).map(|_| ()),
+            })
+            .await;
         });
     }
 }

@@ -9,6 +9,7 @@ mod certificate;
 mod connection;
 pub mod gate;
 mod peer;
+mod readers;
 mod request;
 pub mod settings;
 mod stream;
@@ -22,7 +23,7 @@ pub use connection::{ConnectionRules, Fault};
 pub use gate::{HeadLimits, Violation};
 pub use peer::{Peer, PeerAddress};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
-pub use wire::{Overdue, Patience};
+pub use wire::{Fate, Overdue, Patience};
 pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};
 
 #[cfg(test)]

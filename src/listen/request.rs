@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 
-use super::wire::Wire;
+use super::wire::{Fate, Wire};
 use crate::head::Head;
 
 /// An HTTP/2 request whose `:authority` and `Host` differ: two opinions on whom it addresses.
@@ -48,17 +48,52 @@ pub(super) fn head_of(parts: &Parts) -> Result<Head, TwoHosts> {
 
 /// Says that a request has ended when it is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Rc<Wire>);
+pub(super) struct InFlight(Fate);
 
 impl InFlight {
-    pub(super) fn new(wire: Rc<Wire>) -> Self {
-        Self(wire)
+    /// An HTTP/1.1 request, whose head the gate has counted.
+    pub(super) fn request(wire: Rc<Wire>) -> Self {
+        Self(Fate { wire, reader: None })
+    }
+
+    /// An HTTP/2 stream.
+    pub(super) fn stream(wire: Rc<Wire>) -> Self {
+        wire.began();
+        let reader = Some(wire.readers.begin());
+        Self(Fate { wire, reader })
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        self.0.clone()
+    }
+
+    fn asked(&self) {
+        if let Some(reader) = &self.0.reader {
+            reader.asked();
+        }
+    }
+
+    fn handed(&self) {
+        let Fate { wire, reader } = &self.0;
+        if let Some(reader) = reader
+            && wire.readers.handed(reader, wire.clock.now().mono)
+        {
+            wire.wake();
+        }
+    }
+
+    fn abort(&self) {
+        self.0.wire.abort();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.ended();
+        let Fate { wire, reader } = &self.0;
+        if let Some(reader) = reader {
+            wire.readers.end(reader);
+        }
+        wire.ended();
     }
 }
 
@@ -83,9 +118,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.in_flight.asked();
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if matches!(frame, Some(Err(_))) {
-            self.in_flight.0.abort();
+        match frame {
+            Some(Ok(_)) => self.in_flight.handed(),
+            Some(Err(_)) => self.in_flight.abort(),
+            None => {}
         }
         Poll::Ready(frame)
     }

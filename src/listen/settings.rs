@@ -118,6 +118,16 @@ impl ListenerSettings {
         }
     }
 
+    /// Whether nothing is carried out here that is not signed. Only then may clients speak HTTP/2: its
+    /// target loses a fragment (`/photos/dir#1` becomes `/photos/dir`) before anybody here sees it.
+    /// A signature, in a header or in the query, covers the target as it is seen here, so what is
+    /// carried out is what was signed; without one the wrong object would be read or deleted. With
+    /// HTTP/1.1 the wire gate refuses such a target.
+    #[must_use]
+    pub fn takes_signed_only(&self) -> bool {
+        self.verify && self.anonymous == Anonymous::Deny
+    }
+
     /// Whether `allow_from` lets this peer in. An IPv4 peer of a dual-stack socket
     /// (`::ffff:10.0.0.1`) is judged as IPv4.
     #[must_use]
@@ -135,6 +145,16 @@ mod tests {
     fn addresses_print_as_they_are_written() {
         for text in ["127.0.0.1:9000", "[::1]:0", "unix:/run/nearpoint/s3.sock"] {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn unsigned_requests_are_taken_where_somebody_said_so() {
+        let listener = ListenerSettings::new("127.0.0.1:9000".parse().unwrap());
+        assert!(listener.takes_signed_only());
+        assert!(!ListenerSettings { verify: false, ..listener.clone() }.takes_signed_only());
+        for anonymous in [Anonymous::Sign, Anonymous::Forward] {
+            assert!(!ListenerSettings { anonymous, ..listener.clone() }.takes_signed_only());
         }
     }
 

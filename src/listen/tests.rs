@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::authority::Authority;
-use super::connection::{Ending, part, serve_http1};
+use super::connection::{Ending, part, serve_http1, serve_http2};
 use super::gate::Scanner;
 use super::stream::ClientStream;
 use super::wire::Wire;
@@ -90,7 +90,7 @@ struct Story {
 impl Answer for Story {
     type Body = Script;
 
-    async fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Script> {
+    async fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming, _: Fate) -> Response<Script> {
         self.seen.borrow_mut().push(head.target().to_owned());
         self.arrived.notify_one();
         let piece = Bytes::from(vec![b'x'; 64 << 10]);
@@ -466,19 +466,41 @@ fn pipe(story: &Story) -> (DuplexStream, JoinHandle<Ending>) {
     let story = Rc::new(story.clone());
     let served = spawn_local(async move {
         let wire = Rc::new(Wire::new(Clock::system()));
-        let peer = Rc::new(Peer {
-            address: PeerAddress::Unix,
-            tls: false,
-            http2: false,
-            client_certificate: None,
-            listener: Arc::new(ListenerSettings::new(Address::Unix("/".into()))),
-            id: 0,
-        });
-        let (stream, ending) = serve_http1(server, &wire, peer, rules().connection, story).await;
+        let (stream, ending) = serve_http1(server, &wire, piped(), rules().connection, story).await;
         part(stream, &wire, &ending, None).await;
         ending
     });
     (client, served)
+}
+
+/// Who is at the other end of a pipe.
+fn piped() -> Rc<Peer> {
+    Rc::new(Peer {
+        address: PeerAddress::Unix,
+        tls: false,
+        http2: false,
+        client_certificate: None,
+        listener: Arc::new(ListenerSettings::new(Address::Unix("/".into()))),
+        id: 0,
+    })
+}
+
+/// An HTTP/2 client at one end of a pipe, whose streams open with this window.
+async fn http2_pipe(window: u32) -> (hyper::client::conn::http2::SendRequest<Empty<Bytes>>, Rc<Wire>) {
+    let (client, server) = duplex(64 << 10);
+    let wire = Rc::new(Wire::new(Clock::system()));
+    spawn_local({
+        let wire = Rc::clone(&wire);
+        let story = Rc::new(Story::default());
+        async move { serve_http2(server, &wire, piped(), rules().connection, story, Rc::new(|_| {})).await }
+    });
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor)
+        .initial_stream_window_size(window)
+        .handshake(TokioIo::new(client))
+        .await
+        .unwrap();
+    spawn_local(connection);
+    (sender, wire)
 }
 
 fn since(start: tokio::time::Instant) -> Duration {
@@ -575,6 +597,49 @@ async fn a_reader_that_stalls_is_cut_and_one_that_is_slow_is_not() {
         let start = now();
         assert_eq!(overdue(&served.await.unwrap()), Some(Overdue::Reader));
         assert!((119..=121).contains(&since(start).as_secs()), "{:?}", since(start));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_without_a_window_is_a_reader_that_stalls() {
+    on_local(async {
+        let start = now();
+        let (mut sender, wire) = http2_pipe(0).await;
+        // small answers and large ones: not a byte of either can leave
+        for target in ["/large", "/peer"] {
+            let stalled = sender.send_request(get(target)).await.unwrap();
+            let ended = tokio::time::timeout(Duration::from_mins(10), stalled.into_body().collect()).await;
+            let fault = ended.expect("it ends").expect_err("reset");
+            assert_eq!(reason(&fault), Some(h2::Reason::CANCEL));
+        }
+        assert!((240..=242).contains(&since(start).as_secs()), "{:?}", since(start));
+        assert!(wire.is_quiet(), "nothing is in flight");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stalled_stream_ends_and_its_neighbours_go_on() {
+    on_local(async {
+        let (mut sender, wire) = http2_pipe(1 << 20).await;
+        let stalled = sender.send_request(get("/large")).await.unwrap().into_body();
+        let mut slow = sender.send_request(get("/large")).await.unwrap().into_body();
+        let mut read = 0;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            let other = sender.send_request(get("/peer")).await.unwrap().into_body().collect().await;
+            assert_eq!(other.unwrap().to_bytes(), "false false false");
+            // as much as makes hyper widen the window again
+            let before = read;
+            while read < before + (1 << 20) {
+                read += slow.frame().await.unwrap().unwrap().into_data().unwrap().len();
+            }
+        }
+        let fault = stalled.collect().await.expect_err("reset");
+        assert_eq!(reason(&fault), Some(h2::Reason::CANCEL));
+        assert_eq!(slow.collect().await.unwrap().to_bytes().len() + read, 64 << 20);
+        assert!(wire.is_quiet());
     })
     .await;
 }
@@ -784,6 +849,42 @@ async fn two_hosts_reset_the_stream() {
         assert_eq!(reason(&fault), Some(h2::Reason::PROTOCOL_ERROR));
         assert!(sender.send_request(get("/peer")).await.is_ok());
         assert_eq!(*secure.house.story.seen.borrow(), ["/peer"]);
+        assert_eq!(*secure.house.refused.borrow(), [Violation::Authority]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn http2_is_for_listeners_that_take_signed_requests_only() {
+    on_local(async {
+        let secure = Secure::open(false);
+        secure.http2().await.send_request(get("/peer")).await.unwrap();
+        let mut unverified = ListenerSettings::clone(&secure.house.doors[0].settings());
+        unverified.verify = false;
+        secure.house.doors[0].replace(unverified);
+        assert!(secure.dial("h2", false).await.is_err());
+        assert!(secure.dial("http/1.1", false).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn http2_heads_are_as_long_as_http1_heads() {
+    on_local(async {
+        let mut rules = rules();
+        rules.connection.head.bytes = 48 << 10;
+        let secure = Secure::with(false, rules);
+        let mut sender = secure.http2().await;
+        for (bytes, status) in [(40 << 10, 200), (50 << 10, 431)] {
+            let mut request = get("/peer");
+            request.headers_mut().insert("x-long", "a".repeat(bytes).try_into().unwrap());
+            // a client that was told the limit keeps it
+            let answered = sender.send_request(request).await.map(|answer| answer.status().as_u16());
+            assert!(
+                answered.as_ref().is_ok_and(|got| *got == status) || (answered.is_err() && status == 431)
+            );
+        }
+        assert!(sender.send_request(get("/peer")).await.is_ok());
     })
     .await;
 }

@@ -61,7 +61,10 @@ pub struct Terminator {
 
 #[derive(Debug)]
 struct Loaded {
-    server: Arc<ServerConfig>,
+    /// Offers HTTP/2 and HTTP/1.1.
+    both: Arc<ServerConfig>,
+    /// Offers HTTP/1.1 only.
+    http1: Arc<ServerConfig>,
     expiry: Option<UnixSeconds>,
 }
 
@@ -96,8 +99,10 @@ impl Terminator {
         self.current.load().expiry
     }
 
-    pub(super) fn server(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().server)
+    /// What the next handshake offers.
+    pub(super) fn server(&self, http2: bool) -> Arc<ServerConfig> {
+        let current = self.current.load();
+        Arc::clone(if http2 { &current.both } else { &current.http1 })
     }
 }
 
@@ -124,10 +129,12 @@ fn load(files: &TlsSettings) -> Result<Loaded, TlsFault> {
         }
         cause => refused(&files.certificate, &cause),
     })?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     server.ticketer =
         rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|cause| refused(&files.key, &cause))?;
-    Ok(Loaded { server: Arc::new(server), expiry })
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let http1 = Arc::new(server.clone());
+    server.alpn_protocols.insert(0, b"h2".to_vec());
+    Ok(Loaded { both: Arc::new(server), http1, expiry })
 }
 
 fn refused(path: &Path, cause: &dyn std::fmt::Display) -> TlsFault {
@@ -209,12 +216,12 @@ mod tests {
         };
         write(authority.issue("localhost"));
         let terminator = Terminator::load(&files).unwrap();
-        let before = terminator.server();
+        let before = terminator.server(true);
         std::fs::write(&files.key, "half written").unwrap();
         assert!(terminator.reload().is_err());
-        assert!(Arc::ptr_eq(&before, &terminator.server()));
+        assert!(Arc::ptr_eq(&before, &terminator.server(true)));
         write(authority.issue("localhost"));
         terminator.reload().unwrap();
-        assert!(!Arc::ptr_eq(&before, &terminator.server()));
+        assert!(!Arc::ptr_eq(&before, &terminator.server(true)));
     }
 }

@@ -2,11 +2,13 @@
 //! when they began and ended, the driver when the client's time is up.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::listen::gate::{Phase, Violation};
+use crate::listen::readers::{Reader, Readers};
 
 /// Why a connection was ended before its client ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +33,33 @@ impl Overdue {
             Self::Reader => "stalled_reader",
             Self::Drain => "drained",
         }
+    }
+}
+
+/// The drain's end, to requests under way.
+const CUT: &str = "drain";
+
+/// What may befall a request: whoever writes it down asks, once it has ended early, whether that
+/// was our doing.
+#[derive(Clone, Debug)]
+pub struct Fate {
+    pub(super) wire: Rc<Wire>,
+    /// Where the connection carries several requests at once.
+    pub(super) reader: Option<Rc<Reader>>,
+}
+
+impl Fate {
+    /// Why we ended it: `stalled_reader`, `drain`. `None`: we did not.
+    #[must_use]
+    pub fn ended_for(&self) -> Option<&'static str> {
+        let stalled = self.reader.as_ref().is_some_and(|reader| reader.was_cut());
+        if stalled { Some(Overdue::Reader.label()) } else { self.wire.ended_for.get() }
+    }
+
+    /// What the wire gate refused in its body, which then broke off for whoever read it.
+    #[must_use]
+    pub fn body_violation(&self) -> Option<Violation> {
+        self.wire.body_violation.get()
     }
 }
 
@@ -65,12 +94,19 @@ pub(super) struct Wire {
     counts_streams: Cell<bool>,
     /// Nothing of an answer is left in hyper's buffer.
     flushed: Cell<bool>,
+    /// Since when the socket takes nothing.
     stalled_since: Cell<Option<Instant>>,
+    /// The streams of an HTTP/2 connection.
+    pub(super) readers: Readers,
     /// Nothing more is read.
     refused: Cell<bool>,
     /// What a head was refused for: the driver's last words.
     violation: Cell<Option<Violation>>,
+    /// What the last body was refused for.
+    body_violation: Cell<Option<Violation>>,
     cut: Cell<bool>,
+    /// Why we ended the connection with requests under way, if we did.
+    ended_for: Cell<Option<&'static str>>,
     /// An answer's body failed: the client must not mistake what it has for all.
     aborted: Cell<bool>,
     /// Since when idle connections are let go.
@@ -91,9 +127,12 @@ impl Wire {
             counts_streams: Cell::new(false),
             flushed: Cell::new(true),
             stalled_since: Cell::new(None),
+            readers: Readers::default(),
             refused: Cell::new(false),
             violation: Cell::new(None),
+            body_violation: Cell::new(None),
             cut: Cell::new(false),
+            ended_for: Cell::new(None),
             aborted: Cell::new(false),
             drain_since: Cell::new(None),
             waker: RefCell::new(None),
@@ -150,8 +189,9 @@ impl Wire {
     }
 
     /// A body broke the rules: whoever reads it learns of it and answers.
-    pub(super) fn refuse_body(&self) {
+    pub(super) fn refuse_body(&self, violation: Violation) {
         self.refused.set(true);
+        self.body_violation.set(Some(violation));
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -161,6 +201,7 @@ impl Wire {
     /// Ends the connection whatever it is doing.
     pub(super) fn cut(&self) {
         self.cut.set(true);
+        self.end_for(CUT);
         self.wake();
     }
 
@@ -168,7 +209,20 @@ impl Wire {
         self.cut.get()
     }
 
-    fn wake(&self) {
+    /// Notes why the connection is about to be ended, for the requests that end with it.
+    pub(super) fn end_for(&self, why: &'static str) {
+        self.ended_for.set(Some(why));
+    }
+
+    /// Ends the streams whose clients have not read for too long. Returns how many; `None`: it is
+    /// not time for that.
+    pub(super) fn cut_stalled_streams(&self, patience: &Patience) -> Option<usize> {
+        let now = self.clock.now().mono;
+        self.readers.earliest().filter(|since| *since + patience.reader <= now)?;
+        Some(now.checked_sub(patience.reader).map_or(0, |limit| self.readers.cut_since(limit)))
+    }
+
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -219,8 +273,9 @@ impl Wire {
     /// When the client's time is up as things stand, and for what. `None` while it is ours.
     pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
         let waiting = self.waiting(patience);
-        let reader = self.stalled_since.get().map(|since| (since + patience.reader, Overdue::Reader));
-        [waiting, reader].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let stalled = [self.stalled_since.get(), self.readers.earliest()];
+        let reader = stalled.map(|since| Some((since? + patience.reader, Overdue::Reader)));
+        reader.into_iter().chain([waiting]).flatten().min_by_key(|(at, _)| *at)
     }
 
     fn waiting(&self, patience: &Patience) -> Option<(Instant, Overdue)> {

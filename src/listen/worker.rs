@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -21,9 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Ticket};
 use super::bind::{Bound, BoundSocket, Door};
-use super::connection::{ConnectionRules, Ending, Fault, part, serve_http1, serve_http2};
+use super::connection::{ConnectionRules, Ending, Fault, Refuse, part, serve_http1, serve_http2};
 use super::stream::ClientStream;
-use super::wire::Wire;
+use super::wire::{Fate, Wire};
 use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -38,26 +38,33 @@ pub trait Answer: 'static {
     /// stream (HTTP/2): a client never takes what it has for all.
     type Body: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static;
 
-    /// Answers one request. Dropped when the client is gone. The body's first poll sends
-    /// `100 Continue` where the client waits for it.
+    /// Answers one request. Dropped when the client is gone, or we let go of it: its fate tells
+    /// which. The body's first poll sends `100 Continue` where the client waits for it.
     fn answer(
         &self,
         peer: &Rc<Peer>,
         head: Head,
         body: Incoming,
+        fate: Fate,
     ) -> impl Future<Output = Response<Self::Body>>;
 }
 
 impl<F, Fut, B> Answer for F
 where
-    F: Fn(Rc<Peer>, Head, Incoming) -> Fut + 'static,
+    F: Fn(Rc<Peer>, Head, Incoming, Fate) -> Fut + 'static,
     Fut: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static,
 {
     type Body = B;
 
-    fn answer(&self, peer: &Rc<Peer>, head: Head, body: Incoming) -> impl Future<Output = Response<B>> {
-        self(Rc::clone(peer), head, body)
+    fn answer(
+        &self,
+        peer: &Rc<Peer>,
+        head: Head,
+        body: Incoming,
+        fate: Fate,
+    ) -> impl Future<Output = Response<B>> {
+        self(Rc::clone(peer), head, body, fate)
     }
 }
 
@@ -204,6 +211,14 @@ impl<A: Answer> Hall<A> {
         self.next_id.replace(self.next_id.get().wrapping_add(1))
     }
 
+    /// Gives a refused request an id, a count and an access line.
+    fn refuse(&self, peer: &Peer, violation: Violation) -> RequestId {
+        let id = RequestId(self.coin.borrow_mut().bits());
+        counter(Metric::Violations, &[violation.label()]).increment(1);
+        (self.refused)(peer, violation, id);
+        id
+    }
+
     async fn drain(&self, limit: Duration) -> Drained {
         let open = self.wires.borrow().len();
         self.each(Wire::drain);
@@ -231,6 +246,8 @@ impl<A: Answer> Hall<A> {
 const CUT_WAIT: Duration = Duration::from_millis(500);
 /// Out of file descriptors: trying at once would spin (`reliability.md` C3).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How often a listener says that it cannot accept; the metric counts every time.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A worker's socket on this runtime.
 enum Listener {
@@ -265,6 +282,7 @@ impl Listener {
 /// Accepts on one socket until told to stop.
 async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door>, stop: CancellationToken) {
     let meters = Rc::new(DoorMeters::new(&door));
+    let mut complaints = Complaints::default();
     let work = async {
         loop {
             match listener.accept().await {
@@ -272,7 +290,9 @@ async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door
                 Err(fault) if is_of_one_connection(&fault) => {}
                 Err(fault) => {
                     meters.faults.increment(1);
-                    tracing::warn!(listener = %door.address(), %fault, "cannot accept connections");
+                    if complaints.is_due(hall.clock.now().mono) {
+                        tracing::warn!(listener = %door.address(), %fault, "cannot accept connections");
+                    }
                     sleep(ACCEPT_BACKOFF).await;
                 }
             }
@@ -282,6 +302,23 @@ async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door
         biased;
         () = stop.cancelled() => {}
         () = work => {}
+    }
+}
+
+/// Says the same thing now and then only: a fault that lasts is met twenty times a second.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    /// Whether it is time to say it again.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAINT_INTERVAL);
+        if due {
+            self.last = Some(now);
+        }
+        due
     }
 }
 
@@ -341,7 +378,7 @@ impl<A: Answer> Guest<A> {
         match self.door.tls() {
             None => self.serve(stream).await,
             Some(terminator) => {
-                let acceptor = TlsAcceptor::from(terminator.server());
+                let acceptor = TlsAcceptor::from(terminator.server(self.peer.listener.takes_signed_only()));
                 match timeout(self.rules.handshake, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => self.serve_tls(stream).await,
                     Ok(Err(fault)) => {
@@ -372,19 +409,20 @@ impl<A: Answer> Guest<A> {
         let answer = Rc::clone(&self.hall.answer);
         let rules = self.rules.connection;
         if peer.http2 {
-            let ending = serve_http2(stream, &wire, Rc::clone(&peer), rules, answer).await;
+            let refuse: Refuse = {
+                let (hall, peer) = (Rc::clone(&self.hall), Rc::clone(&peer));
+                Rc::new(move |violation| {
+                    hall.refuse(&peer, violation);
+                })
+            };
+            let ending = serve_http2(stream, &wire, Rc::clone(&peer), rules, answer, refuse).await;
             self.meters.ended(&ending);
             return;
         }
         let (stream, ending) = serve_http1(stream, &wire, Rc::clone(&peer), rules, answer).await;
         self.meters.ended(&ending);
         let words = match &ending {
-            Ending::Violated(violation) => {
-                let id = RequestId(self.hall.coin.borrow_mut().bits());
-                counter(Metric::Violations, &[violation.label()]).increment(1);
-                (self.hall.refused)(&peer, *violation, id);
-                Some(violation.answer(id))
-            }
+            Ending::Violated(violation) => Some(violation.answer(self.hall.refuse(&peer, *violation))),
             _ => None,
         };
         part(stream, &wire, &ending, words).await;
@@ -462,5 +500,18 @@ impl DoorMeters {
             Ending::Cut { .. } => "cut",
         };
         counter(Metric::ConnectionsEnded, &[&self.listener, reason]).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lasting_fault_is_told_now_and_then() {
+        let start = Clock::system().now().mono;
+        let mut complaints = Complaints::default();
+        let told = (0..600).filter(|n| complaints.is_due(start + ACCEPT_BACKOFF * *n)).count();
+        assert_eq!(told, 3, "half a minute");
     }
 }

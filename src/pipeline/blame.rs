@@ -45,6 +45,7 @@ pub(super) fn canary(visit: &Visit<'_>, step: &Step) -> Pin<Box<dyn Future<Outpu
             CanaryVerdict::ConfigurationFault(_)
             | CanaryVerdict::AccessDenied
             | CanaryVerdict::Unreachable(_)
+            | CanaryVerdict::Unasked
             | CanaryVerdict::Unsettled { .. } => {}
         }
         !judged.refused

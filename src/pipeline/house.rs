@@ -1,6 +1,6 @@
 //! What one worker has at hand to answer requests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -47,6 +47,8 @@ pub struct House {
     pub canaries: Canaries,
     /// Requests that kill stores, over all workers.
     pub quarantine: Quarantine,
+    /// When it was last said that a listing of uploads is not complete.
+    pub left_out_said: Cell<Option<Instant>>,
     /// Names this process in `Via`, so that a request that comes back is seen.
     pub mark: Arc<str>,
 }

@@ -49,6 +49,8 @@ struct Listing {
     original: String,
     /// Where it stood, for another region.
     after: Option<Position>,
+    /// Of a listing of versions: the key within which it stood.
+    key: Option<String>,
 }
 
 impl Ids {
@@ -124,7 +126,14 @@ impl Ids {
                     | Subject::UploadMarker
                     | Subject::VersionMarker => None,
                 };
-                self.listing = Some(Listing { parameter, region: token.region, original: token.id, after });
+                let key = (kind == Kind::VersionMarker).then(|| self::parameter(opener.query, "key-marker"));
+                self.listing = Some(Listing {
+                    parameter,
+                    region: token.region,
+                    original: token.id,
+                    after,
+                    key: key.flatten(),
+                });
             }
             None => self.origins.listing = Some(Origin::Plain),
         }
@@ -174,8 +183,12 @@ impl Ids {
                 replaced.push((listing.parameter, Some(listing.original.clone())));
             } else {
                 // Another region knows nothing of the token: the listing goes on after the last
-                // key or prefix that the client has seen.
+                // key or prefix that the client has seen. Of versions it has others: the key that
+                // was being listed begins anew.
                 replaced.push((listing.parameter, None));
+                if let Some(key) = &listing.key {
+                    replaced.push(("key-marker", Some(marker_before(key))));
+                }
                 if let (Some(after), "continuation-token") = (&listing.after, listing.parameter) {
                     replaced.push(("start-after", Some(start_after(after))));
                 }
@@ -216,8 +229,31 @@ fn source_version(
 fn start_after(position: &Position) -> String {
     match position {
         Position::Key(key) => String::from_utf8_lossy(key).into_owned(),
-        Position::Prefix(prefix) => format!("{}\u{10FFFF}", String::from_utf8_lossy(prefix)),
+        Position::Prefix(prefix) => format!("{}{LAST}", String::from_utf8_lossy(prefix)),
     }
+}
+
+/// Greater than any character that a name begins or goes on with.
+const LAST: char = '\u{10FFFF}';
+
+/// How many times [`LAST`] stands for "whatever follows": no key is known to have it even once.
+const LASTS: usize = 8;
+
+/// A key marker behind which `key` is the first that is listed. Alone a marker is exclusive, and
+/// with a version's id it would have to be this region's: the greatest name before the key, then.
+fn marker_before(key: &str) -> String {
+    let mut marker = key.to_owned();
+    let Some(last) = marker.pop() else { return marker };
+    // Control characters have no form in XML, nor have the two at the end of the first plane.
+    let before = match last {
+        '\0'..=' ' => return marker,
+        '\u{E000}' => '\u{D7FF}',
+        '\u{FFFE}'..='\u{10000}' => '\u{FFFD}',
+        last => char::from_u32(u32::from(last) - 1).unwrap_or(last),
+    };
+    marker.push(before);
+    marker.extend(std::iter::repeat_n(LAST, LASTS));
+    marker
 }
 
 fn origin_of(opened: Option<Token>, text: &str) -> (Origin, String) {
@@ -331,4 +367,36 @@ impl<'a> Wrapper<'a> {
 /// A parameter of a raw query, decoded.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     Query::new(query.unwrap_or_default()).first(name).map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn nothing_lies_between_a_key_and_the_marker_before_it() {
+        let key = ["k1", "k/", "k ", "k!", "k\u{E000}", "k\u{10000}", "\u{e9}", "a"];
+        for key in key {
+            let marker = marker_before(key);
+            assert!(*marker < *key, "{marker:?} {key:?}");
+        }
+        for (key, before) in [("k1", "k0zzz"), ("b", "a\u{10FFFE}"), ("a/b", "a/a/c"), ("k/", "k.txt")] {
+            assert!(*before < *marker_before(key), "{before} was listed before {key}");
+        }
+        assert_eq!(marker_before(""), "");
+    }
+
+    proptest! {
+        #[test]
+        fn a_marker_is_before_its_key_and_behind_what_is_before_that(key in ".{1,6}", other in ".{0,6}") {
+            let marker = marker_before(&key);
+            prop_assert!(marker < key);
+            let printable = key.chars().next_back().is_some_and(|last| last > ' ');
+            if printable && other < key && !other.contains(['\u{FFFE}', '\u{FFFF}']) {
+                prop_assert!(other < marker, "{other:?} {marker:?}");
+            }
+        }
+    }
 }

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 
 use super::Visit;
-use crate::body::Source;
 use crate::body::progress::Pace;
 use crate::body::source::Intake;
+use crate::body::{BodyFault, Source};
+use crate::head::strict::UPLOAD_MAX;
 use crate::refusal::{Blame, Refusal};
-use crate::s3::checksum::Algorithm;
+use crate::s3::checksum::{Algorithm, Hasher};
+use crate::s3::integrity::{self, Declared};
 use crate::s3::operation::{BodyKind, Kind, Operation};
 use crate::s3::profile::{BodyHash, Feature, Profile};
 use crate::s3::{Code, xml};
@@ -24,12 +26,13 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         return Ok(Source::empty());
     }
     let length = length(visit)?;
-    content_md5(visit)?;
+    let declared = declared(visit)?;
+    let trailer = declared.trailer;
+    let Checks { sha256, checksums } = checked_here(visit, declared, length);
     if length == 0 && visit.sender.framing.is_none() {
-        check_empty(visit)?;
+        check_empty(sha256, &checksums)?;
         return Ok(Source::empty());
     }
-    let (sha256, checksum) = checked_here(visit)?;
     let decoder = visit
         .sender
         .framing
@@ -43,8 +46,8 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         length,
         decoder,
         sha256,
-        checksum,
-        trailer: trailer(visit),
+        checksums,
+        trailer,
         replay,
         pace: Some(Pace::over(visit.view.timeouts.body_progress)),
     };
@@ -53,6 +56,17 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
 
 /// Object bytes, which S3 wants to know before the first of them.
 fn length(visit: &Visit<'_>) -> Result<u64, Refusal> {
+    let length = announced(visit)?;
+    // The head was judged by whichever length it had; only now is known which one counts.
+    if length > UPLOAD_MAX.0 {
+        return Err(
+            Refusal::new(Code::EntityTooLarge, Blame::Client).with("ProposedSize", length.to_string())
+        );
+    }
+    Ok(length)
+}
+
+fn announced(visit: &Visit<'_>) -> Result<u64, Refusal> {
     let framing = &visit.call.framing;
     if visit.sender.framing.is_some() {
         return framing.decoded_length.ok_or_else(|| Refusal::new(Code::MissingContentLength, Blame::Client));
@@ -74,26 +88,58 @@ fn length(visit: &Visit<'_>) -> Result<u64, Refusal> {
     }
 }
 
-/// `Content-MD5` must be one; whether it is the body's the store says.
-fn content_md5(visit: &Visit<'_>) -> Result<(), Refusal> {
-    match visit.head.first("content-md5") {
-        Some(text) if STANDARD.decode(text).is_ok_and(|digest| digest.len() == 16) => Ok(()),
-        Some(_) => Err(Refusal::new(Code::InvalidDigest, Blame::Client)),
-        None => Ok(()),
+/// What the client says of its body. The checksums of a `CompleteMultipartUpload` are the
+/// object's and not its document's: they are the store's to check.
+fn declared(visit: &Visit<'_>) -> Result<Declared, Refusal> {
+    if visit.call.operation == Operation::CompleteMultipartUpload {
+        let md5 = integrity::content_md5(&visit.head)?;
+        return Ok(Declared { md5, ..Declared::default() });
     }
+    Ok(Declared::of(&visit.head, &trailers(visit))?)
 }
 
-/// An empty body has a hash too.
-fn check_empty(visit: &Visit<'_>) -> Result<(), Refusal> {
-    let (Payload::Sha256(claimed), false) = (visit.sender.payload, profiles(visit).all(store_hashes)) else {
-        return Ok(());
+/// The names of what comes behind the body, where its framing has room for it.
+fn trailers(visit: &Visit<'_>) -> Vec<String> {
+    if visit.sender.framing.is_some() { chunks::declared(&visit.head) } else { Vec::new() }
+}
+
+/// What is verified here.
+struct Checks {
+    sha256: Option<[u8; 32]>,
+    checksums: Vec<(Algorithm, String)>,
+}
+
+/// What some region that the request may reach does not check itself. Documents are small and
+/// signed anew, empty bodies are cheap, and of a request that goes on unsigned the store never sees
+/// the signed hash: all of it is checked here.
+fn checked_here(visit: &Visit<'_>, declared: Declared, length: u64) -> Checks {
+    let everything =
+        visit.call.facts().body == BodyKind::Document || length == 0 || visit.sender.anonymous_upstream;
+    let sha256 = match visit.sender.payload {
+        Payload::Sha256(claimed) if everything || !profiles(visit).all(store_hashes) => Some(claimed),
+        _ => None,
     };
+    let stores_check = |algorithm: Algorithm| {
+        algorithm.is_common() && profiles(visit).all(|profile| profile.honours.has(Feature::Checksums))
+    };
+    let checksum = declared.checksum.filter(|(algorithm, _)| everything || !stores_check(*algorithm));
+    let md5 = declared.md5.filter(|_| everything).map(|md5| (Algorithm::Md5, md5));
+    Checks { sha256, checksums: checksum.into_iter().chain(md5).collect() }
+}
+
+/// An empty body has a hash and checksums too.
+fn check_empty(sha256: Option<[u8; 32]>, checksums: &[(Algorithm, String)]) -> Result<(), BodyFault> {
     let computed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[]);
-    if computed.as_ref() == claimed {
-        return Ok(());
+    if let Some(claimed) = sha256.filter(|claimed| computed.as_ref() != claimed) {
+        let (claimed, computed) = (hex::encode(claimed), hex::encode(computed.as_ref()));
+        return Err(BodyFault::Sha256 { claimed, computed });
     }
-    let (claimed, computed) = (hex::encode(claimed), hex::encode(computed.as_ref()));
-    Err(crate::body::BodyFault::Sha256 { claimed, computed }.into())
+    for (algorithm, claimed) in checksums {
+        if Hasher::new(*algorithm).finish_text() != claimed.trim() {
+            return Err(BodyFault::Checksum(algorithm.name()));
+        }
+    }
+    Ok(())
 }
 
 fn profiles<'a>(visit: &'a Visit<'_>) -> impl Iterator<Item = Profile> + use<'a> {
@@ -105,32 +151,19 @@ fn store_hashes(profile: Profile) -> bool {
     profile.body_hash == BodyHash::Store
 }
 
-type Checked = (Option<[u8; 32]>, Option<(Algorithm, String)>);
-
-/// What some region that the request may reach does not check itself. Documents are small and
-/// signed anew: always checked here.
-fn checked_here(visit: &Visit<'_>) -> Result<Checked, Refusal> {
-    let document = visit.call.facts().body == BodyKind::Document;
-    let sha256 = match visit.sender.payload {
-        Payload::Sha256(claimed) if document || !profiles(visit).all(store_hashes) => Some(claimed),
-        _ => None,
-    };
-    let store_checks = profiles(visit).all(|profile| profile.honours.has(Feature::Checksums));
-    let declared =
-        visit.head.fields().find_map(|field| Some((Algorithm::of_header(field.name)?, field.text()?)));
-    let Some((algorithm, text)) = declared else { return Ok((sha256, None)) };
-    if algorithm.decode(text).is_none() {
-        let words = format!("Value for {} header is invalid.", algorithm.header());
-        return Err(Refusal::because(Code::InvalidRequest, Blame::Client, words));
+/// The checksum that comes behind the body, where there is one.
+pub(super) fn trailer(visit: &Visit<'_>) -> Option<Algorithm> {
+    if visit.call.facts().body == BodyKind::Empty {
+        return None;
     }
-    let checksum = (document || !store_checks).then(|| (algorithm, text.to_owned()));
-    Ok((sha256, checksum))
+    trailers(visit).iter().find_map(|name| Algorithm::of_header(name))
 }
 
-/// The checksum that is declared to come behind the body.
-pub(super) fn trailer(visit: &Visit<'_>) -> Option<Algorithm> {
-    visit.sender.framing.as_ref()?;
-    chunks::declared(&visit.head).iter().find_map(|name| Algorithm::of_header(name))
+/// Whether the body is protected by something that was verified: S3 wants that of a document by
+/// which a flipped bit deletes another key.
+pub(super) fn is_protected(visit: &Visit<'_>) -> Result<bool, Refusal> {
+    let declared = declared(visit)?;
+    Ok(declared.md5.is_some() || declared.checksum.is_some() || declared.trailer.is_some())
 }
 
 /// The MD5 of a document, as `Content-MD5` says it.

@@ -16,10 +16,10 @@ use crate::body::reply::Ending;
 use crate::clock::{Clock, Moment};
 use crate::exchange::Journey;
 use crate::head::Head;
-use crate::listen::{Peer, PeerAddress};
+use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
 use crate::refusal::{Blame, Refusal};
-use crate::s3::Call;
+use crate::s3::{Call, Code};
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
 use crate::telemetry::metric::{self, Metric, WorkerMeters};
 
@@ -38,6 +38,8 @@ struct Entry {
     tls: bool,
     http2: bool,
     head: Rc<Head>,
+    /// Tells whether we ended the request.
+    fate: Fate,
     operation: Cell<Option<&'static str>>,
     late: RefCell<Late>,
     written: Cell<bool>,
@@ -60,7 +62,7 @@ struct Late {
 }
 
 impl Ledger {
-    pub(super) fn open(house: &House, peer: &Peer, head: &Rc<Head>, at: Moment) -> Self {
+    pub(super) fn open(house: &House, peer: &Peer, head: &Rc<Head>, fate: Fate, at: Moment) -> Self {
         let entry = Entry {
             id: house.request_id(),
             at,
@@ -71,6 +73,7 @@ impl Ledger {
             tls: peer.tls,
             http2: peer.http2,
             head: Rc::clone(head),
+            fate,
             operation: Cell::new(None),
             late: RefCell::default(),
             written: Cell::new(false),
@@ -104,7 +107,12 @@ impl Ledger {
     }
 
     pub(super) fn classified(&self, call: &Call) {
-        self.entry.operation.set(Some(call.facts().name));
+        self.named(call.facts().name);
+    }
+
+    /// What was asked for.
+    pub(super) fn named(&self, operation: &'static str) {
+        self.entry.operation.set(Some(operation));
     }
 
     pub(super) fn sent_by(&self, sender: &Sender) {
@@ -128,6 +136,19 @@ impl Ledger {
 
     pub(super) fn answered_by(&self, region: &RegionId) {
         self.entry.late.borrow_mut().region = Some(region.clone());
+    }
+
+    /// A body that broke off because the wire gate refused a piece of it is no matter of time.
+    pub(super) fn explained(&self, refusal: Refusal) -> Refusal {
+        match self.entry.fate.body_violation() {
+            Some(violation) if refusal.code == Code::RequestTimeout.as_str() => {
+                metric::counter(Metric::Violations, &[violation.label()]).increment(1);
+                Refusal::because(Code::InvalidRequest, Blame::Client, violation.message())
+                    .caused_by(violation.label())
+                    .closing()
+            }
+            _ => refusal,
+        }
     }
 
     pub(super) fn refused(&self, refusal: &Refusal) {
@@ -175,10 +196,13 @@ impl Entry {
         }
         let late = self.late.borrow();
         let total = self.clock.now().mono.saturating_duration_since(self.at.mono);
-        let aborted = match ending {
-            Some(Ending::Whole) => None,
-            Some(Ending::Cut | Ending::Stalled) => Some(Aborted::Region),
-            Some(Ending::Dropped) | None => Some(Aborted::Client),
+        let (aborted, cut_for) = match ending {
+            Some(Ending::Whole) => (None, None),
+            Some(Ending::Cut | Ending::Stalled) => (Some(Aborted::Region), None),
+            Some(Ending::Dropped) | None => match self.fate.ended_for() {
+                None => (Some(Aborted::Client), None),
+                why => (Some(Aborted::Proxy), why),
+            },
         };
         let why = late.journey.why.as_ref().map(ToString::to_string);
         self.access.write(&AccessLine {
@@ -196,7 +220,7 @@ impl Entry {
             client: late.client.as_ref(),
             status: late.status,
             code: late.code.as_deref(),
-            cause: late.cause.as_deref(),
+            cause: late.cause.as_deref().or(cut_for),
             region: late.region.as_ref(),
             attempts: u32::try_from(late.journey.notes.len()).unwrap_or(u32::MAX),
             why: why.as_deref(),

@@ -14,17 +14,24 @@ use crate::names::ClientName;
 use crate::policy::{self, Grant, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
+use crate::s3::address::Domains;
+use crate::s3::buckets::{Asked, Bucket, Page};
 use crate::s3::call::Target;
-use crate::s3::operation::{Kind, Level, Operation, Reach};
+use crate::s3::operation::{Kind, Level, Operation, Reach, Tells};
 use crate::s3::{Call, Code, xml};
 use crate::view::View;
 
 /// The path of the health answer on data listeners: no bucket name begins with a dot.
 const HEALTH: &str = "/.nearpoint/health";
+/// Its name among operations, in metrics and access lines.
+pub(super) const HEALTH_OPERATION: &str = "Health";
 
-/// Whether this asks for the health of the process.
-pub(super) fn is_health(head: &Head) -> bool {
-    head.path() == HEALTH && (*head.method() == Method::GET || *head.method() == Method::HEAD)
+/// Whether this asks for the health of the process. On a bucket's own host the same path is an
+/// object of that bucket.
+pub(super) fn is_health(head: &Head, domains: &Domains) -> bool {
+    head.path() == HEALTH
+        && (*head.method() == Method::GET || *head.method() == Method::HEAD)
+        && head.first_text("host").is_none_or(|host| domains.bucket(host).is_none())
 }
 
 /// It answers, so it is well.
@@ -40,11 +47,12 @@ pub(super) fn answer(
     view: &View,
     sender: &Sender,
     call: &Call,
+    query: Option<&str>,
     access_point: Option<&Arc<AccessPoint>>,
 ) -> Result<Option<Response<Reply>>, Refusal> {
     let region = view.logical_region.answer(sender.region.as_deref());
     if call.operation == Operation::ListBuckets && access_point.is_none() {
-        return Ok(Some(document(xml::buckets_document(owner(sender), &listed(view, &sender.grant)))));
+        return Ok(Some(buckets(view, sender, &Asked::of(query)?, Vec::new())));
     }
     let Some(access_point) = access_point.filter(|access_point| !access_point.is_wildcard()) else {
         return Ok(None);
@@ -57,6 +65,11 @@ pub(super) fn answer(
         _ if is_administration(call) => Err(Refusal::new(Code::MethodNotAllowed, Blame::Client)
             .with("Method", call.facts().rule.method)
             .with("ResourceType", "BUCKET")),
+        _ if call.facts().tells == Tells::Others => Err(Refusal::because(
+            Code::NotImplemented,
+            Blame::House,
+            "This setting names other buckets, hosts or accounts, which an access point does not tell.",
+        )),
         _ => Ok(None),
     }
 }
@@ -78,6 +91,14 @@ fn head_bucket(region: &str) -> Response<Reply> {
     response
 }
 
+/// The buckets that a sender sees: a store's, and the named access points that it may list.
+pub(super) fn buckets(view: &View, sender: &Sender, asked: &Asked, theirs: Vec<Bucket>) -> Response<Reply> {
+    let region = view.logical_region.answer(sender.region.as_deref());
+    let page =
+        if asked.is_of(region) { asked.page(theirs, listed(view, &sender.grant)) } else { Page::default() };
+    document(asked.document(&page, owner(sender), region))
+}
+
 fn owner(sender: &Sender) -> &str {
     sender.name().map_or("nearpoint", ClientName::as_str)
 }
@@ -86,7 +107,7 @@ fn owner(sender: &Sender) -> &str {
 const CREATED: &str = "2020-01-01T00:00:00.000Z";
 
 /// The named access points that the sender may list, with their dates.
-pub(super) fn listed<'a>(view: &'a View, grant: &Grant) -> Vec<(&'a str, &'a str)> {
+fn listed<'a>(view: &'a View, grant: &Grant) -> Vec<(&'a str, &'a str)> {
     let named = view.access_points.iter().filter(|access_point| !access_point.is_wildcard());
     named
         .filter(|access_point| may_list(grant, access_point))
@@ -100,9 +121,32 @@ fn may_list(grant: &Grant, access_point: &AccessPoint) -> bool {
     policy::decide(grant, &asked, Named { target: Some(&access_point.name), copy_source: None }).is_ok()
 }
 
-fn document(text: String) -> Response<Reply> {
+pub(super) fn document(text: String) -> Response<Reply> {
     let mut response = Response::new(Reply::full(Bytes::from(text)));
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_is_asked_for_on_path_style_hosts_only() {
+        let domains = Domains::new(vec!["s3.example.com".to_owned()]);
+        let asks = |method: Method, target: &str, host: &str| {
+            let mut head = Head::new(method, target);
+            head.push("host", host.as_bytes());
+            is_health(&head, &domains)
+        };
+        for host in ["127.0.0.1:9000", "s3.example.com", "anything.else"] {
+            assert!(
+                asks(Method::GET, HEALTH, host) && asks(Method::HEAD, "/.nearpoint/health?x", host),
+                "{host}"
+            );
+            assert!(!asks(Method::PUT, HEALTH, host) && !asks(Method::GET, "/.nearpoint/healthy", host));
+        }
+        assert!(!asks(Method::GET, HEALTH, "photos.s3.example.com"));
+    }
 }

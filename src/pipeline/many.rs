@@ -1,30 +1,30 @@
 //! Requests that are more than one: deletions of many keys, whose version ids may be of many
-//! regions, and the listing of uploads, which live in every region.
+//! regions, the listing of uploads, which live in every region, and that of buckets, which are the
+//! store's and ours.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::ids::{Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
-use super::{Visit, intake, plan, relay, travel};
+use super::{Visit, intake, local, plan, plan_on, relay, travel};
 use crate::body::{Reply, Source};
-use crate::exchange::Reached;
+use crate::exchange::{Reached, Unanswered};
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
-use crate::route::{Affinity, Permit, Versions};
+use crate::route::{self, Affinity, GiveUp, NoRoute, Permit, Versions};
+use crate::s3::buckets::{self, Asked, Bucket};
 use crate::s3::xml::{self, DeleteRequest, ObjectToDelete};
 use crate::s3::{Code, Malformed, merge};
+use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened};
 use crate::units::UnixSeconds;
-
-/// Most of a region's answer that is read.
-const ANSWER: usize = 8 * 1024 * 1024;
 
 /// Most uploads in a page (S3's own bound). Regions are always asked for as many, so that a page of
 /// theirs ends within a key only where the key has more.
@@ -44,48 +44,110 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
         policy::decide_key(grant, &visit.call, action, name, object.key.as_bytes())?;
     }
     let parts = by_region(&visit, &request)?;
-    let mut answers = Vec::with_capacity(parts.len());
-    let alone = parts.len() == 1;
-    for (region, part) in parts {
-        let affinity = region.map_or(Affinity::None, Affinity::Region);
-        let reached = send(&visit, affinity, &part).await?;
-        if alone || !reached.head.status.is_success() {
-            return relay::relay(&visit, reached).await;
-        }
-        answers.push(relay::rewritten(&visit, reached).await?);
+    if let [part] = parts.as_slice() {
+        let (permit, plan) = part.planned(&visit)?;
+        return relay::relay(&visit, part.send(&visit, &permit, plan).await?).await;
     }
-    let merged = merge::delete_results(&answers);
-    Ok(xml_reply(
-        merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "a region's answer cannot be read"))?,
-    ))
+    delete_apart(&visit, &parts).await
+}
+
+/// Deletions in several regions, answered as one. All are planned before any is sent; and once one
+/// was carried out, those that fail are told key by key: a client that was told of a failure as a
+/// whole would repeat what was done, perhaps upon a newer object.
+async fn delete_apart(visit: &Visit<'_>, parts: &[Part]) -> Result<Response<Reply>, Refusal> {
+    let planned: Vec<_> = parts.iter().map(|part| part.planned(visit)).collect::<Result<_, _>>()?;
+    let mut results = Vec::with_capacity(parts.len());
+    for (part, (permit, plan)) in parts.iter().zip(planned) {
+        let failed = match part.send(visit, &permit, plan).await {
+            Ok(reached) if reached.head.status.is_success() => match deletions(visit, reached).await {
+                Ok(result) => {
+                    results.push(result);
+                    continue;
+                }
+                // Carried out all the same, and nobody knows how.
+                Err(refusal) => refusal,
+            },
+            Ok(reached) if results.is_empty() => return relay::relay(visit, reached).await,
+            Ok(reached) => relay::refusal(visit, &reached),
+            Err(refusal) if results.is_empty() => return Err(refusal),
+            Err(refusal) => refusal,
+        };
+        visit.ledger.refused(&failed);
+        results.push(merge::failed_deletions(&part.asked, &failed.code, &failed.message));
+    }
+    let merged = merge::delete_results(&results).ok_or_else(|| unreadable("no result of a deletion"))?;
+    Ok(local::document(merged))
+}
+
+/// What a region says of its part.
+async fn deletions(visit: &Visit<'_>, reached: Reached) -> Result<String, Refusal> {
+    let result = relay::rewritten(visit, reached).await?;
+    let whole = merge::delete_results(std::slice::from_ref(&result));
+    whole.ok_or_else(|| unreadable("it is no result of a deletion"))
 }
 
 /// S3 wants these bodies protected, since a flipped bit deletes another key.
 fn require_checksum(visit: &Visit<'_>) -> Result<(), Refusal> {
-    let declared = visit.head.fields().any(|field| {
-        field.name == "content-md5"
-            || field.name == "x-amz-trailer"
-            || field.name.starts_with("x-amz-checksum-")
-    });
-    if declared {
+    if intake::is_protected(visit)? {
         return Ok(());
     }
     let words = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
     Err(Refusal::because(Code::InvalidRequest, Blame::Client, words))
 }
 
-type Parts = BTreeMap<Option<RegionId>, DeleteRequest>;
+/// The deletions of one region.
+struct Part {
+    /// `None`: wherever keys without versions are deleted.
+    region: Option<RegionId>,
+    /// In the region's words.
+    request: DeleteRequest,
+    /// In the client's.
+    asked: Vec<ObjectToDelete>,
+}
+
+impl Part {
+    /// Leave to carry it out, and where.
+    fn planned(&self, visit: &Visit<'_>) -> Result<(Permit, route::Plan), Refusal> {
+        let permit = bound(visit, self.region.as_ref());
+        let plan = plan(visit, &permit)?;
+        Ok((permit, plan))
+    }
+
+    /// To its region, its checksum computed anew.
+    async fn send(&self, visit: &Visit<'_>, permit: &Permit, plan: route::Plan) -> Result<Reached, Refusal> {
+        let document = Bytes::from(self.request.document());
+        let source = Source::full(document.clone());
+        let mut outgoing = Outgoing::new(visit, &source, Some(&document));
+        outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
+        outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
+        Ok(travel(visit, permit, plan, &outgoing).await?)
+    }
+}
+
+/// Leave for one region, or for whichever it is by the order.
+fn bound(visit: &Visit<'_>, region: Option<&RegionId>) -> Permit {
+    Permit::granted(
+        Arc::clone(&visit.access_point),
+        visit.sender.credential_id(),
+        Arc::clone(&visit.call),
+        region.cloned().map_or(Affinity::None, Affinity::Region),
+    )
+}
 
 /// One request for each region that a version names, and one for the keys without.
-fn by_region(visit: &Visit<'_>, request: &DeleteRequest) -> Result<Parts, Refusal> {
-    let mut parts = Parts::new();
-    for object in &request.objects {
-        let (region, object) = located(visit, object)?;
-        let part = parts.entry(region);
-        let part = part.or_insert_with(|| DeleteRequest { quiet: request.quiet, objects: Vec::new() });
-        part.objects.push(object);
+fn by_region(visit: &Visit<'_>, request: &DeleteRequest) -> Result<Vec<Part>, Refusal> {
+    let mut parts: BTreeMap<Option<RegionId>, Part> = BTreeMap::new();
+    for asked in &request.objects {
+        let (region, object) = located(visit, asked)?;
+        let part = parts.entry(region.clone()).or_insert_with(|| Part {
+            region,
+            request: DeleteRequest { quiet: request.quiet, objects: Vec::new() },
+            asked: Vec::new(),
+        });
+        part.request.objects.push(object);
+        part.asked.push(asked.clone());
     }
-    Ok(parts)
+    Ok(parts.into_values().collect())
 }
 
 fn located(
@@ -116,27 +178,6 @@ fn located(
     }
 }
 
-/// One part to its region, its checksum computed anew.
-async fn send(visit: &Visit<'_>, affinity: Affinity, part: &DeleteRequest) -> Result<Reached, Refusal> {
-    let document = Bytes::from(part.document());
-    let permit = Permit::granted(
-        Arc::clone(&visit.access_point),
-        visit.sender.credential_id(),
-        Arc::clone(&visit.call),
-        affinity,
-    );
-    let source = Source::full(document.clone());
-    let mut outgoing = Outgoing::new(visit, &source, Some(&document));
-    outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
-    outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-    ask(visit, &permit, &outgoing).await
-}
-
-async fn ask(visit: &Visit<'_>, permit: &Permit, outgoing: &Outgoing<'_>) -> Result<Reached, Refusal> {
-    let plan = plan(visit, permit)?;
-    travel(visit, permit, plan, outgoing).await
-}
-
 /// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
 pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
     let query = visit.head.query();
@@ -157,35 +198,33 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
     page.echo("MaxUploads", &wanted.to_string());
     page.echo("UploadIdMarker", &parameter(query, "upload-id-marker").unwrap_or_default());
     page.cut(wanted);
-    Ok(xml_reply(page.document()))
+    Ok(local::document(page.document()))
 }
 
-/// A region's uploads after the markers. `None` where it cannot be reached: its uploads are then
-/// as unreachable as their parts, and a listing without them is better than none.
+/// A region's uploads after the markers. `None` where it is out or does not answer: its uploads are
+/// then as unreachable as their parts, and a listing without them, said and counted, is better than
+/// none. A region that answers, and be it with an error, is never left out.
 async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::UploadsPage>, Refusal> {
-    let permit = Permit::granted(
-        Arc::clone(&visit.access_point),
-        visit.sender.credential_id(),
-        Arc::clone(&visit.call),
-        Affinity::Region(region.clone()),
-    );
+    let permit = bound(visit, Some(region));
     let source = Source::empty();
     let mut outgoing = Outgoing::new(visit, &source, None);
     outgoing.replaced_query = markers(visit, region)?;
-    let reached = match ask(visit, &permit, &outgoing).await {
-        Ok(reached) if reached.head.status == StatusCode::OK => reached,
-        Ok(reached) if reached.head.status.is_server_error() => return Ok(None),
-        Ok(reached) => {
-            let code =
-                reached.error.and_then(|error| Code::parse(&error.code)).unwrap_or(Code::ServiceUnavailable);
-            return Err(Refusal::new(code, Blame::Region));
-        }
-        Err(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => return Ok(None),
-        Err(refusal) => return Err(refusal),
+    let asked = match plan_on(visit, visit.view, &permit, &[]) {
+        Ok(plan) => travel(visit, &permit, plan, &outgoing).await,
+        Err(no_route) => Err(Unanswered::NoRoute(no_route)),
     };
-    let document = reached.body.collect(ANSWER).await;
+    let reached = match asked {
+        Ok(reached) if reached.head.status == StatusCode::OK => reached,
+        Ok(reached) => return Err(not_listed(relay::refusal(visit, &reached))),
+        Err(silence) if is_silence(&silence) => {
+            leave_out(visit, region, silence);
+            return Ok(None);
+        }
+        Err(unanswered) => return Err(unanswered.into()),
+    };
+    let document = reached.body.collect(relay::DOCUMENT).await;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
-    let mut page = xml::list_uploads_result(&document).map_err(|fault| unreadable(&fault))?;
+    let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
     let wrapped = page.uploads.iter().map(|upload| {
         let initiated = initiation(&upload.initiated);
@@ -200,6 +239,50 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
         page.next_upload_id_marker = wrapper.upload(&page.next_upload_id_marker, &key, UnixSeconds(0));
     }
     Ok(Some(page))
+}
+
+/// A region's error as that of the whole listing, which may be asked for again.
+fn not_listed(refusal: Refusal) -> Refusal {
+    if refusal.status.is_server_error() && refusal.status != StatusCode::SERVICE_UNAVAILABLE {
+        return Refusal::unavailable(Blame::Region, format!("a region lists no uploads: {}", refusal.code));
+    }
+    refusal
+}
+
+/// Whether a region is out or was not heard; else the obstacle is ours or the client's.
+fn is_silence(unanswered: &Unanswered) -> bool {
+    match unanswered {
+        Unanswered::NoRoute(NoRoute::RegionDown(_)) => true,
+        Unanswered::GaveUp(reason) => match reason {
+            GiveUp::Ambiguous
+            | GiveUp::TooLate
+            | GiveUp::NoRegion
+            | GiveUp::Attempts
+            | GiveUp::Deadline
+            | GiveUp::Budget => true,
+            GiveUp::BodySpent | GiveUp::Poisonous | GiveUp::Shortage => false,
+        },
+        Unanswered::NoRoute(_)
+        | Unanswered::Body(_)
+        | Unanswered::Full
+        | Unanswered::Hopeless
+        | Unanswered::Target => false,
+    }
+}
+
+/// How often a worker says that listings are not complete: clients may ask for many.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
+fn leave_out(visit: &Visit<'_>, region: &RegionId, silence: Unanswered) {
+    metric::counter(Metric::UploadsLeftOut, &[region.as_str()]).increment(1);
+    let now = visit.house.clock.now().mono;
+    let said = &visit.house.left_out_said;
+    if said.get().is_none_or(|last| now.saturating_duration_since(last) >= SAID_EVERY) {
+        said.set(Some(now));
+        let why = Refusal::from(silence).cause;
+        tracing::warn!(%region, access_point = %visit.access_point.name, why,
+            "uploads are listed without those of a region");
+    }
 }
 
 /// The markers as a region understands them: an upload's id means something in its own region
@@ -218,15 +301,58 @@ fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
         bucket: bound_bucket(&visit.access_point, visit.call.bucket()),
         key: key.as_bytes(),
     };
-    match token::open(keys, Kind::Upload, &text, &binding) {
-        Ok(token) => {
-            replaced.push(("upload-id-marker", (token.region == *region).then_some(token.id)));
+    let mut own = None;
+    for marker in merge::markers(&text) {
+        match token::open(keys, Kind::Upload, marker, &binding) {
+            Ok(token) if token.region == *region => own = Some(token.id),
+            Ok(_) => {}
+            // What is no token of ours may have dots of its own: no marker at all, then.
+            Err(NotOpened::NotOurs) => break,
+            Err(NotOpened::UnknownKey) => return Err(unknown_key(&visit.access_point)),
+            Err(NotOpened::Forged) => return Err(forged(Code::InvalidArgument)),
         }
-        Err(NotOpened::NotOurs) => replaced.push(("upload-id-marker", None)),
-        Err(NotOpened::UnknownKey) => return Err(unknown_key(&visit.access_point)),
-        Err(NotOpened::Forged) => return Err(forged(Code::InvalidArgument)),
     }
+    replaced.push(("upload-id-marker", own));
     Ok(replaced)
+}
+
+/// Most pages of a store's buckets that are read: ten times S3's own bound of buckets.
+const BUCKET_PAGES: usize = 10;
+
+/// `ListBuckets` where there are named access points: the store's less their physical buckets, and
+/// those of them that the sender may list instead.
+pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
+    let asked = Asked::of(visit.head.query())?;
+    let mut theirs: Vec<Bucket> = Vec::new();
+    let mut token = None;
+    for _ in 0..BUCKET_PAGES {
+        let permit = visit.permit();
+        let source = Source::empty();
+        let mut outgoing = Outgoing::new(&visit, &source, None);
+        outgoing.replaced_query.extend(asked.of_store(token));
+        let plan = plan(&visit, &permit)?;
+        let reached = travel(&visit, &permit, plan, &outgoing).await?;
+        if !reached.head.status.is_success() {
+            return relay::relay(&visit, reached).await;
+        }
+        visit.ledger.answered_by(&reached.step.region);
+        let document = reached.body.collect(relay::DOCUMENT).await;
+        let document = document.ok_or_else(|| unreadable("the list of buckets broke off"))?;
+        let page = buckets::read(&document).map_err(unreadable)?;
+        theirs.extend(page.buckets.into_iter().filter(|bucket| is_the_stores(&visit, &bucket.name)));
+        token = page.next;
+        if token.is_none() {
+            return Ok(local::buckets(visit.view, &visit.sender, &asked, theirs));
+        }
+    }
+    Err(unreadable("the list of buckets does not end"))
+}
+
+/// Whether clients that say this name mean the store's own bucket: neither an access point nor
+/// what is behind one.
+fn is_the_stores(visit: &Visit<'_>, name: &str) -> bool {
+    let meant = visit.view.access_points.resolve(name);
+    meant.is_some_and(|access_point| access_point.is_wildcard())
 }
 
 /// When an upload began, by its listing; the epoch where that cannot be read.
@@ -234,12 +360,6 @@ fn initiation(text: &str) -> UnixSeconds {
     UnixSeconds(text.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second))
 }
 
-fn unreadable(fault: &Malformed) -> Refusal {
+fn unreadable(fault: impl std::fmt::Display) -> Refusal {
     Refusal::unavailable(Blame::Region, format!("a region's answer cannot be read: {fault}"))
-}
-
-fn xml_reply(document: String) -> Response<Reply> {
-    let mut response = Response::new(Reply::full(Bytes::from(document)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    response
 }

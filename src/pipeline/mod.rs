@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 pub use house::{House, Quarantine};
 
@@ -31,7 +31,7 @@ use self::sender::Sender;
 use crate::body::Reply;
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
-use crate::listen::Peer;
+use crate::listen::{Fate, Peer};
 use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
@@ -42,17 +42,25 @@ use crate::s3::{Call, Code, classify};
 use crate::view::View;
 
 /// Answers one request. Never fails: a refusal becomes S3's error document.
-pub async fn answer(house: &House, peer: &Rc<Peer>, head: Head, body: Incoming) -> Response<Reply> {
-    if local::is_health(&head) {
-        return local::health();
-    }
+pub async fn answer(
+    house: &House,
+    peer: &Rc<Peer>,
+    head: Head,
+    body: Incoming,
+    fate: Fate,
+) -> Response<Reply> {
     let now = house.clock.now();
     let view = house.view.load_full();
     let head = Rc::new(head);
-    let ledger = Ledger::open(house, peer, &head, now);
+    let ledger = Ledger::open(house, peer, &head, fate, now);
+    if local::is_health(&head, &view.domains) {
+        ledger.named(local::HEALTH_OPERATION);
+        return ledger.close(local::health(), peer.listener.debug_headers);
+    }
     let head_only = *head.method() == http::Method::HEAD;
     let told = tell(house, &view, peer, head, body, &ledger).await;
     let response = told.unwrap_or_else(|refusal| {
+        let refusal = ledger.explained(refusal);
         ledger.refused(&refusal);
         refusal.respond(ledger.resource(), ledger.id(), head_only)
     });
@@ -72,14 +80,21 @@ async fn tell(
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;
-    call.framing.chunked |= peer.http2 && call.framing.content_length.is_none();
+    let unmeasured = peer.http2 && call.framing.content_length.is_none();
+    if unmeasured && body.is_end_stream() {
+        call.framing.content_length = Some(0);
+    }
     ledger.classified(&call);
 
     let sender = sender::verify(house, view, peer, &head, &call)?;
     ledger.sent_by(&sender);
+    if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
+        // HTTP/1.1 cannot say it so: it has a Transfer-Encoding, or no body
+        return Err(Refusal::new(Code::MissingContentLength, Blame::Client));
+    }
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;
-    if let Some(reply) = local::answer(view, &sender, &call, access_point.as_ref())? {
+    if let Some(reply) = local::answer(view, &sender, &call, head.query(), access_point.as_ref())? {
         return Ok(reply);
     }
     let access_point = access_point.ok_or_else(|| Refusal::new(Code::NoSuchBucket, Blame::Client))?;
@@ -91,6 +106,9 @@ async fn tell(
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids };
     match (visit.call.operation, granted) {
         (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
+        (Operation::ListBuckets, _) if visit.view.access_points.are_named() => {
+            many::list_buckets(visit).await
+        }
         (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
         (_, Granted::PerKey) => Err(Refusal::new(Code::NotImplemented, Blame::House)
             .caused_by("browser form uploads are not supported yet")),
@@ -166,7 +184,7 @@ async fn travel(
     permit: &Permit,
     plan: route::Plan,
     outgoing: &Outgoing<'_>,
-) -> Result<Reached, Refusal> {
+) -> Result<Reached, Unanswered> {
     let errand = Errand {
         permit,
         came: visit.ledger.came(),
@@ -184,7 +202,13 @@ async fn travel(
         tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
         visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
     }
-    Ok(reached?)
+    reached
+}
+
+/// Whether it is known how long a body will be of which HTTP itself says nothing: none is awaited, or
+/// its own framing tells.
+fn tells_length(call: &Call, sender: &Sender) -> bool {
+    call.facts().body == BodyKind::Empty || sender.framing.is_some()
 }
 
 /// The access point that the client means.

@@ -128,12 +128,15 @@ impl<'a> Outgoing<'a> {
         let name = algorithm.header();
         // A short body is verified already: its checksum goes ahead of it, where it is understood.
         if let Some(value) = self.source.trailer(name) {
-            if profile.honours.has(Feature::Checksums) {
+            if profile.honours.has(Feature::Checksums) && algorithm.is_common() {
                 head.set(name, value.as_bytes());
             }
             return (Framing::Plain, PayloadMark::Unsigned);
         }
-        if profile.trailers != Trailers::Pass || !profile.honours.has(Feature::Trailers) {
+        // Unsigned there is no mark by which a store would know the framing from the object; and of
+        // the newest algorithms not every store knows the trailer.
+        let passes = profile.trailers == Trailers::Pass && profile.honours.has(Feature::Trailers);
+        if self.visit.sender.anonymous_upstream || !passes || !algorithm.is_common() {
             return (Framing::Plain, PayloadMark::Unsigned);
         }
         let encoding = match head.first_text("content-encoding") {

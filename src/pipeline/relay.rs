@@ -3,29 +3,32 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::Visit;
 use super::ids::{Wrapper, parameter};
-use super::local;
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
-use crate::names::{CredentialId, RegionId};
+use crate::names::{BucketName, CredentialId, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
-use crate::s3::operation::Operation;
+use crate::s3::bucket_policy::{self, Untellable};
+use crate::s3::operation::Tells;
 use crate::s3::query::encode_into;
 use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
-use crate::s3::{Call, Code, xml};
+use crate::s3::{Call, Code};
 use crate::token::Position;
 use crate::units::UnixSeconds;
 use crate::view::View;
 
-/// Most of a document that is read whole to be merged.
-const DOCUMENT: usize = 8 * 1024 * 1024;
+/// Most of a document that is read whole to be merged with others.
+pub(super) const DOCUMENT: usize = 8 * 1024 * 1024;
+
+/// Most of a bucket's policy that is read: S3's are below 20 KiB.
+const POLICY: usize = 256 * 1024;
 
 /// The answer for the client.
 pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Response<Reply>, Refusal> {
@@ -40,20 +43,7 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     if status.is_client_error() || status.is_server_error() {
         return Ok(error(visit, reached));
     }
-    let region = &reached.step.region;
-    let mut headers = map_headers(visit, region, status, reached.head.headers);
-    let body = if names_physical(visit, &headers) {
-        headers.remove(CONTENT_LENGTH);
-        reached.body.edited(Words::new(visit, region).editor())
-    } else {
-        reached.body
-    };
-    let body = if visit.call.operation == Operation::ListBuckets {
-        headers.remove(CONTENT_LENGTH);
-        compose(visit, body).await
-    } else {
-        body
-    };
+    let (headers, body) = in_clients_words(visit, reached).await?;
     Ok(response(status, headers, body))
 }
 
@@ -88,29 +78,44 @@ fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs:
     reply_headers(status, theirs, &names)
 }
 
-/// Whether the reply is a document that may name something physical. Objects are never looked
-/// into, whatever their type says.
-fn names_physical(visit: &Visit<'_>, headers: &HeaderMap) -> bool {
-    let names_something = matches!(
-        visit.call.operation,
-        Operation::ListBuckets
-            | Operation::ListObjects
-            | Operation::ListObjectsV2
-            | Operation::ListObjectVersions
-            | Operation::ListParts
-            | Operation::ListMultipartUploads
-            | Operation::CreateMultipartUpload
-            | Operation::CompleteMultipartUpload
-            | Operation::CopyObject
-            | Operation::UploadPartCopy
-            | Operation::DeleteObjects
-            | Operation::GetBucketLocation
-    );
-    let is_xml = || {
-        let kind = headers.get(CONTENT_TYPE);
-        kind.is_none_or(|value| value.as_bytes().windows(3).any(|part| part.eq_ignore_ascii_case(b"xml")))
+/// What the client gets of a region's reply. Objects are never looked into, whatever their type
+/// says.
+async fn in_clients_words(visit: &Visit<'_>, reached: Reached) -> Result<(HeaderMap, Reply), Refusal> {
+    let region = &reached.step.region;
+    let mut headers = map_headers(visit, region, reached.head.status, reached.head.headers);
+    let wildcard = visit.access_point.is_wildcard();
+    let body = match visit.call.facts().tells {
+        Tells::Nothing => reached.body,
+        Tells::Accounts | Tells::Policy | Tells::Others if wildcard => reached.body,
+        Tells::Names | Tells::Accounts => {
+            headers.remove(CONTENT_LENGTH);
+            reached.body.edited(Words::new(visit, region).editor())
+        }
+        Tells::Policy => {
+            headers.remove(CONTENT_LENGTH);
+            policy(visit, reached.step.bucket.as_ref(), reached.body).await?
+        }
+        // Refused before anybody was asked.
+        Tells::Others => Reply::empty(),
     };
-    names_something && is_xml()
+    Ok((headers, body))
+}
+
+/// The bucket's policy as that of the access point.
+async fn policy(visit: &Visit<'_>, bucket: Option<&BucketName>, body: Reply) -> Result<Reply, Refusal> {
+    let broken = || Refusal::unavailable(Blame::Region, "a bucket's policy broke off");
+    let document = body.collect(POLICY).await.ok_or_else(broken)?;
+    let physical = bucket.map_or(visit.access_point.name.as_str(), BucketName::as_str);
+    match bucket_policy::in_clients_words(&document, physical, visit.access_point.name.as_str()) {
+        Ok(policy) => Ok(Reply::full(policy.into())),
+        Err(Untellable::NotJson) => Err(Refusal::unavailable(Blame::Region, "a bucket's policy is not JSON")),
+        Err(untellable) => Err(Refusal::because(
+            Code::NotImplemented,
+            Blame::House,
+            "The bucket policy names accounts or other resources, which an access point does not tell.",
+        )
+        .caused_by(untellable.to_string())),
+    }
 }
 
 /// Where the client's own request says that the object is, in either style of address.
@@ -139,14 +144,15 @@ pub(super) fn logical_bucket<'a>(visit: &'a Visit<'_>) -> &'a str {
 
 /// A store's error in S3's own words: its document may name its bucket, its host or our key.
 fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
-    let theirs = reached.error.unwrap_or_default();
+    let mut refusal = refusal(visit, &reached);
+    let unsaid = reached.error.is_none_or(|theirs| theirs.code.is_empty());
     let status = reached.head.status;
     let mut headers = map_headers(visit, &reached.step.region, status, reached.head.headers);
+    // Of their document; ours has another length, and no coding.
     headers.remove(CONTENT_LENGTH);
+    headers.remove(CONTENT_ENCODING);
     let head_only = visit.call.facts().rule.method == "HEAD";
-    let ours = visit.sender.credential_id() == CredentialId::Region;
-    let mut refusal = said(&theirs.code, status, ours);
-    if head_only || (theirs.code.is_empty() && status == StatusCode::PRECONDITION_FAILED) {
+    if head_only || (unsaid && status == StatusCode::PRECONDITION_FAILED) {
         visit.ledger.refused(&refusal);
         return response(status, headers, Reply::empty());
     }
@@ -164,6 +170,17 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
         }
     }
     answer
+}
+
+/// A store's error as ours, where it is part of an answer.
+pub(super) fn refusal(visit: &Visit<'_>, reached: &Reached) -> Refusal {
+    let status = reached.head.status;
+    let code = reached.error.as_ref().map_or("", |error| error.code.as_str());
+    if status.is_client_error() || status.is_server_error() {
+        said(code, status, visit.sender.credential_id() == CredentialId::Region)
+    } else {
+        Refusal::unavailable(Blame::Region, format!("the store answers {status}"))
+    }
 }
 
 /// Their code as S3 would say it. What blames a credential says nothing to the client but that it
@@ -230,24 +247,6 @@ fn by_status(status: StatusCode) -> Code {
     }
 }
 
-/// The store's buckets less the physical ones of named access points, and those that the sender
-/// may list instead.
-async fn compose(visit: &Visit<'_>, body: Reply) -> Reply {
-    let named = local::listed(visit.view, &visit.sender.grant);
-    if named.is_empty() {
-        return body;
-    }
-    let document = body.collect(DOCUMENT).await.unwrap_or_default();
-    let theirs = xml::list_buckets_result(&document).unwrap_or_default();
-    let kept = theirs.iter().filter(|(name, _)| !visit.view.access_points.is_physical(name));
-    let mut buckets: Vec<(&str, &str)> =
-        kept.map(|(name, created)| (name.as_str(), created.as_str())).chain(named).collect();
-    buckets.sort_unstable();
-    buckets.dedup_by(|one, two| one.0 == two.0);
-    let owner = visit.sender.name().map_or("nearpoint", |name| name.as_str());
-    Reply::full(xml::buckets_document(owner, &buckets).into())
-}
-
 /// What a reply's document says in the client's words.
 struct Words {
     view: Arc<View>,
@@ -265,6 +264,8 @@ struct Words {
     without_prefix: Option<Vec<u8>>,
     /// The client's `version-id-marker`.
     version_marker: Option<String>,
+    /// The client's `key-marker`, where the listing went on elsewhere by another.
+    key_marker: Option<String>,
     /// The client's `start-after`, where the listing went on elsewhere by another.
     start_after: Option<String>,
     /// Where the listing stood before this page.
@@ -275,6 +276,7 @@ struct Words {
 impl Words {
     fn new(visit: &Visit<'_>, region: &RegionId) -> Self {
         let query = visit.head.query();
+        let moved = visit.ids.listing_moved(region);
         Self {
             view: Arc::clone(visit.view),
             access_point: Arc::clone(&visit.access_point),
@@ -289,10 +291,8 @@ impl Words {
             prefix: parameter(query, "prefix").map_or(0, |prefix| prefix.len()),
             without_prefix: visit.ids.prefix_seen(region),
             version_marker: parameter(query, "version-id-marker"),
-            start_after: visit
-                .ids
-                .listing_moved(region)
-                .then(|| parameter(query, "start-after").unwrap_or_default()),
+            key_marker: moved.then(|| parameter(query, "key-marker").unwrap_or_default()),
+            start_after: moved.then(|| parameter(query, "start-after").unwrap_or_default()),
             listed_to: visit.ids.listed_to().cloned(),
             now: visit.house.clock.now().wall,
         }
@@ -316,11 +316,8 @@ impl Words {
         let key = near.key.unwrap_or_else(|| self.call.key());
         match slot {
             Slot::Bucket => Some(self.bucket.clone()),
-            Slot::Region => Some(if self.logical_region == "us-east-1" {
-                String::new()
-            } else {
-                self.logical_region.clone()
-            }),
+            Slot::Constraint if self.logical_region == "us-east-1" => Some(String::new()),
+            Slot::Region | Slot::Constraint => Some(self.logical_region.clone()),
             Slot::Location => Some(self.location.clone()),
             Slot::Resource => {
                 let key = String::from_utf8_lossy(self.call.key());
@@ -329,6 +326,7 @@ impl Words {
             Slot::Endpoint => Some(String::new()),
             Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
             Slot::Owner => Some("nearpoint".to_owned()),
+            Slot::Arn => near.text.starts_with("arn:").then(String::new),
             Slot::UploadId => Some(self.upload(near.text, key)),
             Slot::VersionId if near.text == "null" => None,
             Slot::VersionId => Some(wrapper.version(near.text, key)),
@@ -339,10 +337,15 @@ impl Words {
             }
             Slot::Continuation => self.call.continuation.clone(),
             Slot::VersionIdMarker => self.version_marker.clone(),
-            Slot::StartAfter if self.url_keys => self.start_after.as_deref().map(encoded_key),
-            Slot::StartAfter => self.start_after.clone(),
+            Slot::KeyMarker => self.key(self.key_marker.as_deref()),
+            Slot::StartAfter => self.key(self.start_after.as_deref()),
             Slot::NextContinuation | Slot::UploadIdMarker | Slot::NextUploadIdMarker => None,
         }
+    }
+
+    /// A key of the client's, as it asked keys to be shown.
+    fn key(&self, key: Option<&str>) -> Option<String> {
+        if self.url_keys { key.map(encoded_key) } else { key.map(str::to_owned) }
     }
 
     /// An upload's id: the client's own token again where it named one.

@@ -94,8 +94,9 @@ fn nobody_answered() -> Judged {
 struct Docket {
     running: HashMap<Subject, Running>,
     settled: HashMap<Subject, (Instant, Judged)>,
-    /// Credentials whose canary passed before, by region.
-    passed: HashSet<(RegionId, CredentialId)>,
+    /// Whose canary passed before. Of one bucket: a credential may read all of it and hardly
+    /// anything of the next.
+    passed: HashSet<Subject>,
 }
 
 struct Running {
@@ -161,16 +162,14 @@ impl Docket {
 
     fn settle(&mut self, subject: Subject, verdict: CanaryVerdict, now: Instant) {
         self.forget_surplus(now);
-        let (region, credential, _) = &subject;
-        let by_whom = (region.clone(), credential.clone());
         let refused = match &verdict {
             CanaryVerdict::CredentialFault(_) | CanaryVerdict::ConfigurationFault(_) => true,
-            CanaryVerdict::AccessDenied => self.passed.contains(&by_whom),
+            CanaryVerdict::AccessDenied => self.passed.contains(&subject),
             CanaryVerdict::Clear => {
-                self.passed.insert(by_whom);
+                self.passed.insert(subject.clone());
                 false
             }
-            CanaryVerdict::Unreachable(_) | CanaryVerdict::Unsettled { .. } => false,
+            CanaryVerdict::Unreachable(_) | CanaryVerdict::Unasked | CanaryVerdict::Unsettled { .. } => false,
         };
         let judged = Judged { verdict, refused };
         let waiting = self.running.remove(&subject).map(|running| running.waiting);
@@ -193,8 +192,6 @@ impl Docket {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
     use crate::clock::Clock;
     use crate::credentials::Store;
@@ -248,19 +245,26 @@ mod tests {
         assert_eq!(server.seen().len(), 2, "another bucket is another question");
     }
 
-    #[tokio::test]
-    async fn access_denied_counts_only_where_the_credential_passed_before() {
-        let turn = AtomicUsize::new(0);
-        let server = Server::start(move |_: &Request| {
-            Reply::status([403, 206, 403][turn.fetch_add(1, Ordering::SeqCst)])
-        })
-        .await;
-        let (canaries, port) = (canaries(), server.address().port());
-        let mut refused = Vec::new();
-        for bucket in ["a", "b", "c"] {
-            refused.push(canaries.judge(question(port, bucket)).await.refused);
+    #[test]
+    fn access_denied_counts_only_where_the_credential_passed_in_that_bucket_before() {
+        use CanaryVerdict::{AccessDenied, Clear};
+        let mut now = Clock::system().now().mono;
+        let mut docket = Docket::default();
+        for (bucket, verdict, refused) in [
+            ("a", AccessDenied, false),
+            ("a", Clear, false),
+            ("b", AccessDenied, false),
+            ("a", AccessDenied, true),
+            ("b", AccessDenied, false),
+            ("b", Clear, false),
+            ("b", AccessDenied, true),
+        ] {
+            now += VERDICT_SERVES;
+            let (tell, mut told) = oneshot::channel();
+            let subject = docket.needs_canary(&question(1, bucket), tell, now).unwrap();
+            docket.settle(subject, verdict.clone(), now);
+            assert_eq!(told.try_recv().unwrap(), Judged { verdict, refused }, "{bucket}");
         }
-        assert_eq!(refused, [false, false, true]);
     }
 
     #[test]

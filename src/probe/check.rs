@@ -130,14 +130,14 @@ impl fmt::Display for Waiting {
 }
 
 impl CheckFault {
-    /// In the words of the fleet.
+    /// In the words of the fleet; `None` where the fault is ours.
     #[must_use]
-    pub fn never(&self) -> Never {
+    pub fn never(&self) -> Option<Never> {
         match self {
             Self::Dial(fault) => fault.stage.never(),
-            Self::Broken(_) => Never::Reset,
-            Self::Late(Waiting::Connection) => Never::ConnectTimeout,
-            Self::Late(Waiting::Answer) => Never::FirstByteTimeout,
+            Self::Broken(_) => Some(Never::Reset),
+            Self::Late(Waiting::Connection) => Some(Never::ConnectTimeout),
+            Self::Late(Waiting::Answer) => Some(Never::FirstByteTimeout),
         }
     }
 }
@@ -226,7 +226,10 @@ pub async fn canary(
     sign(&mut head, Some(credential), site, tools);
     match answer(site, bucket, &head, tools, deadline).await {
         Ok((status, code)) => verdict(status, code.as_deref()),
-        Err(fault) => CanaryVerdict::Unreachable(ProbeFault::Never(fault.never())),
+        Err(fault) => match fault.never() {
+            Some(never) => CanaryVerdict::Unreachable(ProbeFault::Never(never)),
+            None => CanaryVerdict::Unasked,
+        },
     }
 }
 
@@ -463,7 +466,7 @@ mod tests {
         ] {
             let target = target(port, Addressing::Path, Some("photos"));
             let fault = probe_once(&mut Line::closed(), &target, time).await.unwrap_err();
-            assert_eq!(fault.never(), never, "{fault}");
+            assert_eq!(fault.never(), Some(never), "{fault}");
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 pub use canary::{Canaries, Judged, Question};
-pub use check::{Alive, Line, Site, canary, probe};
+pub use check::{Alive, CheckFault, Line, Site, canary, probe};
 pub use verdict::CanaryVerdict;
 
 use crate::chance::Coin;
@@ -80,6 +80,8 @@ pub trait Outlook: Clone + Send + Sync + 'static {
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
     /// Takes in what a probe saw: time to first byte, or why there was none.
     fn probed(&self, region: &RegionId, alive: Result<Duration, ProbeFault>);
+    /// Takes in that a probe could not be sent, for want of something of ours.
+    fn unsent(&self, region: &RegionId);
 }
 
 /// Probes all of `targets`, each in its own task on the current runtime, for as long as the
@@ -107,12 +109,16 @@ async fn watch(target: ProbeTarget, tools: Tools, mut outlook: impl Outlook, mut
         let deadline = began + schedule.timeout();
         let result = probe(&mut line, &target, credential.as_deref(), &tools, deadline).await;
         let ended = tools.clock.now().mono;
-        let timely = result.as_ref().is_ok_and(|alive| alive.status < 500);
-        schedule.ended(ended, timely.then(|| ended.saturating_duration_since(began)), &mut coin);
         if let Err(fault) = &result {
             tracing::debug!(region = %target.region, %fault, "a probe failed");
         }
-        outlook.probed(&target.region, judged(&result));
+        let Some(alive) = judged(&result) else {
+            schedule.put_off(ended, &mut coin);
+            outlook.unsent(&target.region);
+            continue;
+        };
+        schedule.ended(ended, alive.is_ok().then(|| ended.saturating_duration_since(began)), &mut coin);
+        outlook.probed(&target.region, alive);
     }
 }
 
@@ -130,13 +136,14 @@ async fn wait_until_due(region: &RegionId, schedule: &Schedule, outlook: &mut im
     }
 }
 
-/// A server error says that something answers, and that it does not work.
-fn judged(result: &Result<Alive, check::CheckFault>) -> Result<Duration, ProbeFault> {
-    match result {
+/// A server error says that something answers, and that it does not work. `None` where the region
+/// was not asked.
+fn judged(result: &Result<Alive, CheckFault>) -> Option<Result<Duration, ProbeFault>> {
+    Some(match result {
         Ok(alive) if alive.status >= 500 => Err(ProbeFault::ServerError(alive.status)),
         Ok(alive) => Ok(alive.ttfb),
-        Err(fault) => Err(ProbeFault::Never(fault.never())),
-    }
+        Err(fault) => Err(ProbeFault::Never(fault.never()?)),
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +182,8 @@ mod tests {
             // nobody hears once the test is over
             let _over = self.heard.send((region.to_string(), alive));
         }
+
+        fn unsent(&self, _region: &RegionId) {}
     }
 
     fn target(region: &str, port: u16, interval: Duration) -> ProbeTarget {

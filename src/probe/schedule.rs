@@ -74,8 +74,7 @@ impl Schedule {
 
     /// A probe ended; `took` is how long it took where it was answered.
     pub fn ended(&mut self, now: Instant, took: Option<Duration>, coin: &mut Coin) {
-        self.last_end = Some(now);
-        self.shortened = 1.0 - JITTER * coin.share();
+        self.put_off(now, coin);
         let Some(took) = took else {
             self.failures = self.failures.saturating_add(1);
             return;
@@ -86,6 +85,12 @@ impl Schedule {
             None => self.durations.push(took),
         }
         self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// A probe could not be sent: it says nothing, and the next one is due as if it had been.
+    pub fn put_off(&mut self, now: Instant, coin: &mut Coin) {
+        self.last_end = Some(now);
+        self.shortened = 1.0 - JITTER * coin.share();
     }
 
     fn shorten(&self, pause: Duration) -> Duration {

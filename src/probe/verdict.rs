@@ -17,6 +17,8 @@ pub enum CanaryVerdict {
     AccessDenied,
     /// No answer, or a server error: says nothing about credential and configuration.
     Unreachable(ProbeFault),
+    /// It could not be sent, for want of something of ours.
+    Unasked,
     /// An answer that settles nothing (throttled, an unknown refusal): nobody is blamed.
     Unsettled {
         /// The status.
@@ -86,6 +88,7 @@ mod tests {
             CanaryVerdict::ConfigurationFault(_) => 'f',
             CanaryVerdict::AccessDenied => 'd',
             CanaryVerdict::Unreachable(_) => 'r',
+            CanaryVerdict::Unasked => unreachable!("there was an answer"),
             CanaryVerdict::Unsettled { .. } => '?',
         }
     }

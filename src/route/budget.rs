@@ -29,8 +29,21 @@ impl Budget {
     /// `share` of requests (0 to 1) and `floor` repeats a second.
     #[must_use]
     pub fn new(share: f64, floor: f64, now: Instant) -> Self {
-        let seconds = [Second::default(); WINDOW as usize];
-        Self { share: share.clamp(0.0, 1.0), floor: floor.max(0.0), origin: now, seconds }
+        let mut budget = Self::empty(now);
+        budget.grant(share, floor);
+        budget
+    }
+
+    /// One that grants nothing yet; `now` is where its seconds are counted from.
+    #[must_use]
+    pub fn empty(now: Instant) -> Self {
+        Self { share: 0.0, floor: 0.0, origin: now, seconds: [Second::default(); WINDOW as usize] }
+    }
+
+    /// Sets what is granted from now on, for all of the window: what was spent stays spent.
+    pub fn grant(&mut self, share: f64, floor: f64) {
+        self.share = share.clamp(0.0, 1.0);
+        self.floor = floor.max(0.0);
     }
 
     /// Counts a client's request.
@@ -126,6 +139,19 @@ mod tests {
         }
         let taken = (0..1_000).filter(|_| budget.take(now + secs(5))).count();
         assert_eq!(taken, 200);
+    }
+
+    #[test]
+    fn what_is_granted_may_change_and_what_was_spent_stays_spent() {
+        let now = Instant::now();
+        let mut budget = Budget::empty(now);
+        assert!(!budget.take(now));
+        budget.grant(0.0, 1.0);
+        assert_eq!((0..100).filter(|_| budget.take(now)).count(), 10);
+        budget.grant(0.0, 2.0);
+        assert_eq!((0..100).filter(|_| budget.take(now)).count(), 10);
+        budget.grant(0.0, 0.5);
+        assert!(!budget.take(now));
     }
 
     #[test]

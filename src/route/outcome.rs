@@ -22,10 +22,13 @@ pub enum Sent {
 pub enum Unsent {
     /// No connection could be made.
     Unreachable(Never),
-    /// A pooled connection had ended before it was written to: everyday, and nobody's fault.
-    Stale,
     /// The region became unable to serve while the attempt waited for a connection.
     StandingChanged,
+    /// We had nothing left to make a connection of: file descriptors, ports, memory. Ours, and no
+    /// region's fault.
+    Shortage,
+    /// There was no connection before a repeat would have come too late to be harmless.
+    TooLate,
 }
 
 /// What an attempt was waiting for when its time was up.
@@ -45,6 +48,12 @@ pub enum Stage {
 pub enum Outcome {
     /// Nothing was sent.
     NotSent(Unsent),
+    /// A kept connection had ended, or ended under a request that may be repeated at will before
+    /// anything came of it: everyday, and nobody's fault.
+    Stale {
+        /// Nothing where the request was handed back whole, else the head, perhaps.
+        sent: Sent,
+    },
     /// The connection ended before an answer.
     Broken {
         /// How much was out.
@@ -150,7 +159,7 @@ impl Outcome {
     pub const fn sent(&self) -> Sent {
         match self {
             Self::NotSent(_) => Sent::Nothing,
-            Self::Broken { sent } | Self::Silent { sent, .. } => *sent,
+            Self::Stale { sent } | Self::Broken { sent } | Self::Silent { sent, .. } => *sent,
             Self::Answered { .. } => Sent::All,
         }
     }
@@ -162,13 +171,36 @@ impl Outcome {
         matches!(self, Self::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. })
     }
 
+    /// Whether the region may have carried the request out. An answer that refuses it says that it
+    /// did not.
+    #[must_use]
+    pub const fn may_have_acted(&self) -> bool {
+        match self {
+            Self::NotSent(_) => false,
+            Self::Stale { sent } | Self::Broken { sent } | Self::Silent { sent, .. } => {
+                !matches!(sent, Sent::Nothing)
+            }
+            Self::Answered { meaning, .. } => match meaning {
+                Meaning::Final | Meaning::ServerFault => true,
+                Meaning::Throttled | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => false,
+            },
+        }
+    }
+
+    /// Whether it says no more than that a kept connection was stale.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
     /// What the fleet is told of it; `ttfb` where it was measured. `None` where it says nothing
     /// about the region.
     #[must_use]
     pub fn signal(&self, ttfb: Option<Duration>) -> Option<Signal> {
         match self {
             Self::NotSent(Unsent::Unreachable(never)) => Some(Signal::NeverAnswered(*never)),
-            Self::NotSent(Unsent::Stale | Unsent::StandingChanged) => None,
+            Self::NotSent(Unsent::StandingChanged | Unsent::Shortage | Unsent::TooLate)
+            | Self::Stale { .. } => None,
             Self::Broken { .. } => Some(Signal::NeverAnswered(Never::Reset)),
             Self::Silent { .. } => Some(Signal::NeverAnswered(Never::FirstByteTimeout)),
             Self::Answered { status, meaning } => Some(match meaning {
@@ -229,6 +261,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_was_not_carried_out() {
+        let answered = |status, code| Outcome::Answered { status, meaning: Meaning::read(status, code) };
+        for outcome in [
+            Outcome::NotSent(Unsent::Unreachable(Never::Refused)),
+            Outcome::Stale { sent: Sent::Nothing },
+            answered(503, Some("SlowDown")),
+            answered(403, None),
+            answered(404, Some("NoSuchBucket")),
+        ] {
+            assert!(!outcome.may_have_acted(), "{outcome:?}");
+        }
+        for outcome in [
+            Outcome::Broken { sent: Sent::Head },
+            Outcome::Silent { sent: Sent::All, stage: Stage::FirstByte },
+            answered(500, None),
+            answered(204, None),
+        ] {
+            assert!(outcome.may_have_acted(), "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn only_the_regions_own_faults_count_against_it() {
         let answered = |status, code| Outcome::Answered { status, meaning: Meaning::read(status, code) };
         let fine = Some(Signal::Answered { ttfb: None });
@@ -243,8 +297,12 @@ mod tests {
         }
         assert_eq!(answered(503, None).signal(None), Some(Signal::ServerError(503)));
         assert_eq!(answered(503, Some("SlowDown")).signal(None), Some(Signal::Throttled));
-        assert_eq!(Outcome::NotSent(Unsent::Stale).signal(None), None);
-        assert_eq!(Outcome::NotSent(Unsent::StandingChanged).signal(None), None);
+        for sent in [Sent::Nothing, Sent::Head] {
+            assert_eq!(Outcome::Stale { sent }.signal(None), None);
+        }
+        for unsent in [Unsent::StandingChanged, Unsent::Shortage, Unsent::TooLate] {
+            assert_eq!(Outcome::NotSent(unsent).signal(None), None);
+        }
         assert_eq!(
             Outcome::NotSent(Unsent::Unreachable(Never::Refused)).signal(None),
             Some(Signal::NeverAnswered(Never::Refused))

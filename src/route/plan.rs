@@ -121,7 +121,7 @@ pub fn plan(permit: &Permit, scene: &Scene<'_>, coin: &mut Coin) -> Result<Plan,
     } else if matches!(course.scope, Scope::Order(_)) {
         put_trial_first(&mut ranked, permit, coin);
     }
-    let steps = steps(&ranked, &course, scene, fail_open);
+    let steps = steps(&ranked, &course, scene);
     let why = why(permit, &course, &ranked, scene, fail_open);
     let failover =
         matches!(course.scope, Scope::Order(_)) && permit.access_point().rule(course.kind).failover;
@@ -130,13 +130,13 @@ pub fn plan(permit: &Permit, scene: &Scene<'_>, coin: &mut Coin) -> Result<Plan,
 
 /// The fit regions, or all that are allowed where none is. A read that failed everywhere else is
 /// tried where nothing should be sent before it is given up.
-fn steps(ranked: &Candidates<'_>, course: &Course<'_>, scene: &Scene<'_>, fail_open: bool) -> Steps {
+fn steps(ranked: &Candidates<'_>, course: &Course<'_>, scene: &Scene<'_>) -> Steps {
     let fit = |candidate: &&Candidate<'_>| candidate.fitness.is_fit();
     let any_fit = ranked.iter().any(|candidate| candidate.fitness.is_fit());
     let attempts = scene.attempts.max(1);
     if !any_fit {
         let honouring = ranked.iter().filter(|candidate| candidate.honours());
-        return honouring.take(attempts).map(|candidate| candidate.step(fail_open)).collect();
+        return honouring.take(attempts).map(|candidate| candidate.step(true)).collect();
     }
     let out = |candidate: &&Candidate<'_>| course.kind == Kind::Read && candidate.fitness == Fitness::Out;
     let first = ranked.iter().filter(fit).map(|candidate| candidate.step(false));

@@ -114,10 +114,14 @@ pub(super) fn by_last_success(ranked: &mut Candidates<'_>) {
 const STRAY_TRIALS: f64 = 0.125;
 
 /// Lets one request try a region in probation where others serve. Only requests that may be
-/// repeated elsewhere if the trial fails.
+/// repeated elsewhere if the trial fails, and that do not go on with what another region began.
 pub(super) fn put_trial_first(ranked: &mut Candidates<'_>, permit: &Permit, coin: &mut Coin) {
     // with nobody left to fall back on it is no trial but the last hope
     if !ranked.iter().any(|candidate| candidate.serves() && !candidate.tried) {
+        return;
+    }
+    // what goes on where it began stays there while it can
+    if ranked.first().is_some_and(|first| first.preferred && first.fitness.is_fit() && !first.tried) {
         return;
     }
     let on_trial = |candidate: &Candidate<'_>| candidate.tier == Tier::Probation && !candidate.tried;

@@ -53,6 +53,8 @@ pub struct Question<'a> {
     pub attempts_max: u8,
     /// Earlier tries in *other* regions that ended their connection after taking the head.
     pub broken_elsewhere: u8,
+    /// An earlier try may have carried it out ([`Outcome::may_have_acted`]).
+    pub acted_before: bool,
     /// Since the first try began.
     pub since_first_try: Duration,
     /// Until the request's deadline.
@@ -70,6 +72,8 @@ pub enum Verdict {
     SameAgain {
         /// The pause.
         after: Duration,
+        /// How much later than now it may still be sent; `None` where that does no harm.
+        within: Option<Duration>,
     },
     /// Ask a canary who is to blame, then [`after_canary`].
     AskCanary,
@@ -96,17 +100,21 @@ pub enum GiveUp {
     Deadline,
     /// Too many requests are being repeated.
     Budget,
+    /// We had nothing left to make a connection of.
+    Shortage,
 }
 
-/// How long after the first try a DELETE or an empty PUT may be sent again: a later repeat might
-/// delete a newer object.
+/// How long after the first try a DELETE or an empty PUT may be sent again once its head may be
+/// out: a later repeat might delete a newer object.
 pub const HEAD_REPEAT: Duration = Duration::from_secs(2);
 
 /// Decides what follows a try. Draws on the budget where it says so.
 #[must_use]
 pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, now: Instant) -> Verdict {
     let wish = match question.outcome {
-        Outcome::NotSent(unsent) => nothing_sent(unsent),
+        Outcome::NotSent(unsent) => nothing_sent(question, unsent),
+        Outcome::Stale { sent: Sent::Nothing } => Wish::Free(Place::HereAtOnce),
+        Outcome::Stale { .. } => Wish::Repeat(Place::HereAtOnce),
         Outcome::Broken { sent } if sent != Sent::Nothing && question.broken_elsewhere > 0 => {
             Wish::Never(GiveUp::Poisonous)
         }
@@ -121,7 +129,11 @@ pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, no
     match wish {
         Wish::Never(reason) => Verdict::GiveUp(reason),
         Wish::Free(_) | Wish::Repeat(_) if !question.body.can_repeat() => Verdict::GiveUp(GiveUp::BodySpent),
-        Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(Verdict::GiveUp),
+        Wish::Free(place) => free_repeat(question, place, coin).unwrap_or_else(|reason| {
+            // whatever ended it: what is to be told is that no region was even asked
+            let ours = question.outcome == Outcome::NotSent(Unsent::Shortage);
+            Verdict::GiveUp(if ours { GiveUp::Shortage } else { reason })
+        }),
         Wish::Repeat(place) => repeat(question, place, budget, coin, now).unwrap_or_else(Verdict::GiveUp),
     }
 }
@@ -139,7 +151,9 @@ pub fn after_canary(
     if sound {
         return Verdict::Relay;
     }
-    let moved = if question.body.can_repeat() {
+    let moved = if bound_by_its_head(question) {
+        Err(GiveUp::Ambiguous)
+    } else if question.body.can_repeat() {
         // the region refused the request before doing any of it: whatever it is may be sent elsewhere
         repeat(question, Place::Elsewhere, budget, coin, now)
     } else {
@@ -213,10 +227,21 @@ fn commitment(question: &Question<'_>) -> Commitment {
     }
 }
 
-fn nothing_sent(unsent: Unsent) -> Wish {
+/// What commits by its head may have been carried out by an earlier try, whatever became of this
+/// one: it stays in its region, and is not sent late.
+fn bound_by_its_head(question: &Question<'_>) -> bool {
+    question.acted_before && commitment(question) == Commitment::Head
+}
+
+fn nothing_sent(question: &Question<'_>, unsent: Unsent) -> Wish {
     match unsent {
-        Unsent::Unreachable(_) | Unsent::StandingChanged => Wish::Free(Place::Anywhere),
-        Unsent::Stale => Wish::Free(Place::HereAtOnce),
+        Unsent::TooLate => Wish::Never(GiveUp::TooLate),
+        Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage
+            if bound_by_its_head(question) =>
+        {
+            Wish::Free(Place::Here)
+        }
+        Unsent::Unreachable(_) | Unsent::StandingChanged | Unsent::Shortage => Wish::Free(Place::Anywhere),
     }
 }
 
@@ -234,15 +259,8 @@ fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
         (Commitment::Nothing, Sent::Head | Sent::Body(_) | Sent::All)
         | (Commitment::Body, Sent::Head | Sent::Body(_)) => Wish::Repeat(Place::Anywhere),
         (Commitment::Body, Sent::All) if question.failover => Wish::Repeat(Place::Elsewhere),
-        (Commitment::Part, Sent::Head | Sent::Body(_) | Sent::All)
+        (Commitment::Part | Commitment::Head, Sent::Head | Sent::Body(_) | Sent::All)
         | (Commitment::BodyOnce, Sent::Head | Sent::Body(_)) => Wish::Repeat(Place::Here),
-        (Commitment::Head, Sent::Head | Sent::Body(_) | Sent::All) => {
-            if question.since_first_try < HEAD_REPEAT {
-                Wish::Repeat(Place::Here)
-            } else {
-                Wish::Never(GiveUp::TooLate)
-            }
-        }
         (Commitment::Body | Commitment::BodyOnce, Sent::All)
         | (Commitment::HeadOnce, Sent::Head | Sent::Body(_) | Sent::All) => Wish::Never(GiveUp::Ambiguous),
     }
@@ -260,9 +278,8 @@ fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
         Meaning::ServerFault => match commitment(question) {
             Commitment::Nothing => Answer::Repeat(Place::Anywhere),
             Commitment::Body if question.failover => Answer::Repeat(Place::Anywhere),
-            Commitment::Body | Commitment::Part => Answer::Repeat(Place::Here),
-            Commitment::Head if question.since_first_try < HEAD_REPEAT => Answer::Repeat(Place::Here),
-            Commitment::Head | Commitment::HeadOnce | Commitment::BodyOnce => relay,
+            Commitment::Body | Commitment::Part | Commitment::Head => Answer::Repeat(Place::Here),
+            Commitment::HeadOnce | Commitment::BodyOnce => relay,
         },
     }
 }
@@ -282,8 +299,15 @@ fn free_repeat(question: &Question<'_>, place: Place, coin: &mut Coin) -> Result
     if question.attempts_made >= question.attempts_max {
         return Err(GiveUp::Attempts);
     }
+    let within = send_within(question);
     let again = |after: Duration| {
-        if after < question.deadline_left { Ok(Verdict::SameAgain { after }) } else { Err(GiveUp::Deadline) }
+        if after >= question.deadline_left {
+            Err(GiveUp::Deadline)
+        } else if within.is_some_and(|within| after >= within) {
+            Err(GiveUp::TooLate)
+        } else {
+            Ok(Verdict::SameAgain { after, within })
+        }
     };
     match place {
         Place::Anywhere | Place::Elsewhere if question.next_exists => {
@@ -299,4 +323,11 @@ fn free_repeat(question: &Question<'_>, place: Place, coin: &mut Coin) -> Result
             again(backoff(question.attempts_made.saturating_sub(1), coin.share()))
         }
     }
+}
+
+/// How much longer what commits by its head may be sent again, once it may have been carried out.
+fn send_within(question: &Question<'_>) -> Option<Duration> {
+    let acted = question.acted_before || question.outcome.may_have_acted();
+    (acted && commitment(question) == Commitment::Head)
+        .then(|| HEAD_REPEAT.saturating_sub(question.since_first_try))
 }

@@ -51,8 +51,7 @@ pub struct CopySource {
 pub struct Framing {
     /// `Content-Length`: bytes on the wire (encoded, where aws-chunked).
     pub content_length: Option<u64>,
-    /// `Transfer-Encoding: chunked`. HTTP/2 has no such header: who knows the version sets it there
-    /// for a body without a length.
+    /// `Transfer-Encoding: chunked`. HTTP/2 has no such header.
     pub chunked: bool,
     /// `x-amz-decoded-content-length`.
     pub decoded_length: Option<u64>,

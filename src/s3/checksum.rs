@@ -22,14 +22,26 @@ pub enum Algorithm {
     Sha1,
     /// SHA-256, 32 bytes.
     Sha256,
+    /// SHA-512, 64 bytes.
+    Sha512,
     /// MD5, 16 bytes: `Content-MD5`, and newer clients' `x-amz-checksum-md5`.
     Md5,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 6] =
-        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256, Self::Md5];
+    pub const ALL: [Self; 7] =
+        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256, Self::Sha512, Self::Md5];
+
+    /// Whether every store that honours checksums knows it. The others are S3's newest: a store
+    /// that ignores one would leave it unchecked, so they are checked here.
+    #[must_use]
+    pub fn is_common(self) -> bool {
+        match self {
+            Self::Crc32 | Self::Crc32c | Self::Crc64Nvme | Self::Sha1 | Self::Sha256 => true,
+            Self::Sha512 | Self::Md5 => false,
+        }
+    }
 
     /// Its name in the API: `CRC64NVME`.
     #[must_use]
@@ -40,6 +52,7 @@ impl Algorithm {
             Self::Crc64Nvme => "CRC64NVME",
             Self::Sha1 => "SHA1",
             Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
             Self::Md5 => "MD5",
         }
     }
@@ -53,6 +66,7 @@ impl Algorithm {
             Self::Crc64Nvme => "x-amz-checksum-crc64nvme",
             Self::Sha1 => "x-amz-checksum-sha1",
             Self::Sha256 => "x-amz-checksum-sha256",
+            Self::Sha512 => "x-amz-checksum-sha512",
             Self::Md5 => "x-amz-checksum-md5",
         }
     }
@@ -78,6 +92,7 @@ impl Algorithm {
             Self::Md5 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha512 => 64,
         }
     }
 
@@ -118,6 +133,7 @@ impl Hasher {
             Algorithm::Crc64Nvme => State::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))),
             Algorithm::Sha1 => State::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             Algorithm::Sha256 => State::Sha(digest::Context::new(&digest::SHA256)),
+            Algorithm::Sha512 => State::Sha(digest::Context::new(&digest::SHA512)),
             Algorithm::Md5 => State::Md5(md5::Md5::new()),
         };
         Self { algorithm, state }
@@ -191,6 +207,12 @@ mod tests {
             (Algorithm::Md5, "abc", "900150983cd24fb0d6963f7d28e17f72"),
             (Algorithm::Sha1, "abc", "a9993e364706816aba3e25717850c26c9cd0d89d"),
             (Algorithm::Sha256, "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                Algorithm::Sha512,
+                "abc",
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                 2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            ),
         ] {
             let text = of(algorithm, &[input.as_bytes()]);
             assert_eq!(hex::encode(algorithm.decode(&text).unwrap()), hex_digest, "{algorithm:?}");

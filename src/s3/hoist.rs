@@ -24,11 +24,15 @@ const AUTHENTICATION: [&str; 9] = [
     "x-amz-region-set",
 ];
 
-/// Whether a query authenticates its request (SigV4).
+/// Whether a query authenticates its request (SigV4), in whatever spelling: verification knows
+/// these names in any case, and what it takes for presigned must be presigned here too.
 #[must_use]
 pub fn is_presigned(query: Query<'_>) -> bool {
+    const NAMES: [&str; 3] = ["x-amz-signature", "x-amz-algorithm", "x-amz-credential"];
     query.pairs().any(|pair| {
-        ["X-Amz-Signature", "X-Amz-Algorithm", "X-Amz-Credential"].iter().any(|name| pair.is(name))
+        let may_be = matches!(pair.raw_name.as_bytes().first(), Some(b'x' | b'X' | b'%'));
+        let named = |name: Cow<'_, str>| NAMES.iter().any(|known| name.eq_ignore_ascii_case(known));
+        may_be && pair.name().is_some_and(named)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::s3::query::decode;
-use crate::s3::xml::{Upload, UploadsPage};
+use crate::s3::xml::{NAMESPACE, ObjectToDelete, Upload, UploadsPage, element};
 
 /// Key order is that of bytes, whatever the encoding of the page.
 fn key_bytes(key: &str, page_is_encoded: bool) -> Cow<'_, [u8]> {
@@ -57,6 +57,9 @@ impl UploadsPage {
         if let Some(nearer) = nearer {
             self.next_key_marker.clone_from(&nearer.next_key_marker);
             self.next_upload_id_marker.clone_from(&nearer.next_upload_id_marker);
+        } else if bounds[0].is_some() && bounds[0] == bounds[1] {
+            // Both have more of this very key, each by its own marker.
+            self.next_upload_id_marker = joined(&self.next_upload_id_marker, &other.next_upload_id_marker);
         }
         self.truncated |= other.truncated;
         self.uploads.extend(other.uploads);
@@ -105,6 +108,37 @@ impl UploadsPage {
         self.next_key_marker =
             upload.map(|upload| upload.key.clone()).or_else(|| prefix.cloned()).unwrap_or_default();
     }
+}
+
+/// What stands between the markers of several regions; no token of ours has it.
+const BETWEEN_MARKERS: char = '.';
+
+fn joined(one: &str, other: &str) -> String {
+    let markers = [one, other].into_iter().filter(|marker| !marker.is_empty());
+    markers.collect::<Vec<_>>().join(BETWEEN_MARKERS.encode_utf8(&mut [0; 4]))
+}
+
+/// The upload id markers in one of a merged page: one of each region whose page ended with its key.
+pub fn markers(joined: &str) -> impl Iterator<Item = &str> {
+    joined.split(BETWEEN_MARKERS)
+}
+
+/// A `DeleteObjects` result that says of each object that it may not have been deleted.
+#[must_use]
+pub fn failed_deletions(objects: &[ObjectToDelete], code: &str, message: &str) -> String {
+    let mut out = "<DeleteResult xmlns=\"".to_owned() + NAMESPACE + "\">";
+    for object in objects {
+        out.push_str("<Error>");
+        element(&mut out, "Key", &object.key);
+        if let Some(version) = &object.version_id {
+            element(&mut out, "VersionId", version);
+        }
+        element(&mut out, "Code", code);
+        element(&mut out, "Message", message);
+        out.push_str("</Error>");
+    }
+    out.push_str("</DeleteResult>");
+    out
 }
 
 /// Several `DeleteObjects` results as one: the children of each `DeleteResult`, one after the other.
@@ -186,6 +220,42 @@ mod tests {
         merged.cut(2);
         assert_eq!(ids(&merged), ["1", "2", "3"]);
         assert_eq!((merged.next_key_marker.as_str(), merged.next_upload_id_marker.as_str()), ("b", "2"));
+    }
+
+    #[test]
+    fn of_a_key_at_which_two_regions_end_both_markers_are_kept() {
+        let ended = |ids: [&str; 2], marker: &str| {
+            let mut page = page(&[("a", ids[0]), ("b", ids[1])], Some("b"));
+            page.next_upload_id_marker = marker.to_owned();
+            page
+        };
+        let three =
+            ended(["1", "2"], "np1_x").merged(ended(["3", "4"], "np1_y")).merged(ended(["5", "6"], ""));
+        assert_eq!((three.truncated, three.next_key_marker.as_str()), (true, "b"));
+        assert_eq!(markers(&three.next_upload_id_marker).collect::<Vec<_>>(), ["np1_x", "np1_y"]);
+        let mut cut = three.clone();
+        cut.cut(4);
+        assert_eq!(cut, three, "a page is never cut within a key");
+        let nearer = three.merged(page(&[("a", "7")], Some("a")));
+        assert_eq!((nearer.next_key_marker.as_str(), nearer.next_upload_id_marker.as_str()), ("a", ""));
+        assert_eq!(markers("np1_x").collect::<Vec<_>>(), ["np1_x"]);
+    }
+
+    #[test]
+    fn failed_deletions_are_told_key_by_key() {
+        let object = |version: Option<&str>| ObjectToDelete {
+            key: "a&b".to_owned(),
+            version_id: version.map(str::to_owned),
+            ..ObjectToDelete::default()
+        };
+        let told = failed_deletions(&[object(None), object(Some("np1_v"))], "ServiceUnavailable", "later");
+        let error = |version: &str| {
+            format!(
+                "<Error><Key>a&amp;b</Key>{version}<Code>ServiceUnavailable</Code><Message>later</Message></Error>"
+            )
+        };
+        assert!(told.contains(&(error("") + &error("<VersionId>np1_v</VersionId>"))), "{told}");
+        assert!(delete_results(&[told]).is_some());
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! and what its reply means. Pure: no socket, no clock, no signature.
 
 pub mod address;
+pub mod bucket_policy;
+pub mod buckets;
 pub mod call;
 pub mod checksum;
 pub mod classify;
 pub mod code;
 pub mod conditions;
 pub mod hoist;
+pub mod integrity;
 pub mod merge;
 pub mod operation;
 pub mod outbound;

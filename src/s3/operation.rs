@@ -55,6 +55,25 @@ pub enum BodyKind {
     Stream,
 }
 
+/// What the document of a reply names beside what the client named itself. On an access point with
+/// a name of its own no bucket, host or account of a store is ever told; under the wildcard, whose
+/// clients know their store's buckets by name, settings pass as the store keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tells {
+    /// Nothing of the kind, or the client's own bytes: passes as it is.
+    Nothing,
+    /// Buckets, ids, places: `rewrite` says them in the client's words, under the wildcard too.
+    Names,
+    /// Accounts, keys of encryption: `rewrite` takes them out.
+    Accounts,
+    /// The bucket, in a policy: `bucket_policy` says it in the client's words, and refuses a policy
+    /// that names accounts or other buckets as well.
+    Policy,
+    /// Other buckets, hosts or accounts, for which the client has no words: `501` on named access
+    /// points. Left out it would be another configuration than the one in force.
+    Others,
+}
+
 /// The class by which time to first byte is measured and deadlines are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -113,6 +132,8 @@ pub struct Facts {
     pub resumable: bool,
     /// A `200` may carry an error in its body.
     pub doubtful_success: bool,
+    /// What its reply's document names.
+    pub tells: Tells,
     /// How it is recognised.
     pub rule: Rule,
 }
@@ -157,6 +178,11 @@ impl Facts {
         self.doubtful_success = true;
         self
     }
+
+    const fn tells(mut self, tells: Tells) -> Self {
+        self.tells = tells;
+        self
+    }
 }
 
 /// A read of one object from any region: the shape that the other shapes vary.
@@ -171,6 +197,7 @@ const READ: Facts = Facts {
     class: Class::Get,
     resumable: false,
     doubtful_success: false,
+    tells: Tells::Nothing,
     rule: Rule { method: "", level: Level::Service, selector: "" },
 };
 
@@ -244,25 +271,25 @@ operations! {
     PutObject = PUT Object "": WRITE.action("s3:PutObject");
     DeleteObject = DELETE Object "": DELETE.action("s3:DeleteObject").versioned("s3:DeleteObjectVersion");
     CopyObject = PUT Object "":
-        WRITE.action("s3:PutObject").replay(Replay::Unsent).body(BodyKind::Empty).class(Class::Long).doubtful();
-    PostObject = POST Bucket "": WRITE.action("s3:PutObject").replay(Replay::Unsent);
+        WRITE.action("s3:PutObject").replay(Replay::Unsent).body(BodyKind::Empty).class(Class::Long).doubtful().tells(Tells::Names);
+    PostObject = POST Bucket "": WRITE.action("s3:PutObject").replay(Replay::Unsent).tells(Tells::Names);
     Preflight = OPTIONS Object "": READ;
     // uploads in parts
     CreateMultipartUpload = POST Object "uploads":
-        WRITE.action("s3:PutObject").replay(Replay::Harmless).body(BodyKind::Empty);
+        WRITE.action("s3:PutObject").replay(Replay::Harmless).body(BodyKind::Empty).tells(Tells::Names);
     UploadPart = PUT Object "uploadId": WRITE.action("s3:PutObject").reach(Reach::Upload);
     UploadPartCopy = PUT Object "uploadId":
         WRITE.action("s3:PutObject").replay(Replay::Unsent).reach(Reach::Upload).body(BodyKind::Empty)
-            .class(Class::Long).doubtful();
+            .class(Class::Long).doubtful().tells(Tells::Names);
     CompleteMultipartUpload = POST Object "uploadId":
         WRITE.action("s3:PutObject").replay(Replay::Unsent).reach(Reach::Upload).body(BodyKind::Document)
-            .class(Class::Long).doubtful();
+            .class(Class::Long).doubtful().tells(Tells::Names);
     AbortMultipartUpload = DELETE Object "uploadId": DELETE.action("s3:AbortMultipartUpload").reach(Reach::Upload);
-    ListParts = GET Object "uploadId": LIST.action("s3:ListMultipartUploadParts").reach(Reach::Upload);
+    ListParts = GET Object "uploadId": LIST.action("s3:ListMultipartUploadParts").reach(Reach::Upload).tells(Tells::Names);
     ListMultipartUploads = GET Bucket "uploads":
-        LIST.action("s3:ListBucketMultipartUploads").reach(Reach::Every);
+        LIST.action("s3:ListBucketMultipartUploads").reach(Reach::Every).tells(Tells::Names);
     // sub-resources of objects
-    GetObjectAcl = GET Object "acl": READ.action("s3:GetObjectAcl").versioned("s3:GetObjectVersionAcl");
+    GetObjectAcl = GET Object "acl": READ.action("s3:GetObjectAcl").versioned("s3:GetObjectVersionAcl").tells(Tells::Accounts);
     PutObjectAcl = PUT Object "acl": SET.action("s3:PutObjectAcl").versioned("s3:PutObjectVersionAcl");
     GetObjectTagging = GET Object "tagging":
         READ.action("s3:GetObjectTagging").versioned("s3:GetObjectVersionTagging");
@@ -277,26 +304,26 @@ operations! {
     GetObjectAttributes = GET Object "attributes":
         READ.action("s3:GetObjectAttributes").versioned("s3:GetObjectVersionAttributes");
     GetObjectAnnotation = GET Object "annotation": READ.action("s3:GetObjectAnnotation");
-    ListObjectAnnotations = GET Object "annotation": LIST.action("s3:ListObjectAnnotations");
+    ListObjectAnnotations = GET Object "annotation": LIST.action("s3:ListObjectAnnotations").tells(Tells::Others);
     PutObjectAnnotation = PUT Object "annotation":
         WRITE.action("s3:PutObjectAnnotation").replay(Replay::Unsent).reach(Reach::Home);
     DeleteObjectAnnotation = DELETE Object "annotation": UNSET.action("s3:DeleteObjectAnnotation");
     UpdateObjectEncryption = PUT Object "encryption": SET.action("s3:UpdateObjectEncryption");
     RenameObject = PUT Object "renameObject": SET.action("s3express:CreateSession").body(BodyKind::Empty);
     GetObjectTorrent = GET Object "torrent":
-        READ.action("s3:GetObjectTorrent").versioned("s3:GetObjectVersionTorrent");
+        READ.action("s3:GetObjectTorrent").versioned("s3:GetObjectVersionTorrent").tells(Tells::Others);
     RestoreObject = POST Object "restore": SET.action("s3:RestoreObject");
     SelectObjectContent = POST Object "select":
         READ.action("s3:GetObject").replay(Replay::Unsent).body(BodyKind::Document);
     // data of buckets
-    ListObjectsV2 = GET Bucket "list-type": LIST.action("s3:ListBucket");
-    ListObjects = GET Bucket "": LIST.action("s3:ListBucket");
-    ListObjectVersions = GET Bucket "versions": LIST.action("s3:ListBucketVersions");
+    ListObjectsV2 = GET Bucket "list-type": LIST.action("s3:ListBucket").tells(Tells::Names);
+    ListObjects = GET Bucket "": LIST.action("s3:ListBucket").tells(Tells::Names);
+    ListObjectVersions = GET Bucket "versions": LIST.action("s3:ListBucketVersions").tells(Tells::Names);
     HeadBucket = HEAD Bucket "": READ.action("s3:ListBucket").reach(Reach::Local);
-    GetBucketLocation = GET Bucket "location": READ.action("s3:GetBucketLocation").reach(Reach::Local);
+    GetBucketLocation = GET Bucket "location": READ.action("s3:GetBucketLocation").reach(Reach::Local).tells(Tells::Names);
     DeleteObjects = POST Bucket "delete":
         WRITE.action("s3:DeleteObject").versioned("s3:DeleteObjectVersion").replay(Replay::Unsent)
-            .body(BodyKind::Document);
+            .body(BodyKind::Document).tells(Tells::Names);
     CreateSession = GET Bucket "session": READ.action("s3express:CreateSession").replay(Replay::Unsent);
     // settings of buckets
     CreateBucket = PUT Bucket "": SET.action("s3:CreateBucket");
@@ -305,24 +332,24 @@ operations! {
     PutBucketAbac = PUT Bucket "abac": SET.action("s3:PutBucketAbac");
     GetBucketAccelerateConfiguration = GET Bucket "accelerate": SETTING.action("s3:GetAccelerateConfiguration");
     PutBucketAccelerateConfiguration = PUT Bucket "accelerate": SET.action("s3:PutAccelerateConfiguration");
-    GetBucketAcl = GET Bucket "acl": SETTING.action("s3:GetBucketAcl");
+    GetBucketAcl = GET Bucket "acl": SETTING.action("s3:GetBucketAcl").tells(Tells::Accounts);
     PutBucketAcl = PUT Bucket "acl": SET.action("s3:PutBucketAcl");
     GetBucketCors = GET Bucket "cors": SETTING.action("s3:GetBucketCORS");
     PutBucketCors = PUT Bucket "cors": SET.action("s3:PutBucketCORS");
     DeleteBucketCors = DELETE Bucket "cors": UNSET.action("s3:PutBucketCORS");
-    GetBucketEncryption = GET Bucket "encryption": SETTING.action("s3:GetEncryptionConfiguration");
+    GetBucketEncryption = GET Bucket "encryption": SETTING.action("s3:GetEncryptionConfiguration").tells(Tells::Accounts);
     PutBucketEncryption = PUT Bucket "encryption": SET.action("s3:PutEncryptionConfiguration");
     DeleteBucketEncryption = DELETE Bucket "encryption": UNSET.action("s3:PutEncryptionConfiguration");
-    GetBucketAnalyticsConfiguration = GET Bucket "analytics": SETTING.action("s3:GetAnalyticsConfiguration");
-    ListBucketAnalyticsConfigurations = GET Bucket "analytics": SETTINGS.action("s3:GetAnalyticsConfiguration");
+    GetBucketAnalyticsConfiguration = GET Bucket "analytics": SETTING.action("s3:GetAnalyticsConfiguration").tells(Tells::Others);
+    ListBucketAnalyticsConfigurations = GET Bucket "analytics": SETTINGS.action("s3:GetAnalyticsConfiguration").tells(Tells::Others);
     PutBucketAnalyticsConfiguration = PUT Bucket "analytics": SET.action("s3:PutAnalyticsConfiguration");
     DeleteBucketAnalyticsConfiguration = DELETE Bucket "analytics": UNSET.action("s3:PutAnalyticsConfiguration");
-    GetBucketInventoryConfiguration = GET Bucket "inventory": SETTING.action("s3:GetInventoryConfiguration");
-    ListBucketInventoryConfigurations = GET Bucket "inventory": SETTINGS.action("s3:GetInventoryConfiguration");
+    GetBucketInventoryConfiguration = GET Bucket "inventory": SETTING.action("s3:GetInventoryConfiguration").tells(Tells::Others);
+    ListBucketInventoryConfigurations = GET Bucket "inventory": SETTINGS.action("s3:GetInventoryConfiguration").tells(Tells::Others);
     PutBucketInventoryConfiguration = PUT Bucket "inventory": SET.action("s3:PutInventoryConfiguration");
     DeleteBucketInventoryConfiguration = DELETE Bucket "inventory": UNSET.action("s3:PutInventoryConfiguration");
-    GetBucketMetricsConfiguration = GET Bucket "metrics": SETTING.action("s3:GetMetricsConfiguration");
-    ListBucketMetricsConfigurations = GET Bucket "metrics": SETTINGS.action("s3:GetMetricsConfiguration");
+    GetBucketMetricsConfiguration = GET Bucket "metrics": SETTING.action("s3:GetMetricsConfiguration").tells(Tells::Others);
+    ListBucketMetricsConfigurations = GET Bucket "metrics": SETTINGS.action("s3:GetMetricsConfiguration").tells(Tells::Others);
     PutBucketMetricsConfiguration = PUT Bucket "metrics": SET.action("s3:PutMetricsConfiguration");
     DeleteBucketMetricsConfiguration = DELETE Bucket "metrics": UNSET.action("s3:PutMetricsConfiguration");
     GetBucketIntelligentTieringConfiguration = GET Bucket "intelligent-tiering":
@@ -338,22 +365,22 @@ operations! {
     DeleteBucketLifecycle = DELETE Bucket "lifecycle": UNSET.action("s3:PutLifecycleConfiguration");
     GetBucketLifecycle = GET Bucket "lifecycle": SETTING.action("s3:GetLifecycleConfiguration");
     PutBucketLifecycle = PUT Bucket "lifecycle": SET.action("s3:PutLifecycleConfiguration");
-    GetBucketLogging = GET Bucket "logging": SETTING.action("s3:GetBucketLogging");
+    GetBucketLogging = GET Bucket "logging": SETTING.action("s3:GetBucketLogging").tells(Tells::Others);
     PutBucketLogging = PUT Bucket "logging": SET.action("s3:PutBucketLogging");
-    GetBucketNotificationConfiguration = GET Bucket "notification": SETTING.action("s3:GetBucketNotification");
+    GetBucketNotificationConfiguration = GET Bucket "notification": SETTING.action("s3:GetBucketNotification").tells(Tells::Others);
     PutBucketNotificationConfiguration = PUT Bucket "notification": SET.action("s3:PutBucketNotification");
-    GetBucketNotification = GET Bucket "notification": SETTING.action("s3:GetBucketNotification");
+    GetBucketNotification = GET Bucket "notification": SETTING.action("s3:GetBucketNotification").tells(Tells::Others);
     PutBucketNotification = PUT Bucket "notification": SET.action("s3:PutBucketNotification");
     CreateBucketMetadataConfiguration = POST Bucket "metadataConfiguration":
         SET.action("s3:CreateBucketMetadataTableConfiguration");
     GetBucketMetadataConfiguration = GET Bucket "metadataConfiguration":
-        SETTING.action("s3:GetBucketMetadataTableConfiguration");
+        SETTING.action("s3:GetBucketMetadataTableConfiguration").tells(Tells::Others);
     DeleteBucketMetadataConfiguration = DELETE Bucket "metadataConfiguration":
         UNSET.action("s3:DeleteBucketMetadataTableConfiguration");
     CreateBucketMetadataTableConfiguration = POST Bucket "metadataTable":
         SET.action("s3:CreateBucketMetadataTableConfiguration");
     GetBucketMetadataTableConfiguration = GET Bucket "metadataTable":
-        SETTING.action("s3:GetBucketMetadataTableConfiguration");
+        SETTING.action("s3:GetBucketMetadataTableConfiguration").tells(Tells::Others);
     DeleteBucketMetadataTableConfiguration = DELETE Bucket "metadataTable":
         UNSET.action("s3:DeleteBucketMetadataTableConfiguration");
     UpdateBucketMetadataInventoryTableConfiguration = PUT Bucket "metadataInventoryTable":
@@ -367,28 +394,28 @@ operations! {
     GetBucketOwnershipControls = GET Bucket "ownershipControls": SETTING.action("s3:GetBucketOwnershipControls");
     PutBucketOwnershipControls = PUT Bucket "ownershipControls": SET.action("s3:PutBucketOwnershipControls");
     DeleteBucketOwnershipControls = DELETE Bucket "ownershipControls": UNSET.action("s3:PutBucketOwnershipControls");
-    GetBucketPolicy = GET Bucket "policy": SETTING.action("s3:GetBucketPolicy");
+    GetBucketPolicy = GET Bucket "policy": SETTING.action("s3:GetBucketPolicy").tells(Tells::Policy);
     PutBucketPolicy = PUT Bucket "policy": SET.action("s3:PutBucketPolicy");
     DeleteBucketPolicy = DELETE Bucket "policy": UNSET.action("s3:DeleteBucketPolicy");
     GetBucketPolicyStatus = GET Bucket "policyStatus": SETTING.action("s3:GetBucketPolicyStatus");
     GetPublicAccessBlock = GET Bucket "publicAccessBlock": SETTING.action("s3:GetBucketPublicAccessBlock");
     PutPublicAccessBlock = PUT Bucket "publicAccessBlock": SET.action("s3:PutBucketPublicAccessBlock");
     DeletePublicAccessBlock = DELETE Bucket "publicAccessBlock": UNSET.action("s3:PutBucketPublicAccessBlock");
-    GetBucketReplication = GET Bucket "replication": SETTING.action("s3:GetReplicationConfiguration");
+    GetBucketReplication = GET Bucket "replication": SETTING.action("s3:GetReplicationConfiguration").tells(Tells::Others);
     PutBucketReplication = PUT Bucket "replication": SET.action("s3:PutReplicationConfiguration");
     DeleteBucketReplication = DELETE Bucket "replication": UNSET.action("s3:PutReplicationConfiguration");
     GetBucketRequestPayment = GET Bucket "requestPayment": SETTING.action("s3:GetBucketRequestPayment");
     PutBucketRequestPayment = PUT Bucket "requestPayment": SET.action("s3:PutBucketRequestPayment");
-    GetBucketTagging = GET Bucket "tagging": SETTING.action("s3:GetBucketTagging");
+    GetBucketTagging = GET Bucket "tagging": SETTING.action("s3:GetBucketTagging").tells(Tells::Accounts);
     PutBucketTagging = PUT Bucket "tagging": SET.action("s3:PutBucketTagging");
     DeleteBucketTagging = DELETE Bucket "tagging": UNSET.action("s3:PutBucketTagging");
     GetBucketVersioning = GET Bucket "versioning": SETTING.action("s3:GetBucketVersioning");
     PutBucketVersioning = PUT Bucket "versioning": SET.action("s3:PutBucketVersioning");
-    GetBucketWebsite = GET Bucket "website": SETTING.action("s3:GetBucketWebsite");
+    GetBucketWebsite = GET Bucket "website": SETTING.action("s3:GetBucketWebsite").tells(Tells::Others);
     PutBucketWebsite = PUT Bucket "website": SET.action("s3:PutBucketWebsite");
     DeleteBucketWebsite = DELETE Bucket "website": UNSET.action("s3:DeleteBucketWebsite");
     // the service
-    ListBuckets = GET Service "": LIST.action("s3:ListAllMyBuckets").reach(Reach::Local);
+    ListBuckets = GET Service "": LIST.action("s3:ListAllMyBuckets").reach(Reach::Local).tells(Tells::Names);
     ListDirectoryBuckets = GET Service "": LIST.action("s3express:ListAllMyDirectoryBuckets").reach(Reach::Local);
     WriteGetObjectResponse = POST Service "": WRITE.action("s3-object-lambda:WriteGetObjectResponse")
         .replay(Replay::Unsent).reach(Reach::Home);
@@ -479,6 +506,37 @@ mod tests {
             if facts.replay == Replay::BodyUnsent {
                 assert_eq!(facts.body, BodyKind::Stream, "{operation:?} has no body that commits it");
             }
+        }
+    }
+
+    /// Whoever adds a read of a setting decides here what it tells.
+    #[test]
+    fn settings_that_pass_unread_name_nothing_physical() {
+        let passes = |operation: &&Operation| {
+            let facts = operation.facts();
+            facts.kind == Kind::Read && facts.reach == Reach::Home && facts.tells == Tells::Nothing
+        };
+        let passing: Vec<_> = Operation::ALL.iter().filter(passes).copied().collect();
+        let expected = [
+            Operation::GetBucketAbac,
+            Operation::GetBucketAccelerateConfiguration,
+            Operation::GetBucketCors,
+            Operation::GetBucketIntelligentTieringConfiguration,
+            Operation::ListBucketIntelligentTieringConfigurations,
+            Operation::GetBucketLifecycleConfiguration,
+            Operation::GetBucketLifecycle,
+            Operation::GetObjectLockConfiguration,
+            Operation::GetBucketOwnershipControls,
+            Operation::GetBucketPolicyStatus,
+            Operation::GetPublicAccessBlock,
+            Operation::GetBucketRequestPayment,
+            Operation::GetBucketVersioning,
+        ];
+        assert_eq!(passing, expected);
+        for operation in Operation::ALL {
+            let facts = operation.facts();
+            let withheld = facts.tells == Tells::Others;
+            assert!(!withheld || facts.kind == Kind::Read, "{operation:?}: a write would have been done");
         }
     }
 

@@ -108,6 +108,10 @@ pub fn outbound(head: &Head, call: &Call, to: &Physical<'_>) -> Head {
     let mut out = Head::new(head.method().clone(), "/");
     let query = query(head, to);
     out.set_target(&path(call, to), query.as_deref());
+    if call.operation != Operation::GetObject {
+        // Documents are read and edited here; which codings an object may come in is the client's.
+        out.push("accept-encoding", b"identity");
+    }
     for field in head.fields() {
         if let Some(value) = value_for(field.name, field.value, call, to) {
             out.push(field.name, &value);
@@ -197,6 +201,7 @@ fn separate(out: &mut String) {
 fn value_for<'v>(name: &str, value: &'v [u8], call: &Call, to: &Physical<'_>) -> Option<Cow<'v, [u8]>> {
     let kept = match name.strip_prefix("x-amz-") {
         Some(name) => amz_travels(name, value, call, to),
+        None if name == "accept-encoding" => call.operation == Operation::GetObject,
         None => KEPT.contains(&name),
     };
     match name {
@@ -283,8 +288,33 @@ mod tests {
         outbound(head, &classify(head, &Domains::new(vec!["dom.ain".into()])).unwrap(), to)
     }
 
-    fn names(head: &Head) -> Vec<&str> {
-        head.fields().map(|field| field.name).collect()
+    /// All but the coding that is asked for of every document.
+    fn others(head: &Head) -> Vec<&str> {
+        head.fields().map(|field| field.name).filter(|name| *name != "accept-encoding").collect()
+    }
+
+    #[test]
+    fn only_objects_come_in_codings_of_the_clients() {
+        let asked = |method: &Method, target: &str| {
+            let head = head(method, target, &[("accept-encoding", "gzip, br")]);
+            let out = sent(&head, &physical(None, Addressing::Path, "minio"));
+            let all: Vec<String> =
+                out.all("accept-encoding").map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+            all
+        };
+        assert_eq!(asked(&Method::GET, "/photos/k"), ["gzip, br"]);
+        for (method, target) in [
+            (Method::GET, "/photos?list-type=2"),
+            (Method::GET, "/photos?policy"),
+            (Method::HEAD, "/photos/k"),
+            (Method::PUT, "/photos/k"),
+            (Method::POST, "/photos/k?uploads"),
+            (Method::POST, "/photos?delete"),
+        ] {
+            assert_eq!(asked(&method, target), ["identity"], "{method} {target}");
+        }
+        let silent = head(&Method::GET, "/photos/k", &[]);
+        assert_eq!(sent(&silent, &physical(None, Addressing::Path, "minio")).count("accept-encoding"), 0);
     }
 
     #[test]
@@ -364,7 +394,7 @@ mod tests {
             &head(&Method::PUT, "/photos/k", &all),
             &physical(Some(&"photos-fra".into()), Addressing::Path, "aws"),
         );
-        assert_eq!(names(&out), kept.map(|(name, _)| name));
+        assert_eq!(others(&out), kept.map(|(name, _)| name));
     }
 
     #[test]
@@ -374,14 +404,14 @@ mod tests {
                       &X-Amz-Meta-A=1%202&x-amz-acl=public-read&x-amz-sdk-checksum-algorithm=CRC32&unknown=1";
         let out = sent(&head(&Method::PUT, target, &[]), &physical(None, Addressing::Path, "aws"));
         assert_eq!(out.target(), "/photos/k");
-        assert_eq!(names(&out), ["x-amz-meta-a", "x-amz-acl"]);
+        assert_eq!(others(&out), ["x-amz-meta-a", "x-amz-acl"]);
         assert_eq!(out.first_text("x-amz-meta-a"), Some("1 2"));
         let once = head(
             &Method::PUT,
             "/photos/k?X-Amz-Signature=s&x-amz-acl=public-read",
             &[("x-amz-acl", "public-read")],
         );
-        assert_eq!(names(&sent(&once, &physical(None, Addressing::Path, "aws"))), ["x-amz-acl"]);
+        assert_eq!(others(&sent(&once, &physical(None, Addressing::Path, "aws"))), ["x-amz-acl"]);
     }
 
     #[test]
@@ -416,9 +446,12 @@ mod tests {
             ("x-amz-checksum-crc32", "A"),
         ];
         let put = head(&Method::PUT, "/photos/k", &fields);
-        assert_eq!(names(&sent(&put, &physical(None, Addressing::Path, "garage"))), ["x-amz-checksum-crc32"]);
         assert_eq!(
-            names(&sent(&put, &physical(None, Addressing::Path, "ceph"))),
+            others(&sent(&put, &physical(None, Addressing::Path, "garage"))),
+            ["x-amz-checksum-crc32"]
+        );
+        assert_eq!(
+            others(&sent(&put, &physical(None, Addressing::Path, "ceph"))),
             ["x-amz-acl", "x-amz-tagging"]
         );
         let put = head(
@@ -427,7 +460,7 @@ mod tests {
             &[("x-amz-acl", "public-read"), ("x-amz-storage-class", "GLACIER")],
         );
         assert_eq!(
-            names(&sent(&put, &physical(None, Addressing::Path, "garage"))),
+            others(&sent(&put, &physical(None, Addressing::Path, "garage"))),
             ["x-amz-acl", "x-amz-storage-class"]
         );
     }
@@ -454,7 +487,7 @@ mod tests {
         let mut to = physical(Some(&"photos-fra".into()), Addressing::Path, "aws");
         to.copy_source = Some(copy_source(&"photos-fra".into(), b"a b+/\xc3\xa9", Some("v/1")));
         let out = sent(&copy, &to);
-        assert_eq!(names(&out), ["x-amz-copy-source-if-match", "x-amz-copy-source"]);
+        assert_eq!(others(&out), ["x-amz-copy-source-if-match", "x-amz-copy-source"]);
         assert_eq!(out.first_text("x-amz-copy-source"), Some("photos-fra/a%20b%2B/%C3%A9?versionId=v%2F1"));
     }
 

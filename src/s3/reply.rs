@@ -110,7 +110,9 @@ const ADDED: usize = 4;
 fn mapped(name: &HeaderName, value: HeaderValue, names: &Mapping<'_>) -> Option<HeaderValue> {
     match name.as_str() {
         "x-amz-bucket-region" => HeaderValue::from_str(names.region).ok(),
-        "x-amz-version-id" => HeaderValue::try_from((names.version)(value.to_str().ok()?)).ok(),
+        "x-amz-version-id" | "x-amz-object-version-id" => {
+            HeaderValue::try_from((names.version)(value.to_str().ok()?)).ok()
+        }
         "x-amz-copy-source-version-id" => {
             HeaderValue::try_from((names.source_version)(value.to_str().ok()?)).ok()
         }
@@ -189,12 +191,14 @@ mod tests {
         let headers = [
             ("x-amz-bucket-region", "eu-central-1"),
             ("x-amz-version-id", "v"),
+            ("x-amz-object-version-id", "v"),
             ("x-amz-copy-source-version-id", "v"),
             ("location", "http://photos-fra.store/"),
         ];
         let out = replied(StatusCode::OK, &headers);
         assert_eq!(out["x-amz-bucket-region"], "logical-1");
         assert_eq!(out["x-amz-version-id"], "wrapped-v");
+        assert_eq!(out["x-amz-object-version-id"], "wrapped-v");
         assert_eq!(out["x-amz-copy-source-version-id"], "source-v");
         assert_eq!(out["location"], "/photos");
     }

@@ -99,7 +99,7 @@ pub enum Aborted {
     Client,
     /// The region's answer broke off.
     Region,
-    /// We did: a drain's end, a deadline.
+    /// We did, at a drain's end or because the client did not read: the cause says which.
     Proxy,
 }
 

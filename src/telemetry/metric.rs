@@ -96,7 +96,7 @@ metrics_table! {
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],
-        "Connections tried to a region, by how the try ended.";
+        "Connections tried to a region, by how the try ended (shortage: for want of files or ports of ours).";
     RegionInFlight: Gauge "nearpoint_region_in_flight" Count ["region"],
         "Requests under way at a region.";
     RegionStanding: Gauge "nearpoint_region_standing" Count ["region", "kind"],
@@ -110,7 +110,7 @@ metrics_table! {
     ConfigurationOut: Gauge "nearpoint_region_configuration_out" Count ["region", "access_point"],
         "1 while an access point's configuration does not work in a region.";
     Probes: Counter "nearpoint_probes_total" Count ["region", "result"],
-        "Probes of a region, by result.";
+        "Probes of a region, by result (shortage: not sent, for want of files or ports of ours).";
     ProbeSeconds: Histogram "nearpoint_probe_seconds" Seconds ["region"],
         "Time to first byte of probes.";
     Connections: Gauge "nearpoint_connections" Count ["listener"],
@@ -121,6 +121,8 @@ metrics_table! {
         "Client connections closed before a request: over the limit of their address, not let in, TLS failed.";
     ConnectionsEnded: Counter "nearpoint_connections_ended_total" Count ["listener", "reason"],
         "Client connections ended by us, by reason.";
+    StreamsReset: Counter "nearpoint_streams_reset_total" Count ["reason"],
+        "HTTP/2 streams reset by us before or within their answer, by reason.";
     ConnectionsDrained: Counter "nearpoint_connections_drained_total" Count ["how"],
         "Client connections at a drain: finished on their own, or cut at its end.";
     AcceptFaults: Counter "nearpoint_accept_faults_total" Count ["listener"],
@@ -133,6 +135,8 @@ metrics_table! {
         "Upload ids and listing tokens that were forged or of an unknown key.";
     UploadOrphans: Counter "nearpoint_upload_orphans_total" Count ["region"],
         "Beginnings of uploads repeated after a lost answer: perhaps an upload nobody knows.";
+    UploadsLeftOut: Counter "nearpoint_upload_listings_incomplete_total" Count ["region"],
+        "Listings of uploads answered without those of a region that is out or did not answer.";
     WritesUnsettled: Counter "nearpoint_writes_unsettled_total" Count ["region"],
         "Writes whose fate could not be learnt; answered 503.";
     EventsDropped: Counter "nearpoint_events_dropped_total" Count [],

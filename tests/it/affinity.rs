@@ -258,6 +258,68 @@ async fn uploads_of_all_regions_are_listed_in_pages() {
     }
 }
 
+#[tokio::test]
+async fn uploads_of_a_region_that_is_out_are_left_out_and_it_is_said() {
+    let (home, away) = two();
+    let gateway = over(&[&home, &away]).start();
+    let client = gateway.client();
+    away.begin_uploads(AWAY, "afar", 1);
+    home.begin_uploads(HOME, "near", 1);
+    let uploads = Request::get("/photos?uploads");
+    let keys = |page: &str| text::elements(page, "Key");
+    assert_eq!(keys(&client.send(&uploads).await.expect(200).text()), ["afar", "near"]);
+    // a region that answers is never left out, whatever it answers
+    for (status, code) in [(500, "InternalError"), (503, "ServiceUnavailable"), (503, "SlowDown")] {
+        away.fault(When::operation("ListMultipartUploads"), Act::Answer { status, code });
+        let reply = client.send(&uploads).await;
+        assert_eq!(reply.status, 503, "{code}: {}", reply.text());
+        away.heal();
+    }
+    let incomplete = async || {
+        let (_, metrics) = gateway.admin_text("/metrics").await;
+        metrics.contains("nearpoint_upload_listings_incomplete_total{region=\"away\"}")
+    };
+    assert!(!incomplete().await);
+    away.kill();
+    assert_eq!(keys(&client.send(&uploads).await.expect(200).text()), ["near"], "not heard");
+    gateway.wait_for_reads(&[("away", "out")]).await;
+    assert_eq!(keys(&client.send(&uploads).await.expect(200).text()), ["near"], "known to be out");
+    assert!(incomplete().await);
+    let said = gateway.wait_for_event("uploads are listed without those of a region");
+    assert_eq!((&said["region"], &said["access_point"]), (&"away".into(), &"photos".into()));
+    home.kill();
+    refused(&client.send(&uploads).await, 503, "ServiceUnavailable");
+}
+
+#[tokio::test]
+async fn uploads_of_one_key_are_listed_without_a_gap_though_every_region_has_more() {
+    // each region's page ends within `k`, and so does the merged one
+    let (home, away) = two();
+    let gateway = over(&[&home, &away]).start();
+    let client = gateway.client();
+    home.begin_uploads(HOME, "k", 1500);
+    away.begin_uploads(AWAY, "k", 1700);
+    let (mut found, mut markers, mut pages) = (std::collections::BTreeSet::new(), String::new(), 0);
+    let mut told = 0;
+    loop {
+        let page = client.send(&Request::get(&format!("/photos?uploads{markers}"))).await.expect(200).text();
+        let ids = text::elements(&page, "UploadId");
+        told += ids.len();
+        found.extend(ids.iter().map(|id| unwrapped(id)));
+        pages += 1;
+        if text::element(&page, "IsTruncated").as_deref() != Some("true") {
+            break;
+        }
+        let marker = |name| text::encoded(&text::element(&page, name).unwrap(), "");
+        markers = format!(
+            "&key-marker={}&upload-id-marker={}",
+            marker("NextKeyMarker"),
+            marker("NextUploadIdMarker")
+        );
+    }
+    assert_eq!((found.len(), told, pages), (3200, 3200, 2));
+}
+
 /// The store's own id within a token, which hides nothing. (The time of initiation is told by the
 /// store in listings and by us at creation: tokens of one upload may differ in it.) The MAC is 16 bytes.
 fn unwrapped(token: &str) -> String {
@@ -493,6 +555,9 @@ async fn deletions_of_versions_are_split_by_region_and_answered_as_one() {
     assert_eq!(reply.matches("<DeleteResult").count(), 1);
     let marker = text::element(&reply, "DeleteMarkerVersionId").expect("a marker");
     assert!(marker.starts_with("np1_"), "{marker}");
+    // it opens: the marker is removed again
+    client.send(&Request::delete(&of_version("/photos/plain", &marker))).await.expect(204);
+    assert!(saw(&home, "DeleteObject")[0].target.contains("versionId=version-home-"));
     assert!(home.object(HOME, "k").is_none() && away.object(AWAY, "k").is_none());
     let body = |region: &Region| {
         let seen = region.seen();
@@ -502,6 +567,66 @@ async fn deletions_of_versions_are_split_by_region_and_answered_as_one() {
     };
     assert!(body(&away).iter().all(|body| body.contains("version-away-") && !body.contains("plain")));
     assert!(!body(&home).concat().contains("version-away-"));
+}
+
+#[tokio::test]
+async fn a_deletion_that_one_region_carried_out_is_never_a_failure_as_a_whole() {
+    let (home, away) = two_versioned();
+    let (gateway, at_home, afar) = versions_apart(&home, &away).await;
+    let client = gateway.client();
+    client.send(&Request::put("/photos/plain", "x")).await.expect(200);
+    let object =
+        |key: &str, id: &str| format!("<Object><Key>{key}</Key><VersionId>{id}</VersionId></Object>");
+    let xml = format!(
+        "<Delete>{}{}<Object><Key>plain</Key></Object></Delete>",
+        object("k", &at_home),
+        object("k", &afar)
+    );
+    for (act, code) in [
+        (Act::DropBeforeCommit(End::Reset), "ServiceUnavailable"),
+        (Act::Answer { status: 500, code: "InternalError" }, "InternalError"),
+        (Act::Answer { status: 403, code: "AccessDenied" }, "AccessDenied"),
+    ] {
+        away.fault(When::operation("DeleteObjects"), act);
+        let reply = client.send(&checked("/photos?delete", &xml)).await.expect(200).text();
+        let errors = text::elements(&reply, "Error");
+        assert_eq!(errors.len(), 1, "{reply}");
+        assert_eq!(text::element(&errors[0], "Key").as_deref(), Some("k"));
+        assert_eq!(
+            text::element(&errors[0], "VersionId").as_deref(),
+            Some(afar.as_str()),
+            "the client's own"
+        );
+        assert_eq!(text::element(&errors[0], "Code").as_deref(), Some(code));
+        let deleted = text::elements(&reply, "Deleted");
+        let mut keys: Vec<_> = deleted.iter().map(|entry| text::element(entry, "Key").unwrap()).collect();
+        keys.sort();
+        assert_eq!(keys, ["k", "plain"], "{reply}");
+        away.heal();
+    }
+    assert!(home.object(HOME, "k").is_none() && home.object(HOME, "plain").is_none());
+    assert_eq!(away.object(AWAY, "k").unwrap().body, "away");
+    // done, and the answer lost on its way: nobody knows, and it is said so
+    away.fault(When::operation("DeleteObjects"), Act::LieAboutLength(10));
+    let reply = client.send(&checked("/photos?delete", &xml)).await.expect(200).text();
+    let errors = text::elements(&reply, "Error");
+    assert_eq!(text::element(&errors[0], "Code").as_deref(), Some("ServiceUnavailable"), "{reply}");
+    assert!(away.object(AWAY, "k").is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_where_it_is_known_that_a_part_cannot_be() {
+    let (home, away) = two_versioned();
+    let (gateway, at_home, afar) = versions_apart(&home, &away).await;
+    let client = gateway.client();
+    away.kill();
+    gateway.wait_for_standing(|(id, _, writes)| id != "away" || writes == "out").await;
+    home.forget();
+    let object = |id: &str| format!("<Object><Key>k</Key><VersionId>{id}</VersionId></Object>");
+    let plain = "<Object><Key>plain</Key></Object>";
+    let xml = format!("<Delete>{plain}{}{}</Delete>", object(&at_home), object(&afar));
+    refused(&client.send(&checked("/photos?delete", &xml)).await, 503, "ServiceUnavailable");
+    assert!(saw(&home, "DeleteObjects").is_empty() && home.object(HOME, "k").is_some());
 }
 
 /// A document with its MD5.
@@ -547,6 +672,42 @@ async fn versions_are_listed_with_ids_and_markers_that_can_be_used() {
     for (at, (key, id)) in found.iter().enumerate() {
         let got = client.send(&Request::get(&of_version(&format!("/photos/{key}"), id))).await.expect(200);
         assert_eq!(got.text(), (at / 3 * 3 + 2 - at % 3).to_string(), "newest first");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_of_versions_whose_region_dies_begins_its_key_anew() {
+    let (home, away) = two_versioned();
+    for number in 0..9 {
+        for region in [(&home, HOME), (&away, AWAY)] {
+            region.0.seed(region.1, &format!("k{}", number / 3), format!("{number}"));
+        }
+    }
+    let mut setup = Setup::over(&[&home, &away]);
+    setup.edit_access_point("photos", "order: nearest", "order: [home, away]");
+    let gateway = setup.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    let client = gateway.client();
+    // ends within k1, of which one version is told and two are not
+    let page = client.send(&Request::get("/photos?versions&max-keys=4")).await.expect(200);
+    assert_eq!(page.header("x-nearpoint-region"), Some("home"));
+    let page = page.text();
+    assert_eq!(text::element(&page, "NextKeyMarker").as_deref(), Some("k1"));
+    let marker = text::element(&page, "NextVersionIdMarker").unwrap();
+    home.kill();
+    for encoding in ["", "&encoding-type=url"] {
+        let next = format!(
+            "/photos?versions&key-marker=k1&version-id-marker={}{encoding}",
+            text::encoded(&marker, "")
+        );
+        let page = client.send(&Request::get(&next)).await.expect(200);
+        assert_eq!(page.header("x-nearpoint-region"), Some("away"));
+        let page = page.text();
+        let entries = text::elements(&page, "Version");
+        let keys: Vec<_> = entries.iter().map(|entry| text::element(entry, "Key").unwrap()).collect();
+        assert_eq!(keys, ["k1", "k1", "k1", "k2", "k2", "k2"], "{page}");
+        assert_eq!(text::element(&page, "KeyMarker").as_deref(), Some("k1"), "the client's own");
+        assert_eq!(text::element(&page, "VersionIdMarker").as_deref(), Some(marker.as_str()));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::house::client::{Client, Reply, Request};
 use crate::house::gateway::{LOGICAL_REGION, Setup, Tenant, allow};
-use crate::house::region::Region;
+use crate::house::region::{Act, Region, Settings, When};
 use crate::house::text;
 
 #[track_caller]
@@ -38,11 +38,6 @@ async fn a_named_access_point_is_a_bucket_of_its_own() {
         refused(&client.send(&Request::delete(&format!("/photos?{sub}"))).await, 405, "MethodNotAllowed");
     }
     assert!(home.seen().is_empty() && away.seen().is_empty(), "no store was asked");
-    // what is configured is home's
-    for sub in ["versioning", "lifecycle", "cors", "acl"] {
-        refused(&client.send(&Request::get(&format!("/photos?{sub}"))).await, 501, "NotImplemented");
-    }
-    assert_eq!((home.seen().len(), away.seen().len()), (4, 0));
     refused(&client.send(&Request::head("/nowhere")).await.or_code("NoSuchBucket"), 404, "NoSuchBucket");
     refused(&client.send(&Request::get("/nowhere/k")).await, 404, "NoSuchBucket");
     refused(&client.send(&Request::get("/photos-home/k")).await, 404, "NoSuchBucket");
@@ -58,6 +53,115 @@ impl OrCode for Reply {
         assert!(self.body.is_empty());
         self.body = format!("<Code>{code}</Code>").into_bytes();
         self
+    }
+}
+
+/// What no setting may name.
+const PHYSICAL: [&str; 6] =
+    ["photos-home", "photos-away", "logs-home", "111122223333", "home-1", "arn:aws:iam"];
+
+/// Settings as AWS tells them of a bucket `photos-home`.
+fn settings() -> Vec<(&'static str, String)> {
+    let owner = "<ID>111122223333</ID><DisplayName>111122223333</DisplayName>";
+    let acl = format!(
+        "<AccessControlPolicy><Owner>{owner}</Owner><AccessControlList><Grant><Grantee \
+         xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\">{owner}</Grantee>\
+         <Permission>FULL_CONTROL</Permission></Grant></AccessControlList></AccessControlPolicy>"
+    );
+    let encryption = "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>\
+         <SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>arn:aws:kms:home-1:111122223333:key/k</KMSMasterKeyID>\
+         </ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>";
+    let tags = "<Tagging><TagSet><Tag><Key>team</Key><Value>pictures</Value></Tag><Tag><Key>aws:cloudformation:stack-id</Key>\
+         <Value>arn:aws:cloudformation:home-1:111122223333:stack/s/1</Value></Tag></TagSet></Tagging>";
+    let policy = serde_json::json!({
+        "Version": "2012-10-17", "Id": "policy-of-photos-home",
+        "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos-home/*"}]
+    });
+    let told = "<Rule><Destination><Bucket>arn:aws:s3:::logs-home</Bucket><Account>111122223333</Account></Destination></Rule>";
+    let mut settings = vec![
+        ("acl", acl),
+        ("encryption", encryption.to_owned()),
+        ("tagging", tags.to_owned()),
+        (
+            "versioning",
+            "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>".to_owned(),
+        ),
+        ("lifecycle", "<LifecycleConfiguration><Rule><ID>r</ID></Rule></LifecycleConfiguration>".to_owned()),
+        ("cors", "<CORSConfiguration><CORSRule/></CORSConfiguration>".to_owned()),
+        ("policy", policy.to_string()),
+    ];
+    settings.extend(WITHHELD.map(|name| (name, format!("<Configuration>{told}</Configuration>"))));
+    settings
+}
+
+/// Settings that name other buckets, hosts or accounts.
+const WITHHELD: [&str; 9] = [
+    "analytics",
+    "inventory",
+    "logging",
+    "metadataConfiguration",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "replication",
+    "website",
+];
+
+#[tokio::test]
+async fn what_is_configured_is_home_s_and_names_nothing_physical() {
+    let mut told = Settings::new("home", &["photos-home"]);
+    told.documents = settings();
+    let (home, away) = (Region::start_with(told), Region::start("away", &["photos-away"]));
+    home.seed("photos-home", "k", "x");
+    let gateway = Setup::over(&[&home, &away]).start();
+    let client = gateway.client();
+    let ask = async |target: &str| {
+        let reply = client.send(&Request::get(target)).await;
+        for name in PHYSICAL {
+            assert!(!reply.text().contains(name), "{target} names {name}: {}", reply.text());
+        }
+        reply
+    };
+    for (target, kept) in [
+        ("/photos?acl", "<Permission>FULL_CONTROL</Permission>"),
+        ("/photos/k?acl", "<ID>nearpoint</ID>"),
+        ("/photos?encryption", "<SSEAlgorithm>aws:kms</SSEAlgorithm>"),
+        ("/photos?tagging", "<Value>pictures</Value>"),
+        ("/photos?versioning", "<Status>Enabled</Status>"),
+        ("/photos?lifecycle", "<ID>r</ID>"),
+        ("/photos?cors", "<CORSRule/>"),
+        ("/photos?policy", "\"arn:aws:s3:::photos/*\""),
+    ] {
+        let reply = ask(target).await.expect(200).text();
+        assert!(reply.contains(kept), "{target}: {reply}");
+    }
+    assert!(away.seen().iter().all(|seen| seen.key == "k"), "settings are home's");
+    // the torrent names the store's host
+    home.forget();
+    for target in
+        WITHHELD.map(|name| format!("/photos?{name}")).iter().chain(&["/photos/k?torrent".to_owned()])
+    {
+        refused(&ask(target).await, 501, "NotImplemented");
+        refused(&ask(&format!("{target}&id=one")).await, 501, "NotImplemented");
+    }
+    assert!(home.seen().is_empty() && away.seen().is_empty(), "and nobody was asked");
+    // a policy that cannot be said in the client's words is not said in part
+    let foreign = r#"{"Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:root"},
+        "Action": "s3:*", "Resource": "arn:aws:s3:::photos-home/*"}]}"#;
+    home.change_settings(|settings| settings.documents = vec![("policy", foreign.to_owned())]);
+    refused(&ask("/photos?policy").await, 501, "NotImplemented");
+}
+
+#[tokio::test]
+async fn under_the_wildcard_settings_pass_as_the_store_keeps_them() {
+    let mut told = Settings::new("home", &["photos-home", "other"]);
+    told.documents = settings();
+    let (home, away) = (Region::start_with(told), Region::start("away", &["photos-away"]));
+    let gateway = with_wildcard(&home, &away).start();
+    let client = gateway.client();
+    for (name, document) in settings() {
+        let reply = client.send(&Request::get(&format!("/other?{name}"))).await.expect(200);
+        assert_eq!(reply.text(), document, "{name}");
     }
 }
 
@@ -119,6 +223,83 @@ async fn the_wildcard_passes_everything_through() {
     assert_eq!(buckets(&client).await, ["other", "photos"]);
     refused(&client.send(&Request::get("/nowhere/k")).await, 404, "NoSuchBucket");
     assert!(away.seen().is_empty());
+}
+
+#[tokio::test]
+async fn physical_buckets_are_hidden_from_whoever_lists() {
+    let (home, away) = regions();
+    let mut setup = with_wildcard(&home, &away);
+    let all = r#"{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}"#;
+    setup.tenants = vec![Tenant::with_statements("app", &format!("{all}, {}", allow("s3:*", &["other"])))];
+    let gateway = setup.start();
+    assert_eq!(buckets(&gateway.client()).await, ["other"], "neither is it told what it may not list");
+}
+
+#[tokio::test]
+async fn the_store_s_buckets_and_ours_are_listed_in_pages() {
+    // one of them is called as the access point is: nobody means it by that name
+    let made = ["zz-bucket", "photos-home", "aa-bucket", "photos", "pp-bucket", "qa-bucket", "qb-bucket"];
+    // a store's page is never as long as is asked for
+    let told = Settings { bucket_page: Some(2), ..Settings::new("home", &made) };
+    let (home, away) = (Region::start_with(told), Region::start("away", &["spare", "photos-away"]));
+    let setup = with_wildcard(&home, &away).access_point("photos", &[&home, &away], 1, "allow", "refuse");
+    let gateway = setup.start();
+    let client = gateway.client();
+    let wanted = ["aa-bucket", "photos", "pp-bucket", "qa-bucket", "qb-bucket", "zz-bucket"];
+    assert_eq!(buckets(&client).await, wanted);
+    for most in 1..=7 {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let page =
+                client.send(&Request::get(&format!("/?max-buckets={most}{token}"))).await.expect(200).text();
+            let names = text::elements(&page, "Name");
+            assert!(
+                names.len() <= most
+                    && !page.contains("photos-home")
+                    && !page.contains(&hex::encode("photos-home"))
+            );
+            assert_eq!(text::elements(&page, "BucketRegion"), vec![LOGICAL_REGION; names.len()], "{page}");
+            found.extend(names);
+            let Some(next) = text::element(&page, "ContinuationToken") else { break };
+            token = format!("&continuation-token={}", text::encoded(&next, ""));
+        }
+        assert_eq!(found, wanted, "{most} a page");
+    }
+    let listed = async |query: &str| {
+        let page = client.send(&Request::get(&format!("/?{query}"))).await.expect(200).text();
+        text::elements(&page, "Name")
+    };
+    assert_eq!(listed("prefix=p").await, ["photos", "pp-bucket"]);
+    assert_eq!(listed(&format!("bucket-region={LOGICAL_REGION}&prefix=q")).await, ["qa-bucket", "qb-bucket"]);
+    assert!(listed("bucket-region=home-1").await.is_empty(), "no region of that name is known to clients");
+    refused(&client.send(&Request::get("/?max-buckets=0")).await, 400, "InvalidArgument");
+    refused(&client.send(&Request::get("/?continuation-token=x")).await, 400, "InvalidArgument");
+}
+
+#[tokio::test]
+async fn a_list_of_buckets_that_cannot_be_read_is_no_short_list() {
+    let (home, away) = regions();
+    let gateway = with_wildcard(&home, &away).start();
+    let client = gateway.client();
+    let once = || When::operation("ListBuckets").times(1);
+    let answered = |body: &str, length: usize| {
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n");
+        Act::AnswerBytes(bytes::Bytes::from(head + body))
+    };
+    let short = "<ListAllMyBucketsResult><Buckets>";
+    let long = format!("{short}{}", " ".repeat(9 << 20));
+    for (what, act) in [
+        ("broken off", answered(short, short.len() + 100)),
+        ("no XML", answered("{}", 2)),
+        ("another document", answered("<Error/>", 8)),
+        ("too long", answered(&long, long.len())),
+    ] {
+        home.fault(once(), act);
+        let reply = client.send(&Request::get("/")).await;
+        assert_eq!((reply.status, reply.code().as_deref()), (503, Some("ServiceUnavailable")), "{what}");
+    }
+    assert_eq!(buckets(&client).await, ["other", "photos"]);
 }
 
 #[tokio::test]

@@ -16,12 +16,15 @@
 mod affinity;
 mod bad_input;
 mod buckets;
+#[cfg(feature = "demo")]
+mod demo;
 mod failover;
 mod fault_proxy;
 mod house;
 mod house_itself;
 mod names;
 mod reload;
+mod secrets;
 mod senders;
 mod serving;
 mod story;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::house::client::{Client, Connection, Reply, Request};
 use crate::house::gateway::{Gateway, Setup, Tenant, logged};
-use crate::house::region::{PATIENCE, Region};
+use crate::house::region::{Act, End, PATIENCE, Region, When};
+use crate::house::text;
 use crate::house::tls::{self, Authority};
 
 const BUCKET: &str = "photos-home";
@@ -110,6 +111,27 @@ async fn access_points_policies_and_limits_are_swapped_without_a_request_lost() 
 }
 
 #[tokio::test]
+async fn the_retry_budget_in_force_is_the_new_one() {
+    let (home, far) = (home(), Region::start("far", &["photos-far", "vault-far"]));
+    far.seed("photos-far", "k", "x");
+    // by traffic alone, and by one poisonous key: the region stays in service
+    home.fault(When::key("k"), Act::DropAtHead(End::Reset));
+    let mut first = Setup::over(&[&home, &far]);
+    first.edit_access_point("photos", "reads: {order: nearest", "reads: {order: [home, far]");
+    first.probe_rarely();
+    let gateway = first.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("far", "healthy")]).await;
+    let (client, get) = (gateway.client(), Request::get("/photos/k"));
+    client.send(&get).await.expect(200);
+    let mut second = first.clone();
+    second.rest = "limits: {retry_share: 0%, retry_floor: 0/s}\n".to_owned();
+    reload(&gateway, &second).await;
+    refused(&until(&client, &get, 503).await, 503, "ServiceUnavailable");
+    reload(&gateway, &first).await;
+    until(&client, &get, 200).await;
+}
+
+#[tokio::test]
 async fn a_changed_file_reloads_by_itself() {
     let home = home();
     let first = Setup::over(&[&home]);
@@ -123,6 +145,65 @@ async fn a_changed_file_reloads_by_itself() {
     let policy = Tenant::of("app", &["photos", "vault"]).policy.unwrap();
     std::fs::write(gateway.file().with_file_name("app.json"), policy).unwrap();
     until(&client, &Request::get("/vault/k"), 200).await;
+    assert_eq!(count(&gateway, TAKEN), 2);
+}
+
+/// How often a configuration was refused so far.
+async fn refusals(gateway: &Gateway) -> u64 {
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    let series = "nearpoint_config_reloads_total{result=\"refused\"}";
+    let line = metrics.lines().find(|line| line.starts_with(series));
+    line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_written_beside_the_configuration_reloads_nothing() {
+    let home = home();
+    let setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let mut bad = setup.clone();
+    bad.rest = "limits: {in_flght: 5}\n".to_owned();
+    gateway.rewrite(&bad);
+    gateway.wait_for_event("the new configuration is refused; the old one stays in force");
+    // until the reload has settled, whatever comes is its own doing
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let before = refusals(&gateway).await;
+    for line in 0..4 {
+        std::fs::write(gateway.file().with_file_name("access.log"), format!("line {line}\n")).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(refusals(&gateway).await, before, "read again for a log line");
+    // the same fault again is counted, and not told again unless somebody asks
+    gateway.rewrite(&bad);
+    let counted = async { while refusals(&gateway).await == before {} };
+    tokio::time::timeout(PATIENCE, counted).await.expect("read again");
+    let refusal = "the new configuration is refused; the old one stays in force";
+    assert_eq!(count(&gateway, refusal), 1);
+    gateway.signal("HUP");
+    wait_for_count(&gateway, refusal, 2).await;
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_is_followed_through_its_links() {
+    use std::os::unix::fs::symlink;
+    let home = home();
+    let mut setup = Setup::over(&[&home]);
+    let gateway = setup.start();
+    let folder = gateway.file().parent().unwrap().to_owned();
+    // as kubelet does it: a folder for each version, `..data` leads to the one in force
+    for (version, bucket) in [("..1", "vault"), ("..2", "attic")] {
+        setup = setup.access_point(bucket, &[&home], 1, "allow", "allow");
+        std::fs::create_dir(folder.join(version)).unwrap();
+        std::fs::write(folder.join(version).join("nearpoint.yaml"), setup.yaml(&folder)).unwrap();
+        symlink(version, folder.join("..data_tmp")).unwrap();
+        std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+        if version == "..1" {
+            symlink("..data/nearpoint.yaml", folder.join("mounted")).unwrap();
+            std::fs::rename(folder.join("mounted"), gateway.file()).unwrap();
+        }
+        let wanted = Request::get(&format!("/{bucket}/k"));
+        until(&gateway.client(), &wanted, 403).await;
+    }
     assert_eq!(count(&gateway, TAKEN), 2);
 }
 
@@ -146,6 +227,89 @@ async fn regions_are_swapped_too() {
     gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
     moved.kill();
     assert_eq!(client.send(&Request::get("/photos/k")).await.expect(200).body, b"away");
+}
+
+/// The value of a series, if it is there.
+async fn gauge(gateway: &Gateway, series: &str) -> Option<f64> {
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn a_removed_region_alarms_nobody() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let mut both = Setup::over(&[&home, &away]);
+    both.edit_access_point("photos", "order: nearest", "order: [away, home]");
+    let gateway = both.start();
+    gateway.wait_for_reads(&[("home", "healthy"), ("away", "healthy")]).await;
+    let standing = r#"nearpoint_region_standing{region="away",kind="reads"}"#;
+    assert_eq!(gauge(&gateway, standing).await, Some(4.0));
+    // it refuses its credential, then dies, then is taken out
+    away.change_settings(|settings| settings.secret = "changed".to_owned());
+    let refused = r#"nearpoint_region_credential_out{region="away",credential="region"}"#;
+    let alarmed = async {
+        while gauge(&gateway, refused).await != Some(1.0) {
+            gateway.client().send(&Request::get("/photos/k")).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, alarmed).await.expect("the credential is out");
+    away.kill();
+    gateway.wait_for_reads(&[("away", "out")]).await;
+    assert_eq!(gauge(&gateway, standing).await, Some(0.0));
+    let point = Setup::over(&[&home]);
+    reload(&gateway, &point).await;
+    let calm = async {
+        while gauge(&gateway, standing).await != Some(2.0) || gauge(&gateway, refused).await != Some(0.0) {}
+    };
+    tokio::time::timeout(PATIENCE, calm).await.expect("unknown, and no alarm");
+}
+
+#[tokio::test]
+async fn a_second_region_brings_tokens_with_it() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let without_keys = |regions: &[&Region]| {
+        let setup = Setup::over(regions).access_point("photos", regions, 0, "allow", "allow");
+        Setup { tokens: String::new(), ..setup }
+    };
+    let gateway = without_keys(&[&home]).start();
+    let client = gateway.client();
+    let begin = Request::post("/photos/big?uploads", "");
+    let alone = client.send(&begin).await.expect(200).text();
+    assert!(text::element(&alone, "UploadId").unwrap().starts_with("upload-home-"), "{alone}");
+    reload(&gateway, &without_keys(&[&home, &away])).await;
+    let begun = async {
+        loop {
+            let begun = client.send(&begin).await.expect(200).text();
+            let id = text::element(&begun, "UploadId").unwrap();
+            if id.starts_with("np1_") {
+                return id;
+            }
+        }
+    };
+    let id = tokio::time::timeout(PATIENCE, begun).await.expect("ids are wrapped");
+    let parts = format!("/photos/big?uploadId={}", text::encoded(&id, ""));
+    client.send(&Request::get(&parts)).await.expect(200);
+    // the same key after the next start, and after the next reload
+    let kept = std::fs::read_to_string(gateway.file().with_file_name("token-key")).unwrap();
+    let mut next = without_keys(&[&home, &away]);
+    next.rest = "limits: {attempts: 2}\n".to_owned();
+    reload(&gateway, &next).await;
+    client.send(&Request::get(&parts)).await.expect(200);
+    assert_eq!(std::fs::read_to_string(gateway.file().with_file_name("token-key")).unwrap(), kept);
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_have_a_token_key_is_refused() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    let first = Setup { tokens: String::new(), ..Setup::over(&[&home]) };
+    let gateway = first.start();
+    // no file can be made there
+    std::fs::create_dir(gateway.file().with_file_name("token-key")).unwrap();
+    gateway.rewrite(&Setup { tokens: String::new(), ..Setup::over(&[&home, &away]) });
+    gateway.signal("HUP");
+    wait_for_count(&gateway, "the new configuration is refused; the old one stays in force", 1).await;
+    gateway.client().send(&Request::get("/photos/k")).await.expect(200);
+    assert_eq!(count(&gateway, TAKEN), 0);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::house::client::{Client, Reply, Request};
+use crate::house::client::{Client, Framing, Payload, Reply, Request};
+use crate::house::digest::Algorithm;
 use crate::house::gateway::{Gateway, Setup, Tenant, allow};
 use crate::house::moment;
 use crate::house::region::{Region, Settings};
@@ -319,7 +320,8 @@ async fn anonymous_sign_lets_strangers_read_and_list_only() {
 
 #[tokio::test]
 async fn anonymous_forward_lets_the_store_decide() {
-    let home = Region::start_with(Settings { anonymous_reads: true, ..Settings::new("home", &[BUCKET]) });
+    let home =
+        Region::start_with(Settings { anonymous: &["GET", "HEAD"], ..Settings::new("home", &[BUCKET]) });
     home.seed(BUCKET, "k", "x");
     let gateway = listening(&home, "      anonymous: forward\n");
     let client = gateway.client();
@@ -332,6 +334,33 @@ async fn anonymous_forward_lets_the_store_decide() {
         "AccessDenied",
     );
     client.send(&Request::put("/photos/k", "y")).await.expect(200);
+}
+
+/// What goes on unsigned carries no mark by which its store could check or unframe it: that is
+/// done here.
+#[tokio::test]
+async fn bodies_that_are_forwarded_unsigned_are_checked_and_unframed_here() {
+    let home = Region::start_with(Settings { anonymous: &["PUT"], ..Settings::new("home", &[BUCKET]) });
+    let gateway = listening(&home, "      anonymous: forward\n");
+    let client = gateway.client();
+    let bare = |request: &Request| client.sign(request).without("authorization");
+    let body: Vec<u8> = (0..100_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let framed = Payload::UnsignedTrailer(64 << 10, Algorithm::Crc32, Framing::Length);
+    for payload in [Payload::Hex, Payload::Unsigned, framed] {
+        client
+            .send_signed(&bare(&Request::put("/photos/k", body.clone()).payload(payload)))
+            .await
+            .expect(200);
+        let object = home.object(BUCKET, "k").expect("stored");
+        assert!(object.body == body, "{payload:?}: other bytes");
+        assert_eq!(object.header("content-encoding"), None, "{payload:?}");
+    }
+    let bent = bare(&Request::put("/photos/bent", body)).edit_body(|mut body| {
+        body[7] ^= 1;
+        body
+    });
+    refused(&client.send_signed(&bent).await, 400, "XAmzContentSHA256Mismatch");
+    assert!(home.object(BUCKET, "bent").is_none());
 }
 
 #[tokio::test]

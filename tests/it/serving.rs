@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::house::client::{Client, Connection, Ended, Reply, Request};
+use crate::house::client::{Client, Connection, Ended, Payload, Reply, Request, Signed};
 use crate::house::gateway::{Gateway, Setup, run};
 use crate::house::region::{Act, End, PATIENCE, Region, When};
 use crate::house::text;
@@ -83,11 +83,19 @@ struct Second {
 
 impl Second {
     async fn open(gateway: &Gateway, authority: &Authority) -> Self {
+        Self::with_window(gateway, authority, 1 << 20).await
+    }
+
+    /// Answers get this many bytes before the client has read some.
+    async fn with_window(gateway: &Gateway, authority: &Authority, window: u32) -> Self {
         let stream =
             tls::connect(gateway.address, authority.client(None, &[b"h2", b"http/1.1"])).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        let (send, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (send, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         Self { send, client: gateway.client() }
     }
@@ -137,6 +145,148 @@ async fn http2_carries_the_same_requests() {
     assert_eq!(forged.status(), 403);
     let line = gateway.access_line(forged.headers()["x-amz-request-id"].to_str().unwrap());
     assert_eq!((line["protocol"].as_str(), line["tls"].as_bool()), (Some("h2"), Some(true)));
+}
+
+/// The access line of a path that is as wanted, waited for.
+fn line_of(gateway: &Gateway, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    gateway.wait_for_line(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["path"] == path && wanted(&line)).then_some(line)
+    })
+}
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A text of HPACK, as it is: its length in a prefix of seven bits, then its bytes.
+fn hpack(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.len();
+    if rest < 127 {
+        out.push(u8::try_from(rest).unwrap());
+    } else {
+        out.push(127);
+        rest -= 127;
+        while rest >= 128 {
+            out.push(u8::try_from(rest % 128).unwrap() | 128);
+            rest /= 128;
+        }
+        out.push(u8::try_from(rest).unwrap());
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Sends a request over a new HTTP/2 connection byte for byte as it says, which no client library
+/// would: a fragment in its target, a body without a length. What becomes of it the log tells.
+async fn send_raw(
+    gateway: &Gateway,
+    authority: &Authority,
+    signed: &Signed,
+    ends: bool,
+) -> impl Sized + use<> {
+    let mut stream = tls::connect(gateway.address, authority.client(None, &[b"h2"])).await.unwrap();
+    let mut block = Vec::new();
+    let host = text::header(&signed.headers, "host").unwrap();
+    let pseudo = [
+        (":method", signed.method.as_str()),
+        (":scheme", "https"),
+        (":authority", host),
+        (":path", &signed.target),
+    ];
+    let fields = signed.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in pseudo.into_iter().chain(fields.filter(|(name, _)| *name != "host")) {
+        block.push(0);
+        hpack(name, &mut block);
+        hpack(value, &mut block);
+    }
+    let (end_stream, end_headers) = (1, 4);
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frame(1, end_headers | if ends { end_stream } else { 0 }, 1, &block));
+    if !ends {
+        bytes.extend(frame(0, end_stream, 1, &signed.body));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_fragment_over_http2_never_means_another_object_than_was_signed() {
+    let home = home();
+    home.seed(BUCKET, "dir", "x");
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let client = gateway.client();
+    let delete = |signed_for: &str| client.sign(&Request::delete(signed_for)).aim("/photos/dir#1");
+    let mut open = Vec::new();
+    for signed_for in ["/photos/dir%231", "/photos/other"] {
+        open.push(send_raw(&gateway, &authority, &delete(signed_for), true).await);
+    }
+    let get = Request::get("/photos/dir");
+    let presigned = client.presign(&get, 60);
+    let between = presigned.replacen("/photos/dir", "/photos/dir#1", 1);
+    open.push(send_raw(&gateway, &authority, &client.unsigned(&get).aim(&between), true).await);
+    let refused = || gateway.access_lines().iter().filter(|line| line["status"] == 403).count();
+    let all = async {
+        while refused() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("all refused");
+    assert!(home.object(BUCKET, "dir").is_some());
+    // behind the signature nothing is left to mean something else
+    let after = client.unsigned(&get).aim(&format!("{presigned}#1"));
+    let _open = send_raw(&gateway, &authority, &after, true).await;
+    line_of(&gateway, "/photos/dir", |line| line["status"] == 200);
+    assert!(
+        home.seen().iter().all(|seen| seen.method == "GET" && seen.target.starts_with("/photos-home/dir"))
+    );
+}
+
+#[tokio::test]
+async fn http2_bodies_without_a_length_are_empty_or_refused() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let put = |key: &str, body: &str| {
+        let put = Request::put(&format!("/photos/{key}"), body);
+        gateway.client().sign(&put).without("content-length")
+    };
+    let _open = send_raw(&gateway, &authority, &put("empty", ""), true).await;
+    line_of(&gateway, "/photos/empty", |line| line["status"] == 200);
+    assert_eq!(home.object(BUCKET, "empty").unwrap().body, "");
+    let _open = send_raw(&gateway, &authority, &put("unmeasured", "body"), false).await;
+    let line = line_of(&gateway, "/photos/unmeasured", |_| true);
+    assert_eq!((line["status"].as_u64(), line["code"].as_str()), (Some(411), Some("MissingContentLength")));
+    // an encoded body says its length itself
+    let chunked = Request::put("/photos/chunked", "body").payload(Payload::SignedChunks(8192));
+    let _open =
+        send_raw(&gateway, &authority, &gateway.client().sign(&chunked).without("content-length"), false)
+            .await;
+    line_of(&gateway, "/photos/chunked", |line| line["status"] == 200);
+    assert_eq!(home.object(BUCKET, "chunked").unwrap().body, "body");
+}
+
+#[tokio::test]
+async fn two_opinions_on_the_host_over_http2_have_their_access_line() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let mut second = Second::open(&gateway, &authority).await;
+    let uri = format!("https://{}/photos/k", gateway.address);
+    let request = http::Request::get(uri).header("host", "elsewhere.example");
+    second.send.send_request(request.body(Full::default()).unwrap()).await.expect_err("a reset");
+    let line = gateway.wait_for_line(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["cause"] == "authority").then_some(line)
+    });
+    assert_eq!((line["protocol"].as_str(), line["aborted"].as_str()), (Some("h2"), Some("proxy")), "{line}");
+    assert!(line["id"].as_str().is_some_and(|id| !id.is_empty()));
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("nearpoint_streams_reset_total{reason=\"authority\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
@@ -271,6 +421,40 @@ async fn beyond_all_connections_the_next_waits() {
 }
 
 #[tokio::test]
+async fn few_descriptors_let_few_clients_in_and_regions_and_operators_get_theirs() {
+    let home = home();
+    let gateway = with(&home, "limits: {connections: 9000}\n").start_with_descriptors(128);
+    let lowered = gateway.wait_for_line(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let fields = line.get("fields").unwrap_or(&line).clone();
+        fields["message"].as_str()?.starts_with("limits.connections is lowered").then_some(fields)
+    });
+    assert_eq!((lowered["configured"].as_u64(), lowered["in_force"].as_u64()), (Some(9000), Some(25)));
+    let client = gateway.client();
+    let get = client.sign(&Request::get("/photos/k")).bytes();
+    let mut held = Vec::new();
+    for _ in 0..25 {
+        let mut one = client.connect().await;
+        one.exchange(&get, "GET").await.unwrap().expect(200);
+        held.push(one);
+    }
+    // a crowd beyond them waits its turn, and probes and operators go on
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let mut one = client.connect().await;
+        one.stream.write_all(&get).await.unwrap();
+        crowd.push(one);
+    }
+    assert_eq!(gateway.admin_text("/livez").await.0, 200);
+    for one in &mut held {
+        one.exchange(&get, "GET").await.unwrap().expect(200);
+    }
+    drop(held);
+    crowd[0].reply("GET").await.expect("its turn").expect(200);
+    gateway.assert_alive();
+}
+
+#[tokio::test]
 async fn a_head_beyond_the_limit_is_431_and_has_its_access_line() {
     let home = home();
     let gateway = with(&home, "limits: {head: 8KiB}\n").start();
@@ -356,7 +540,38 @@ async fn a_client_that_stops_reading_is_cut_and_no_region_is_blamed() {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["path"] == "/photos/big").then_some(line)
     });
-    assert_eq!(line["aborted"], "client", "{line}");
+    assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("stalled_reader")));
+    let standing = gateway.standing().await;
+    assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn an_http2_client_that_gives_no_window_is_cut_and_makes_room() {
+    let home = home();
+    home.seed(BUCKET, "big", vec![7; 8 << 20]);
+    let folder = tempfile::tempdir().unwrap();
+    let rest = "timeouts: {stalled_reader: 300ms}\nlimits: {in_flight: 2}\n";
+    let (gateway, authority) = encrypted(&home, &folder, rest);
+    let mut stalled = Second::with_window(&gateway, &authority, 0).await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let answer = stalled.send(&Request::get("/photos/big")).await;
+        assert_eq!(answer.status(), 200);
+        answers.push(answer);
+    }
+    let mut other = Second::open(&gateway, &authority).await;
+    let served = async { while other.send(&Request::get("/photos/k")).await.status() != 200 {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("the stalled are at work no more");
+    for answer in answers {
+        let line = gateway.access_line(answer.headers()["x-amz-request-id"].to_str().unwrap());
+        assert_eq!(
+            (line["aborted"].as_str(), line["cause"].as_str()),
+            (Some("proxy"), Some("stalled_reader"))
+        );
+        answer.into_body().collect().await.expect_err("cut, and never a clean end");
+    }
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("nearpoint_streams_reset_total{reason=\"stalled_reader\"} 2"), "{metrics}");
     let standing = gateway.standing().await;
     assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
 }
@@ -394,6 +609,21 @@ async fn a_drain_lets_requests_finish_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn what_a_drain_cuts_is_our_doing_in_the_log() {
+    let home = home();
+    let gateway = with(&home, "timeouts: {drain: 200ms}\n").start();
+    let client = gateway.client();
+    home.fault(When::key("never"), Act::Silent);
+    let mut busy = client.connect().await;
+    busy.stream.write_all(&client.sign(&Request::put("/photos/never", "x")).bytes()).await.unwrap();
+    home.wait_for(|seen| seen.key == "never").await;
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait_for_end().await, Some(0));
+    let line = line_of(&gateway, "/photos/never", |_| true);
+    assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("drain")), "{line}");
+}
+
+#[tokio::test]
 async fn before_the_drain_load_balancers_are_told_while_all_is_served() {
     let (home, away) = (home(), Region::start("away", &["photos-away"]));
     away.seed("photos-away", "k", "x");
@@ -423,11 +653,17 @@ async fn before_the_drain_load_balancers_are_told_while_all_is_served() {
 #[tokio::test]
 async fn health_is_told_on_every_door() {
     let home = home();
-    let gateway = with(&home, "").start();
+    home.seed(BUCKET, ".nearpoint/health", "an object");
+    let gateway = with(&home, "domains: [s3.example.com]\n").start();
     gateway.wait_for_reads(&[("home", "healthy")]).await;
-    let client = gateway.client();
-    let health = client.send_signed(&client.unsigned(&Request::get("/.nearpoint/health"))).await;
-    assert_eq!(health.expect(200).text(), "ok\n");
+    let mut client = gateway.client();
+    let asked = Request::get("/.nearpoint/health");
+    let health = client.send_signed(&client.unsigned(&asked)).await.expect(200);
+    assert_eq!(health.text(), "ok\n");
+    let line = gateway.access_line(id(&health));
+    assert_eq!((line["operation"].as_str(), line["status"].as_u64()), (Some("Health"), Some(200)));
+    client.host = "photos.s3.example.com".to_owned();
+    assert_eq!(client.send(&asked).await.expect(200).text(), "an object");
     assert_eq!(gateway.admin_text("/livez").await.0, 200);
     let ready = tokio::time::timeout(PATIENCE, async {
         while gateway.admin_text("/readyz").await.0 != 200 {
@@ -440,6 +676,10 @@ async fn health_is_told_on_every_door() {
         let (code, written) = run(&words);
         assert_eq!(code, Some(0), "{written}");
     }
+    // whoever else answers HTTP is not healthy
+    let (code, written) = run(&["healthcheck", "--admin", &gateway.address.to_string()]);
+    assert_eq!(code, Some(1), "{written}");
+    assert!(written.contains("is this the admin listener?"), "{written}");
     drop(gateway);
     assert_eq!(run(&["healthcheck", "--admin", &admin]).0, Some(1));
 }

@@ -46,7 +46,7 @@ impl<S: AsyncRead + Unpin> Gate<S> {
         self.wire.read(scanner.phase(), scanner.heads());
         let Some(violation) = verdict.violation else { return Poll::Ready(Ok(())) };
         if scanner.refused_in_body() {
-            self.wire.refuse_body();
+            self.wire.refuse_body(violation);
         } else {
             self.wire.refuse_head(violation);
         }

@@ -76,10 +76,12 @@ fn reads_without_failover_share_the_firsts_fate() {
     let mut rig = Rig::new();
     rig.access_point.reads.failover = false;
     assert_eq!(rig.regions(Operation::GetObject), [NEAR]);
+    assert!(!rig.plan(Operation::GetObject).steps[0].last_resort);
     rig.kill(NEAR);
     let plan = rig.plan(Operation::GetObject);
     assert_eq!(names(&plan), [NEAR]);
     assert!(!plan.fail_open);
+    assert!(plan.steps[0].last_resort, "waited for although it is out, and by few at a time");
 }
 
 #[test]
@@ -132,6 +134,23 @@ fn listings_go_on_where_they_began_and_move_if_they_must() {
     assert_eq!(names(&rig.try_plan(list(), prefer.clone()).unwrap()), [FAR, NEAR, HOME]);
     rig.kill(FAR);
     assert_eq!(names(&rig.try_plan(list(), prefer).unwrap()), [NEAR, HOME, FAR]);
+}
+
+#[test]
+fn a_listing_under_way_is_no_trial_of_a_nearer_region() {
+    let mut rig = Rig::new();
+    let list = || Call::new(Operation::ListObjectsV2, Target::Bucket { bucket: "photos".to_owned() });
+    rig.kill(NEAR);
+    rig.revive(NEAR);
+    assert!(rig.try_plan(list(), Affinity::None).unwrap().steps[0].trial, "a new one is");
+    let bound = Affinity::Prefer(FAR.into());
+    for _ in 0..100 {
+        let plan = rig.try_plan(list(), bound.clone()).unwrap();
+        assert_eq!(names(&plan)[0], FAR);
+        assert!(plan.steps.iter().all(|step| !step.trial));
+    }
+    rig.tried = vec![FAR.into()];
+    assert_eq!(names(&rig.try_plan(list(), bound).unwrap())[0], NEAR, "once it must move it may be one");
 }
 
 #[test]

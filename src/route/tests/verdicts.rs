@@ -110,6 +110,7 @@ fn question(shape: Shape, facts: &Facts, outcome: Outcome) -> Question<'_> {
         attempts_made: 1,
         attempts_max: 3,
         broken_elsewhere: 0,
+        acted_before: false,
         since_first_try: Duration::from_millis(100),
         deadline_left: Duration::from_secs(10),
     }
@@ -128,6 +129,8 @@ fn cell(verdict: Verdict) -> Cell {
 fn answered(meaning: Meaning) -> Outcome {
     Outcome::Answered { status: 500, meaning }
 }
+
+const STALE: Outcome = Outcome::Stale { sent: Sent::Nothing };
 
 const REFUSED: Outcome = Outcome::NotSent(Unsent::Unreachable(Never::Refused));
 
@@ -168,8 +171,7 @@ fn unanswered_tries_with_failover() {
         assert_eq!(ask(shape, REFUSED, |_| ()), or_spent(Cell::Next), "{shape:?}");
         let changed = Outcome::NotSent(Unsent::StandingChanged);
         assert_eq!(ask(shape, changed, |_| ()), or_spent(Cell::Next), "{shape:?}");
-        let stale = Outcome::NotSent(Unsent::Stale);
-        assert_eq!(ask(shape, stale, |_| ()), or_spent(Cell::Same), "{shape:?}");
+        assert_eq!(ask(shape, STALE, |_| ()), or_spent(Cell::Same), "{shape:?}");
     }
 }
 
@@ -279,7 +281,58 @@ fn what_commits_by_its_head_is_not_repeated_after_two_seconds() {
         assert_eq!(ask(shape, broken, late), Cell::No(GiveUp::TooLate));
         assert_eq!(ask(shape, answered(Meaning::ServerFault), late), Cell::Relay);
         assert_eq!(ask(shape, REFUSED, late), Cell::Next, "nothing was sent");
+        let too_late = Outcome::NotSent(Unsent::TooLate);
+        assert_eq!(ask(shape, too_late, |q| q.acted_before = true), Cell::No(GiveUp::TooLate));
     }
+}
+
+#[test]
+fn what_may_be_committed_by_its_head_says_until_when_it_may_be_sent_again() {
+    let now = Instant::now();
+    let within = |shape: Shape, outcome, acted_before| {
+        let facts = shape.facts();
+        let question = Question { acted_before, next_exists: false, ..question(shape, &facts, outcome) };
+        match verdict(&question, &mut Budget::new(0.2, 10.0, now), &mut Coin::seeded(1), now) {
+            Verdict::SameAgain { after, within } => {
+                assert!(within.is_none_or(|within| after < within));
+                within
+            }
+            other => panic!("{shape:?} {outcome:?}: {other:?}"),
+        }
+    };
+    let broken = Outcome::Broken { sent: Sent::Head };
+    let left = HEAD_REPEAT.checked_sub(Duration::from_millis(100));
+    for shape in [Shape::Delete, Shape::PutEmpty] {
+        assert_eq!(within(shape, broken, false), left);
+        assert_eq!(within(shape, answered(Meaning::ServerFault), false), left);
+        assert_eq!(within(shape, answered(Meaning::Throttled), false), None, "refused, not carried out");
+        for unsent in [REFUSED, STALE, Outcome::NotSent(Unsent::StandingChanged)] {
+            assert_eq!(within(shape, unsent, false), None, "{unsent:?}");
+            assert_eq!(within(shape, unsent, true), left, "{unsent:?}");
+        }
+        assert_eq!(within(shape, answered(Meaning::Throttled), true), left);
+    }
+    for shape in [Shape::Read, Shape::Harmless, Shape::Put, Shape::Part] {
+        assert_eq!(within(shape, Outcome::Broken { sent: Sent::Body(1) }, true), None, "{shape:?}");
+    }
+}
+
+#[test]
+fn what_may_be_committed_by_its_head_stays_in_its_region() {
+    let now = Instant::now();
+    let acted = |q: &mut Question<'_>| q.acted_before = true;
+    for shape in [Shape::Delete, Shape::PutEmpty] {
+        for unsent in [REFUSED, Outcome::NotSent(Unsent::StandingChanged)] {
+            assert_eq!(ask(shape, unsent, acted), Cell::Same);
+        }
+        let facts = shape.facts();
+        let forbidden = question(shape, &facts, answered(Meaning::Forbidden));
+        let question = Question { acted_before: true, ..forbidden };
+        let mut budget = Budget::new(0.2, 10.0, now);
+        let after = after_canary(&question, false, &mut budget, &mut Coin::seeded(1), now);
+        assert_eq!(cell(after), AMBIGUOUS);
+    }
+    assert_eq!(ask(Shape::Put, REFUSED, acted), Cell::Next, "its body never ended anywhere");
 }
 
 #[test]
@@ -294,6 +347,15 @@ fn a_request_that_ends_two_regions_connections_goes_no_further() {
     }
     let silent = Outcome::Silent { sent: Sent::All, stage: Stage::FirstByte };
     assert_eq!(ask(Shape::Read, silent, |q| q.broken_elsewhere = 1), Cell::Next);
+}
+
+#[test]
+fn what_we_lack_ourselves_is_said_to_be_ours() {
+    let short = Outcome::NotSent(Unsent::Shortage);
+    assert_eq!(ask(Shape::Read, short, |_| ()), Cell::Next, "a connection may be kept there");
+    assert_eq!(ask(Shape::Put, short, |q| q.next_exists = false), Cell::Same, "one may come free");
+    assert_eq!(ask(Shape::Read, short, |q| q.attempts_made = 3), Cell::No(GiveUp::Shortage));
+    assert_eq!(ask(Shape::Read, short, |q| q.deadline_left = Duration::ZERO), Cell::No(GiveUp::Shortage));
 }
 
 #[test]
@@ -319,7 +381,8 @@ fn repeats_cost_tokens_unless_nothing_was_sent() {
     let mut of =
         |outcome| cell(verdict(&question(Shape::Read, &facts, outcome), &mut budget, &mut coin, now));
     assert_eq!(of(REFUSED), Cell::Next);
-    assert_eq!(of(Outcome::NotSent(Unsent::Stale)), Cell::Same);
+    assert_eq!(of(STALE), Cell::Same);
+    assert_eq!(of(Outcome::Stale { sent: Sent::Head }), Cell::No(GiveUp::Budget));
     assert_eq!(of(Outcome::Broken { sent: Sent::Head }), Cell::No(GiveUp::Budget));
     assert_eq!(of(answered(Meaning::ServerFault)), Cell::Relay);
     assert_eq!(of(answered(Meaning::Throttled)), Cell::Relay);
@@ -328,8 +391,12 @@ fn repeats_cost_tokens_unless_nothing_was_sent() {
 #[test]
 fn a_stale_connection_is_replaced_at_once() {
     let now = Instant::now();
-    let facts = Shape::Delete.facts();
-    let question = question(Shape::Delete, &facts, Outcome::NotSent(Unsent::Stale));
-    let verdict = verdict(&question, &mut Budget::new(0.0, 0.0, now), &mut Coin::seeded(1), now);
-    assert_eq!(verdict, Verdict::SameAgain { after: Duration::ZERO });
+    let facts = Shape::Read.facts();
+    let question = question(Shape::Read, &facts, STALE);
+    let of = |question: &Question<'_>, floor| {
+        verdict(question, &mut Budget::new(0.0, floor, now), &mut Coin::seeded(1), now)
+    };
+    assert_eq!(of(&question, 0.0), Verdict::SameAgain { after: Duration::ZERO, within: None });
+    let question = Question { outcome: Outcome::Stale { sent: Sent::Head }, ..question };
+    assert_eq!(of(&question, 1.0), Verdict::SameAgain { after: Duration::ZERO, within: None });
 }

@@ -371,7 +371,9 @@ fn amz_header(call: &mut Call, name: &str, value: &[u8]) {
         "server-side-encryption" if value == b"AES256" => Feature::Sse,
         "server-side-encryption-bucket-key-enabled" if value != b"true" => return,
         "bucket-object-lock-enabled" if value.eq_ignore_ascii_case(b"true") => Feature::ObjectLock,
-        "bypass-governance-retention" if value.eq_ignore_ascii_case(b"true") => {
+        // Stores read this in more than one way (Ceph undoes percent-encoding): whatever is not a plain
+        // no may be a yes.
+        "bypass-governance-retention" if !value.eq_ignore_ascii_case(b"false") => {
             return also(call, "s3:BypassGovernanceRetention");
         }
         _ if name.starts_with("grant-") => Feature::Acl,

@@ -1,7 +1,7 @@
 //! A reply document in the client's words, edited as it streams by. Pure.
 //!
 //! A push parser: the output is the same for any split of the input, and what is held back is
-//! bounded (one tag, one text, one common prefix). Everything but the texts of the elements in
+//! bounded (one tag, one text, one common prefix, one entry whose key comes last). Everything but the texts of the elements in
 //! [`Slot`] goes through byte for byte, keys above all. What is no well-formed XML is refused
 //! rather than passed on, since then nobody knows what it names.
 
@@ -22,8 +22,8 @@ pub use slots::Slot;
 /// Deepest nesting of a reply; S3's deepest (an ACL) is 6.
 const DEPTH_MAX: usize = 16;
 
-/// Most bytes that are held back: a tag, the text of an element of interest, a common prefix. A key
-/// of 1024 bytes takes at most 6 KiB, percent-encoded or escaped.
+/// Most bytes that are held back: a tag, the text of an element of interest, a common prefix, an
+/// entry up to its key. A key of 1024 bytes takes at most 6 KiB, percent-encoded or escaped.
 const HELD_MAX: usize = 16 << 10;
 
 /// Why a reply cannot be put into the client's words.
@@ -82,6 +82,10 @@ pub struct Rewriter<F> {
     capture: Option<Capture>,
     /// Output that waits for a verdict: a common prefix.
     group: Option<Vec<u8>>,
+    /// Whether an entry is open, and so a key may still come.
+    in_entry: bool,
+    /// Output that waits for an entry's key, from the first id on that came before it.
+    keyless: Option<Keyless>,
     /// The element that is written last.
     deferred: Option<Deferred>,
     key: Option<Vec<u8>>,
@@ -97,6 +101,22 @@ struct Capture {
     tag: Vec<u8>,
     /// Its text as it stands in the document, escaped.
     text: Vec<u8>,
+}
+
+/// The part of an entry that begins with an id of a key not known yet.
+#[derive(Default)]
+struct Keyless {
+    out: Vec<u8>,
+    ids: SmallVec<[KeylessId; 2]>,
+}
+
+/// An id, and where its text belongs in the output.
+struct KeylessId {
+    at: usize,
+    slot: Slot,
+    text: String,
+    /// As it stood in the document.
+    raw: String,
 }
 
 /// An element that is written before the root's end.
@@ -120,6 +140,8 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
             quote: None,
             capture: None,
             group: None,
+            in_entry: false,
+            keyless: None,
             deferred: None,
             key: None,
             last_key: None,
@@ -251,7 +273,7 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
         self.enter(name)?;
         let action = self.document.action(&self.path);
         match action {
-            Action::Entry => self.key = None,
+            Action::Entry => (self.key, self.in_entry) = (None, true),
             Action::Group if self.edits.without_prefix.is_some() => self.group = Some(Vec::new()),
             _ => {}
         }
@@ -300,8 +322,13 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
                 self.write_deferred(&deferred, out)?;
             }
             self.write(tag, out)?;
-            if self.document.action(&self.path) == Action::Group {
-                self.end_group(out);
+            match self.document.action(&self.path) {
+                Action::Group => self.end_group(out),
+                Action::Entry => {
+                    self.in_entry = false;
+                    self.end_keyless(out);
+                }
+                _ => {}
             }
         }
         self.path.truncate(end);
@@ -313,7 +340,11 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
         let raw = std::str::from_utf8(&capture.text).map_err(|_| NotRewritable::NotXml)?;
         let text = unescape(raw).map_err(|_| NotRewritable::NotXml)?;
         let edited = match capture.action {
-            Action::Edit(slot) if text.is_empty() && slot != Slot::Region => None,
+            Action::Edit(slot) if text.is_empty() && !slot.may_be_empty() => None,
+            Action::Edit(slot) if slot.is_of_a_key() && self.in_entry && self.key.is_none() => {
+                let id = KeylessId { at: 0, slot, text: text.into_owned(), raw: raw.to_owned() };
+                return self.hold_id(id, (&capture.tag, end), out);
+            }
             Action::Edit(slot) => (self.edits.edit)(slot, Near { text: &text, key: self.key.as_deref() }),
             Action::Defer(slot) if !text.is_empty() => {
                 let (tag, end) = (capture.tag.clone(), end.to_vec());
@@ -324,6 +355,9 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
             Action::Blank => Some(String::new()),
             action => {
                 self.remember(action, &text);
+                if action == Action::Key {
+                    self.end_keyless(out);
+                }
                 None
             }
         };
@@ -367,15 +401,49 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
         }
     }
 
+    /// An id whose key has not come: its text is said when that is known.
+    fn hold_id(
+        &mut self,
+        id: KeylessId,
+        (tag, end): (&[u8], &[u8]),
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotRewritable> {
+        self.keyless.get_or_insert_default();
+        self.write(tag, out)?;
+        if let Some(held) = &mut self.keyless {
+            let ids: usize = held.ids.iter().map(|id| id.raw.len()).sum();
+            if held.out.len() + ids + id.raw.len() > HELD_MAX {
+                return Err(NotRewritable::TooLong);
+            }
+            held.ids.push(KeylessId { at: held.out.len(), ..id });
+        }
+        self.write(end, out)
+    }
+
+    /// The key is known, or the entry has ended without one.
+    fn end_keyless(&mut self, out: &mut Vec<u8>) {
+        let Some(held) = self.keyless.take() else { return };
+        let mut written = 0;
+        for id in &held.ids {
+            out.extend_from_slice(held.out.get(written..id.at).unwrap_or_default());
+            written = id.at;
+            let near = Near { text: &id.text, key: self.key.as_deref() };
+            let edited = (self.edits.edit)(id.slot, near).as_deref().map(escaped);
+            out.extend_from_slice(edited.as_deref().unwrap_or(&id.raw).as_bytes());
+        }
+        out.extend_from_slice(held.out.get(written..).unwrap_or_default());
+    }
+
     fn write(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), NotRewritable> {
-        let Some(group) = &mut self.group else {
+        let held = self.group.as_mut().or_else(|| self.keyless.as_mut().map(|keyless| &mut keyless.out));
+        let Some(held) = held else {
             out.extend_from_slice(bytes);
             return Ok(());
         };
-        if group.len() + bytes.len() > HELD_MAX {
+        if held.len() + bytes.len() > HELD_MAX {
             return Err(NotRewritable::TooLong);
         }
-        group.extend_from_slice(bytes);
+        held.extend_from_slice(bytes);
         Ok(())
     }
 }

@@ -8,8 +8,10 @@
 pub enum Slot {
     /// A bucket.
     Bucket,
-    /// A region; asked also where the element is empty (`us-east-1` is an empty `LocationConstraint`).
+    /// A region.
     Region,
+    /// A region as `LocationConstraint` says it: nothing is `us-east-1`.
+    Constraint,
     /// The URL of an object.
     Location,
     /// The endpoint that an error names.
@@ -22,6 +24,8 @@ pub enum Slot {
     HostId,
     /// The account that owns or began something: its id or its display name.
     Owner,
+    /// Perhaps a resource's full name, which has an account in it.
+    Arn,
     /// An upload id.
     UploadId,
     /// A version id.
@@ -30,6 +34,8 @@ pub enum Slot {
     UploadIdMarker,
     /// Where the next page of uploads begins.
     NextUploadIdMarker,
+    /// The client's own key marker, echoed in a listing of versions.
+    KeyMarker,
     /// The client's own version id marker, echoed.
     VersionIdMarker,
     /// Where the next page of versions begins.
@@ -40,6 +46,19 @@ pub enum Slot {
     NextContinuation,
     /// Where the client's own listing began, echoed.
     StartAfter,
+}
+
+impl Slot {
+    /// Whether it is edited also where the region says nothing: it was asked otherwise than the
+    /// client asked, or nothing means something.
+    pub(super) const fn may_be_empty(self) -> bool {
+        matches!(self, Self::Constraint | Self::VersionIdMarker)
+    }
+
+    /// Whether it is an id that belongs to a key.
+    pub(super) const fn is_of_a_key(self) -> bool {
+        matches!(self, Self::VersionId | Self::UploadId)
+    }
 }
 
 /// What is done about an element.
@@ -115,7 +134,7 @@ const DOCUMENTS: &[Document] = &[
         root: "ListVersionsResult",
         rows: &[
             ("Name", Edit(Slot::Bucket)),
-            ("KeyMarker", Key),
+            ("KeyMarker", Edit(Slot::KeyMarker)),
             ("VersionIdMarker", Edit(Slot::VersionIdMarker)),
             ("NextKeyMarker", Key),
             ("NextVersionIdMarker", Edit(Slot::NextVersionIdMarker)),
@@ -193,14 +212,32 @@ const DOCUMENTS: &[Document] = &[
         ],
         rest: Pass,
     },
-    Document { root: "LocationConstraint", rows: &[("", Edit(Slot::Region))], rest: Pass },
+    Document {
+        root: "AccessControlPolicy",
+        rows: &[
+            ("Owner/ID", Edit(Slot::Owner)),
+            ("Owner/DisplayName", Edit(Slot::Owner)),
+            ("AccessControlList/Grant/Grantee/ID", Edit(Slot::Owner)),
+            ("AccessControlList/Grant/Grantee/DisplayName", Edit(Slot::Owner)),
+            ("AccessControlList/Grant/Grantee/EmailAddress", Edit(Slot::Owner)),
+        ],
+        rest: Pass,
+    },
+    Document {
+        root: "ServerSideEncryptionConfiguration",
+        rows: &[("Rule/ApplyServerSideEncryptionByDefault/KMSMasterKeyID", Edit(Slot::Arn))],
+        rest: Pass,
+    },
+    // Tags that a vendor's tools set name their stacks.
+    Document { root: "Tagging", rows: &[("TagSet/Tag/Value", Edit(Slot::Arn))], rest: Pass },
+    Document { root: "LocationConstraint", rows: &[("", Edit(Slot::Constraint))], rest: Pass },
     Document {
         root: "ListAllMyBucketsResult",
         rows: &[
             ("Owner/ID", Edit(Slot::Owner)),
             ("Owner/DisplayName", Edit(Slot::Owner)),
             ("Buckets/Bucket/BucketRegion", Edit(Slot::Region)),
-            ("ContinuationToken", Edit(Slot::Continuation)),
+            ("Buckets/Bucket/BucketArn", Edit(Slot::Arn)),
         ],
         rest: Pass,
     },

@@ -100,12 +100,13 @@ fn versions_are_wrapped_with_their_keys() {
         <Version><VersionId>v3</VersionId><Key>k3</Key></Version></ListVersionsResult>";
     let out = String::from_utf8(rewritten(document.as_bytes(), &[], true).unwrap()).unwrap();
     for expected in [
-        "<VersionIdMarker>VersionIdMarker:v0@k0<",
+        "<KeyMarker>KeyMarker:k0@-<",
+        "<VersionIdMarker>VersionIdMarker:v0@-<",
         "<NextVersionIdMarker>NextVersionIdMarker:v9@k9<",
         "<Key>k%201</Key><VersionId>VersionId:v1@k 1<",
         "<VersionId>VersionId:null@k2<",
-        // An id before its key has none, rather than another entry's.
-        "<VersionId>VersionId:v3@-<",
+        // Also where it stands before its key.
+        "<Version><VersionId>VersionId:v3@k3</VersionId><Key>k3</Key></Version>",
     ] {
         assert!(out.contains(expected), "{expected}\n{out}");
     }
@@ -161,6 +162,49 @@ fn delete_results_are_wrapped_and_their_messages_are_ours() {
 }
 
 #[test]
+fn ids_that_stand_before_their_key_wait_for_it() {
+    let document = "<DeleteResult><Deleted><DeleteMarker>true</DeleteMarker>\
+        <DeleteMarkerVersionId>m&amp;1</DeleteMarkerVersionId><Key>k1</Key><VersionId>v1</VersionId></Deleted>\
+        <Deleted><VersionId>v2</VersionId><Odd>x</Odd><DeleteMarkerVersionId>m2</DeleteMarkerVersionId></Deleted>\
+        <Error><VersionId>v3</VersionId><Code>AccessDenied</Code><Key>k3</Key></Error></DeleteResult>";
+    let expected = document
+        .replace(">m&amp;1<", ">VersionId:m&amp;1@k1<")
+        .replace(">v1<", ">VersionId:v1@k1<")
+        .replace(">v2<", ">VersionId:v2@-<")
+        .replace(">m2<", ">VersionId:m2@-<")
+        .replace(">v3<", ">VersionId:v3@k3<");
+    let whole = rewritten(document.as_bytes(), &[], false).unwrap();
+    assert_eq!(String::from_utf8(whole.clone()).unwrap(), expected);
+    let bytes: Vec<usize> = vec![1; document.len()];
+    assert_eq!(rewritten(document.as_bytes(), &bytes, false).unwrap(), whole);
+    let endless = format!("<DeleteResult><Deleted><VersionId>v</VersionId><X>{}", "x".repeat(HELD_MAX));
+    assert_eq!(rewritten(endless.as_bytes(), &[], false).unwrap_err(), NotRewritable::TooLong);
+}
+
+#[test]
+fn settings_name_no_account() {
+    let out = text(
+        "<AccessControlPolicy><Owner><ID>1</ID><DisplayName>1</DisplayName></Owner><AccessControlList><Grant>\
+         <Grantee xmlns:xsi=\"x\" xsi:type=\"CanonicalUser\"><ID>1</ID><DisplayName>1</DisplayName></Grantee>\
+         <Permission>READ</Permission></Grant><Grant><Grantee><EmailAddress>1</EmailAddress></Grantee></Grant>\
+         <Grant><Grantee><URI>http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee></Grant>\
+         </AccessControlList></AccessControlPolicy>",
+    );
+    assert_eq!(out.matches(">Owner:1@-<").count(), 5, "{out}");
+    assert!(!out.contains(">1<") && out.contains("/AllUsers</URI>") && out.contains(">READ<"));
+    let out = text(
+        "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms\
+         </SSEAlgorithm><KMSMasterKeyID>arn:k</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule>\
+         </ServerSideEncryptionConfiguration>",
+    );
+    assert!(out.contains(">Arn:arn:k@-<") && out.contains(">aws:kms<"));
+    let out = text(
+        "<Tagging><TagSet><Tag><Key>aws:cloudformation:stack-id</Key><Value>arn:x</Value></Tag></TagSet></Tagging>",
+    );
+    assert!(out.contains("<Value>Arn:arn:x@-<"));
+}
+
+#[test]
 fn errors_say_nothing_of_the_store() {
     let out = text(
         "<Error><Code>SignatureDoesNotMatch</Code><Message>secret host</Message><AWSAccessKeyId>AKIA</AWSAccessKeyId>\
@@ -180,7 +224,7 @@ fn locations_are_logical_even_where_empty() {
         "<LocationConstraint xmlns=\"x\"></LocationConstraint>",
     ] {
         let region = if document.contains(">r<") { "r" } else { "" };
-        let expected = format!("<LocationConstraint xmlns=\"x\">Region:{region}@-</LocationConstraint>");
+        let expected = format!("<LocationConstraint xmlns=\"x\">Constraint:{region}@-</LocationConstraint>");
         assert_eq!(text(document), expected, "{document}");
     }
 }
@@ -191,7 +235,7 @@ fn odd_but_legal_xml_goes_through() {
         <s:X y=\"/>\"/><s:Z><![CDATA[<Name>]]></s:Z></s:ListBucketResult>\n<!-- end -->\n";
     let expected = document.replace("<![CDATA[a<b]]>", "Bucket:a&lt;b@-");
     assert_eq!(text(document), expected);
-    let unknown = "<AccessControlPolicy><Owner><ID>1</ID></Owner></AccessControlPolicy>";
+    let unknown = "<VersioningConfiguration><Owner><ID>1</ID></Owner></VersioningConfiguration>";
     assert_eq!(text(unknown), unknown);
     assert_eq!(text(""), "");
 }
@@ -229,12 +273,17 @@ fn what_is_no_xml_is_not_passed_on() {
 
 fn documents() -> impl Strategy<Value = String> {
     let key = "[a-zé<&\"%+/.]{1,8}";
-    prop::collection::vec((key, "[a-z0-9]{1,6}"), 0..4).prop_map(|entries| {
+    prop::collection::vec((key, "[a-z0-9]{1,6}", any::<bool>()), 0..4).prop_map(|entries| {
         let mut out = "<?xml version=\"1.0\"?>\n<ListVersionsResult><Name>b</Name><!-- > -->".to_owned();
-        for (key, id) in entries {
+        for (key, id, id_first) in entries {
             out.push_str("<Version>");
+            if id_first {
+                element(&mut out, "VersionId", &id);
+            }
             element(&mut out, "Key", &key);
-            element(&mut out, "VersionId", &id);
+            if !id_first {
+                element(&mut out, "VersionId", &id);
+            }
             out.push_str("</Version>\n");
         }
         out + "</ListVersionsResult>"

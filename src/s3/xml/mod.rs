@@ -25,9 +25,9 @@ pub const DELETE_MAX: usize = 1000;
 pub const PARTS_MAX: usize = 10_000;
 
 /// Namespace of every S3 document but the error.
-const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+pub(super) const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// The error document. `extra` elements (`Key`, `BucketName`, `ArgumentName` …) come after the
 /// message, in order.
@@ -63,26 +63,19 @@ pub fn location_document(region: &str) -> String {
     format!("{DECLARATION}<LocationConstraint xmlns=\"{NAMESPACE}\">{}</LocationConstraint>", escaped(region))
 }
 
-/// `ListBuckets`' answer: names with their dates of creation (`2006-02-03T16:45:09.000Z`).
-#[must_use]
-pub fn buckets_document(owner: &str, buckets: &[(&str, &str)]) -> String {
-    let mut out = format!("{DECLARATION}<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
-    element(&mut out, "ID", owner);
-    out.push_str("</Owner><Buckets>");
-    for (name, created) in buckets {
-        out.push_str("<Bucket>");
-        element(&mut out, "Name", name);
-        element(&mut out, "CreationDate", created);
-        out.push_str("</Bucket>");
-    }
-    out.push_str("</Buckets></ListAllMyBucketsResult>");
-    out
-}
-
 /// Appends `<name>value</name>`.
 pub fn element(out: &mut String, name: &str, value: &str) {
     // Writing to a String cannot fail.
     let _infallible = write!(out, "<{name}>{}</{name}>", escaped(value));
+}
+
+/// Whether XML 1.0 has a form for every character of a text, so that [`escaped`] loses none.
+fn is_writable(text: &str) -> bool {
+    !text.chars().any(|c| match c {
+        '\t' | '\n' | '\r' => false,
+        '\0'..' ' | '\u{fffe}' | '\u{ffff}' => true,
+        _ => false,
+    })
 }
 
 /// Escapes text so that any XML reader gets the same characters back: line ends too, since readers
@@ -199,7 +192,12 @@ pub fn delete_request(document: &[u8]) -> Result<DeleteRequest, Malformed> {
             "Delete/Object/Size" => object.conditions.push(("Size", text.to_owned())),
             "Delete/Object" => {
                 let object = std::mem::take(&mut object);
-                if object.key.is_empty() || request.objects.len() >= DELETE_MAX {
+                // What cannot be written as it was read would name another object.
+                let texts = std::iter::once(&object.key).chain(&object.version_id);
+                let writable = texts
+                    .chain(object.conditions.iter().map(|(_, value)| value))
+                    .all(|text| is_writable(text));
+                if object.key.is_empty() || !writable || request.objects.len() >= DELETE_MAX {
                     return Err(malformed());
                 }
                 request.objects.push(object);
@@ -273,26 +271,6 @@ pub fn create_bucket(document: &[u8]) -> Result<Option<String>, Malformed> {
         Ok(())
     })?;
     Ok(location)
-}
-
-/// Reads a store's `ListBuckets`: names and dates of creation.
-///
-/// # Errors
-/// `MalformedXML`.
-pub fn list_buckets_result(document: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
-    let mut buckets: Vec<(String, String)> = Vec::new();
-    let mut name = String::new();
-    let mut created = String::new();
-    walk(document, &mut |path, text| {
-        match path.strip_prefix("ListAllMyBucketsResult/Buckets/").unwrap_or_default() {
-            "Bucket/Name" => text.clone_into(&mut name),
-            "Bucket/CreationDate" => text.clone_into(&mut created),
-            "Bucket" => buckets.push((std::mem::take(&mut name), std::mem::take(&mut created))),
-            _ => {}
-        }
-        Ok(())
-    })?;
-    Ok(buckets)
 }
 
 /// One page of `ListMultipartUploads`, as a region answers it or as nearpoint merges it.
@@ -406,13 +384,13 @@ impl UploadsPage {
     }
 }
 
-fn malformed() -> Malformed {
+pub(super) fn malformed() -> Malformed {
     Malformed::new(Code::MalformedXML)
 }
 
 /// Visits each element as it closes, with its path from the root (`Delete/Object/Key`, without
 /// namespace prefixes) and its own text. One pass, nothing kept but the path and one text.
-fn walk(
+pub(super) fn walk(
     document: &[u8],
     visit: &mut dyn FnMut(&str, &str) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {

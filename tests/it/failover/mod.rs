@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::house::client::{Client, Reply, Request};
 use crate::house::gateway::{Gateway, Setup};
 use crate::house::moment;
-use crate::house::region::{Region, Seen};
+use crate::house::region::{PATIENCE, Region, Seen};
 use crate::house::replicator::{Replicator, Ways};
 
 /// The regions' names, nearest first.
@@ -125,6 +125,25 @@ impl Scene {
         let regions = status["regions"].as_array().expect("`regions` is a list");
         let row = regions.iter().find(|row| row["id"] == region).expect("the region is there");
         row[kind].as_str().expect("a standing is a text").to_owned()
+    }
+
+    /// Reads until it is known how long the nearest region's slowest answers take; how long a read
+    /// is then waited for there.
+    async fn learn_patience(&self) -> Duration {
+        let learnt = async {
+            loop {
+                for request in numbers(0..20) {
+                    self.client.send(&request).await.expect(200);
+                }
+                let status = self.gateway.admin_json("/api/v1/status").await;
+                let regions = status["regions"].as_array().expect("`regions` is a list");
+                let near = regions.iter().find(|row| row["id"] == "near").expect("the region is there");
+                if let Some(p999) = near["first_byte_p999_ms"].as_f64() {
+                    return Duration::from_secs_f64((p999 * 3.0 / 1e3).clamp(0.5, 5.0));
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, learnt).await.expect("a hundred answers are enough")
     }
 
     /// Waits until no region has answered anything for longer than a region counts as fresh.

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{Scene, pair};
 use crate::house::client::{Ended, Reply, Request, Signed};
-use crate::house::moment;
+use crate::house::control::Control;
 use crate::house::region::Region;
 
 /// Requests a second.
@@ -81,35 +79,6 @@ fn id(reply: &Reply) -> Option<String> {
     reply.header("x-amz-request-id").map(str::to_owned)
 }
 
-/// A thread that only tells whether this machine lets threads run.
-struct Control {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Duration>,
-}
-
-impl Control {
-    fn start() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let (mut last, mut worst) = (moment::mono(), Duration::ZERO);
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_millis(1));
-                let now = moment::mono();
-                worst = worst.max(now.saturating_duration_since(last));
-                last = now;
-            }
-            worst
-        });
-        Self { stop, thread }
-    }
-
-    fn stall(self) -> Duration {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
-}
-
 /// From the first failed try at the region to the last request that was sent there first.
 fn shift(lines: &[Value]) -> Duration {
     let began = |line: &Value| line["time"].as_str().unwrap().parse::<Timestamp>().unwrap().as_microsecond();
@@ -131,6 +100,8 @@ async fn shifts_within(limit: Duration, die: impl Fn(&Region) + Send + Clone + '
     for _ in 0..2 {
         let scene = pair("allow").await;
         scene.seed_numbers(50);
+        // what hangs is told from what is slow once it is known how slow the region is
+        scene.learn_patience().await;
         let run = run(&scene, die.clone()).await;
         assert_eq!(run.replies.len(), ALL);
         for (request, reply) in &run.replies {

@@ -280,6 +280,104 @@ async fn a_wrong_body_stores_nothing_in_a_poor_store() {
     stores_nothing(Store::Poor).await;
 }
 
+/// What an upload says of its body, whatever its store could check, and what it must come to.
+#[tokio::test]
+async fn declared_checksums_are_checked_or_refused_and_never_dropped() {
+    const SHA512_OF_OTHER: &str =
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==";
+    const SHA512_OF_ABC: &str =
+        "3a81oZNherrMQXNJriBBMRLm+k6JqX6iCp7u5ktV05ohkpkqJ0/BqDa6PCOj/uu9RU1EI2Q86A4qmslPpUyknw==";
+    let crc = |bytes: &[u8]| Algorithm::Crc32.base64(bytes);
+    let (right, wrong) = (crc(b"abc"), crc(b"other"));
+    let sha256 = Algorithm::Sha256.base64(b"abc");
+    for store in Store::ALL {
+        let scene = behind(store).await;
+        let client = &scene.client;
+        let put = |body: &str, fields: &[(&str, &str)]| {
+            let put = Request::put("/photos/k", body).payload(Payload::Unsigned);
+            client.sign(&fields.iter().fold(put, |put, (name, value)| put.with(name, value)))
+        };
+        let by_url = |value: &str| {
+            let target = format!("/photos/k?x-amz-checksum-crc32={}", text::encoded(value, ""));
+            client.unsigned(&Request::put(&client.presign(&Request::new("PUT", &target), 60), "abc"))
+        };
+        let trailing = |declared: &str| {
+            let put = Request::put("/photos/k", "abc");
+            let payload = Payload::UnsignedTrailer(8 * KIB, Algorithm::Crc32, Framing::Length);
+            client.sign_with(&put.payload(payload), |draft| draft.set("x-amz-trailer", declared))
+        };
+        let both = "x-amz-checksum-crc32,x-amz-checksum-sha256";
+        let wrongs = [
+            (put("", &[("x-amz-checksum-crc32", &wrong)]), 400, "BadDigest"),
+            (
+                put("abc", &[("x-amz-checksum-crc32", &right), ("x-amz-checksum-sha256", &sha256)]),
+                400,
+                "InvalidRequest",
+            ),
+            (put("abc", &[("x-amz-checksum-sha512", SHA512_OF_OTHER)]), 400, "BadDigest"),
+            (put("abc", &[("x-amz-checksum-xxhash64", "AAAAAAAAAAA=")]), 501, "NotImplemented"),
+            (by_url(&wrong), 400, "BadDigest"),
+            (trailing(both), 400, "InvalidRequest"),
+            (trailing("x-amz-checksum-xxhash3"), 501, "NotImplemented"),
+        ];
+        for (number, (signed, status, code)) in wrongs.into_iter().enumerate() {
+            let reply = client.send_signed(&signed).await;
+            assert_eq!((reply.status, reply.code().as_deref()), (status, Some(code)), "{store:?} {number}");
+            assert_eq!(shown(scene.near()).0, Vec::<String>::new(), "{store:?} {number}");
+        }
+        let rights = [put("abc", &[("x-amz-checksum-sha512", SHA512_OF_ABC)]), by_url(&right)];
+        for signed in rights {
+            client.send_signed(&signed).await.expect(200);
+            assert_eq!(scene.near().object(BUCKETS[0], "k").unwrap().body.as_ref(), b"abc");
+        }
+    }
+}
+
+/// The checksum of a completed upload is its object's: the store's to check, and none of the
+/// document that completes it.
+#[tokio::test]
+async fn an_upload_is_completed_with_its_objects_checksum() {
+    let scene = behind(Store::Rich).await;
+    let client = &scene.client;
+    let created = client.send(&Request::post("/photos/big?uploads", "")).await.expect(200);
+    let id = text::encoded(&text::element(&created.text(), "UploadId").unwrap(), "");
+    let part = format!("/photos/big?partNumber=1&uploadId={id}");
+    let etag = client.send(&Request::put(&part, "abc")).await.expect(200).header("etag").unwrap().to_owned();
+    let document = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    scene.forget();
+    let complete = Request::post(&format!("/photos/big?uploadId={id}"), document)
+        .with("x-amz-checksum-crc32", &Algorithm::Crc32.base64(b"abc"))
+        .with("x-amz-checksum-type", "FULL_OBJECT");
+    client.send(&complete).await.expect(200);
+    let seen = scene.near().seen_once();
+    assert_eq!(seen.header("x-amz-checksum-crc32"), Some(Algorithm::Crc32.base64(b"abc").as_str()));
+    assert_eq!(seen.header("x-amz-checksum-type"), Some("FULL_OBJECT"));
+}
+
+#[tokio::test]
+async fn a_deletion_is_protected_by_what_was_verified() {
+    let scene = behind(Store::Rich).await;
+    scene.client.send(&Request::put("/photos/k", "v")).await.expect(200);
+    let document = "<Delete><Object><Key>k</Key></Object></Delete>";
+    for (name, value, code) in [
+        ("content-md5", digest::md5_base64(b"another"), "BadDigest"),
+        ("x-amz-checksum-crc32", Algorithm::Crc32.base64(b"another"), "BadDigest"),
+        ("x-amz-checksum-type", "FULL_OBJECT".to_owned(), "InvalidRequest"),
+        ("x-amz-trailer", "x-amz-meta-late".to_owned(), "InvalidRequest"),
+    ] {
+        let delete = Request::post("/photos?delete", document).payload(Payload::Unsigned).with(name, &value);
+        let reply = scene.client.send(&delete).await.expect(400);
+        assert_eq!(reply.code().as_deref(), Some(code), "{name}");
+        assert_eq!(scene.near().keys(BUCKETS[0]), ["k"], "{name}");
+    }
+    let right = digest::md5_base64(document.as_bytes());
+    let delete = Request::post("/photos?delete", document).payload(Payload::Unsigned);
+    scene.client.send(&delete.with("content-md5", &right)).await.expect(200);
+    assert!(scene.near().keys(BUCKETS[0]).is_empty());
+}
+
 #[tokio::test]
 async fn an_upload_cut_on_its_way_stores_nothing() {
     for store in [Store::Rich, Store::Poor] {

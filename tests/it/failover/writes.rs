@@ -262,6 +262,25 @@ async fn what_commits_by_its_head_is_repeated_in_the_same_region_only() {
 }
 
 #[tokio::test]
+async fn what_may_have_committed_by_its_head_stays_in_its_region_though_the_repeat_is_refused() {
+    for request in [Request::delete("/photos/k"), Request::put("/photos/k", "")] {
+        let scene = pair("allow").await;
+        scene.seed([("k".to_owned(), b"v".to_vec())]);
+        let method = if request.method == "DELETE" { "DELETE" } else { "PUT" };
+        let writes = || When { method: Some(method), ..When::default() };
+        let refuses = || Act::Answer { status: 403, code: "InvalidAccessKeyId" };
+        scene.near().fault(writes().times(1), Act::DropAfterCommit(End::Reset));
+        scene.near().fault(writes().after(1), refuses());
+        // the canary, which settles that it is our credential
+        scene.near().fault(When { method: Some("GET"), ..When::everything() }, refuses());
+        expect_unavailable(scene.client.send(&request).await);
+        scene.gateway.transition("near", "credential", "out");
+        assert_eq!(scene.near().seen().iter().filter(|seen| seen.method == method).count(), 2);
+        assert!(scene.far().seen().is_empty(), "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_that_was_not_answered_is_not_repeated() {
     let scene = pair("allow").await;
     scene.seed([("k".to_owned(), b"v".to_vec())]);

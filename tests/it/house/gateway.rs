@@ -70,8 +70,10 @@ pub struct Setup {
     pub address: String,
     /// Further lines of the data listener, each indented by six, and further listeners.
     pub listener: String,
-    /// `tokens`.
+    /// `tokens`; empty where there are none.
     pub tokens: String,
+    /// Further keys of the admin listener, each with a comma in front.
+    pub admin: String,
     /// `logical_region`.
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
@@ -93,6 +95,7 @@ impl Setup {
             tenants: vec![Tenant::of("app", &["photos"])],
             address: "127.0.0.1:0".to_owned(),
             listener: String::new(),
+            admin: String::new(),
             tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
@@ -164,11 +167,13 @@ impl Setup {
     /// The configuration's text; `folder` takes the policies.
     pub fn yaml(&self, folder: &std::path::Path) -> String {
         let mut text = format!("logical_region: {}\n", self.logical_region);
-        text.push_str(&format!("tokens: {}\n", self.tokens));
+        if !self.tokens.is_empty() {
+            text.push_str(&format!("tokens: {}\n", self.tokens));
+        }
         text.push_str(&format!("state_dir: {}\n", folder.display()));
         text.push_str(&format!("listeners:\n  s3:\n    - address: {}\n", self.address));
         text.push_str(&self.listener);
-        text.push_str("  admin: {address: \"127.0.0.1:0\"}\nregions:\n");
+        text.push_str(&format!("  admin: {{address: \"127.0.0.1:0\"{}}}\nregions:\n", self.admin));
         for (id, lines) in &self.regions {
             text.push_str(&format!("  {id}:\n{lines}"));
         }
@@ -215,10 +220,31 @@ impl Setup {
 
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_nearpoint")))
+    }
+
+    /// Starts the gateway with so many file descriptors and no way to more.
+    pub fn start_with_descriptors(&self, limit: u32) -> Gateway {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_nearpoint")]);
+        self.start_by(shell)
+    }
+
+    fn start_by(&self, mut command: Command) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let file = self.write(folder.path());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nearpoint"));
         command.arg("serve").arg("--config").arg(&file);
+        Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
+    }
+
+    /// Starts the gateway with a limit of open files.
+    pub fn start_with_open_files(&self, most: u32) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let file = self.write(folder.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+        command.arg(env!("CARGO_BIN_EXE_nearpoint")).arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
 }

@@ -2,6 +2,7 @@
 #![expect(dead_code, reason = "a test house offers more than each day's tests ask for")]
 
 pub mod client;
+pub mod control;
 pub mod digest;
 pub mod gateway;
 pub mod moment;

@@ -52,17 +52,30 @@ fn operation(head: &Head, bucket: &str, key: &str, parameters: &[(String, String
     let has = |name: &str| parameters.iter().any(|(have, _)| have == name);
     let copies = head.header("x-amz-copy-source").is_some();
     let odd = [
+        "abac",
+        "accelerate",
         "acl",
+        "analytics",
+        "annotation",
         "attributes",
         "cors",
         "encryption",
+        "intelligent-tiering",
+        "inventory",
         "legal-hold",
         "lifecycle",
         "logging",
+        "metadataConfiguration",
+        "metadataTable",
+        "metrics",
         "notification",
         "object-lock",
+        "ownershipControls",
         "policy",
+        "policyStatus",
+        "publicAccessBlock",
         "replication",
+        "requestPayment",
         "restore",
         "retention",
         "select",
@@ -120,8 +133,9 @@ impl Desk<'_> {
     pub fn answer(mut self) -> Answer {
         match self.ask.operation {
             "Preflight" => Ok(Reply::new(200).with("access-control-allow-origin", "*")),
-            "ListBuckets" => Ok(listing::buckets(self.store)),
+            "ListBuckets" => listing::buckets(self.store, self.ask, self.settings),
             "CreateBucket" => self.create_bucket(),
+            "SubResource" if self.head.method == "GET" => self.document(),
             "SubResource" | "Unknown" => Err(Refusal::new(501, "NotImplemented", "not by this region")),
             _ => {
                 let index = self.store.index(&self.ask.bucket);
@@ -156,6 +170,16 @@ impl Desk<'_> {
             "ListParts" => Ok(listing::parts(self.upload(index)?, self.ask)),
             other => panic!("{other} has no arm"),
         }
+    }
+
+    /// The document that the test gave it for the sub-resource.
+    fn document(&self) -> Answer {
+        let mut documents = self.settings.documents.iter();
+        let (_, document) = documents
+            .find(|(name, _)| self.ask.parameter(name).is_some())
+            .ok_or_else(|| Refusal::new(501, "NotImplemented", "not by this region"))?;
+        let kind = if document.starts_with('{') { "application/json" } else { "application/xml" };
+        Ok(Reply::new(200).with("content-type", kind).body(Bytes::from(document.clone())))
     }
 
     fn create_bucket(&mut self) -> Answer {
@@ -278,19 +302,19 @@ impl Desk<'_> {
         for entry in entries {
             let key = text::element(&entry, "Key").ok_or_else(malformed_xml)?;
             let version = text::element(&entry, "VersionId");
-            let told = match &version {
-                Some(id) => {
-                    self.store.delete_version(index, &key, id);
-                    format!("<VersionId>{}</VersionId>", text::escaped(id))
-                }
-                None => self.store.delete(index, &key).map_or_else(String::new, |id| {
-                    format!(
-                        "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>"
-                    )
-                }),
-            };
+            // in MinIO's order: the marker before the key
+            let (mut before, mut after) = (String::new(), String::new());
+            if let Some(id) = &version {
+                self.store.delete_version(index, &key, id);
+                after = format!("<VersionId>{}</VersionId>", text::escaped(id));
+            } else if let Some(id) = self.store.delete(index, &key) {
+                before = format!(
+                    "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>"
+                );
+            }
             if !quiet {
-                inner.push_str(&format!("<Deleted><Key>{}</Key>{told}</Deleted>", text::escaped(&key)));
+                let key = text::escaped(&key);
+                inner.push_str(&format!("<Deleted>{before}<Key>{key}</Key>{after}</Deleted>"));
             }
         }
         Ok(Reply::new(200).xml("DeleteResult", &inner))

@@ -55,7 +55,9 @@ fn check_digests(head: &Head, body: &[u8], checksums: &[(String, String)]) -> Re
             return Err(Refusal::new(400, "BadDigest", "The Content-MD5 you specified did not match."));
         }
     }
-    for (name, value) in checksums {
+    // what comes with the completion of an upload is the checksum of its object
+    let completes = head.method == "POST" && head.query().contains("uploadId=");
+    for (name, value) in checksums.iter().filter(|_| !completes) {
         let algorithm = Algorithm::of_header(name).expect("only checksum headers are collected");
         if *value != algorithm.base64(body) {
             let text = format!("The {algorithm:?} you specified did not match the calculated checksum.");

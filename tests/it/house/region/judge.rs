@@ -58,8 +58,7 @@ pub fn judge(head: &Head, settings: &Settings, now: SystemTime) -> Result<Author
 }
 
 fn anonymous(head: &Head, settings: &Settings) -> Result<Authorised, Refusal> {
-    let reads = settings.anonymous_reads && ["GET", "HEAD"].contains(&head.method.as_str());
-    if head.method == "OPTIONS" || reads {
+    if head.method == "OPTIONS" || settings.anonymous.contains(&head.method.as_str()) {
         let payload = "UNSIGNED-PAYLOAD".to_owned();
         return Ok(Authorised { payload, signed_headers: Vec::new(), seed: None });
     }

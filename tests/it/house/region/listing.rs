@@ -2,21 +2,40 @@
 
 use std::fmt::Write;
 
-use super::Refusal;
 use super::answer::Ask;
 use super::store::{Bucket, Store, Upload, Version};
 use super::wire::Reply;
+use super::{Refusal, Settings};
 use crate::house::{moment, text};
 
-/// `ListBuckets`.
-pub fn buckets(store: &Store) -> Reply {
+/// `ListBuckets`, in pages where they are asked for; all in the region that it signs for.
+pub fn buckets(store: &Store, ask: &Ask, settings: &Settings) -> Result<Reply, Refusal> {
+    let most: Option<usize> = match ask.parameter("max-buckets").map(str::parse) {
+        None => None,
+        Some(Ok(most @ 1..=10_000)) => Some(most),
+        Some(_) => return Err(Refusal::new(400, "InvalidArgument", "max-buckets")),
+    };
+    let most = most.map(|most| settings.bucket_page.map_or(most, |page| page.min(most)));
+    let after = ask.parameter("continuation-token").map(|token| opened(token, &settings.name)).transpose()?;
+    let elsewhere = ask.parameter("bucket-region").is_some_and(|region| region != settings.signing_region);
+    let prefix = ask.parameter("prefix").unwrap_or_default();
+    let mut names: Vec<&String> = store.names().iter().filter(|name| name.starts_with(prefix)).collect();
+    names.retain(|name| !elsewhere && after.as_ref().is_none_or(|after| *name > after));
+    names.sort();
+    let truncated = most.is_some_and(|most| names.len() > most);
+    names.truncate(most.unwrap_or(usize::MAX));
     let mut inner = "<Owner><ID>region</ID></Owner><Buckets>".to_owned();
-    for name in store.names() {
+    for name in &names {
         let created = "<CreationDate>2026-01-01T00:00:00.000Z</CreationDate>";
-        write!(inner, "<Bucket><Name>{}</Name>{created}</Bucket>", text::escaped(name)).unwrap();
+        let region = format!("<BucketRegion>{}</BucketRegion>", settings.signing_region);
+        write!(inner, "<Bucket><Name>{}</Name>{created}{region}</Bucket>", text::escaped(name)).unwrap();
     }
     inner.push_str("</Buckets>");
-    Reply::new(200).xml("ListAllMyBucketsResult", &inner)
+    if let (Some(last), true) = (names.last(), truncated) {
+        let token = format!("{}.{}", settings.name, hex::encode(last));
+        write!(inner, "<ContinuationToken>{token}</ContinuationToken>").unwrap();
+    }
+    Ok(Reply::new(200).xml("ListAllMyBucketsResult", &inner))
 }
 
 /// One entry of a page: a key or a common prefix.

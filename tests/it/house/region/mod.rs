@@ -57,8 +57,8 @@ pub struct Settings {
     pub buckets: Vec<String>,
     /// Keeps every version.
     pub versioned: bool,
-    /// Lets unsigned GET and HEAD through.
-    pub anonymous_reads: bool,
+    /// Methods that it lets through unsigned.
+    pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
     /// Where it listens; port 0 is the kernel's choice.
@@ -67,6 +67,10 @@ pub struct Settings {
     pub home: Option<PathBuf>,
     /// Requests that it remembers for [`Region::seen`]; those before are forgotten.
     pub remembered: usize,
+    /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
+    pub documents: Vec<(&'static str, String)>,
+    /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
+    pub bucket_page: Option<usize>,
 }
 
 impl Settings {
@@ -80,11 +84,13 @@ impl Settings {
             session_token: None,
             buckets: buckets.iter().map(|&bucket| bucket.to_owned()).collect(),
             versioned: false,
-            anonymous_reads: false,
+            anonymous: &[],
             domain: None,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             home: None,
             remembered: usize::MAX,
+            documents: Vec::new(),
+            bucket_page: None,
         }
     }
 }
@@ -341,6 +347,16 @@ impl Region {
         let mut state = self.state();
         let index = state.store.index(bucket).expect("the bucket exists");
         state.store.put(index, key, Object::new(body.into(), Vec::new()));
+    }
+
+    /// Begins so many uploads of a key without requests.
+    pub fn begin_uploads(&self, bucket: &str, key: &str, count: usize) {
+        let mut state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        for _ in 0..count {
+            let id = state.store.new_id("upload");
+            state.store.bucket_mut(index).uploads.insert(id, store::Upload::begun(key));
+        }
     }
 
     /// Deletes an object without a request; a replicator carries it on.

@@ -53,6 +53,13 @@ pub struct Upload {
     pub initiated: SystemTime,
 }
 
+impl Upload {
+    /// An upload without parts.
+    pub fn begun(key: &str) -> Self {
+        Self { key: key.to_owned(), headers: Vec::new(), parts: BTreeMap::new(), initiated: moment::now() }
+    }
+}
+
 /// Who wins: the later, then the region with the greater name.
 pub type Stamp = (SystemTime, String);
 
