@@ -19,6 +19,7 @@ pub mod s3;
 pub mod sigv4;
 
 // judgement: what to do about them
+pub mod faults;
 pub mod fleet;
 pub mod policy;
 pub mod route;

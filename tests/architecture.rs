@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("policy", &["names", "units", "s3", "sigv4"]),
     ("fleet", &["names", "units", "chance", "s3"]),
     ("token", &["names", "units"]),
+    ("faults", &["chance", "s3"]),
     ("route", &["names", "units", "chance", "s3", "policy", "fleet"]),
     ("view", &["names", "units", "pem", "s3", "sigv4", "policy", "fleet", "route", "token"]),
     // doors
@@ -69,6 +70,7 @@ const BELOW_THE_DOORS: &[&str] = &[
     "policy",
     "fleet",
     "token",
+    "faults",
     "route",
     "view",
 ];
@@ -88,6 +90,7 @@ const PURE: &[&str] = &[
     "fleet",
     "route",
     "token",
+    "faults",
     "view",
     "refusal",
     "body/progress",

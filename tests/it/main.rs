@@ -19,6 +19,7 @@ mod buckets;
 #[cfg(feature = "demo")]
 mod demo;
 mod failover;
+mod fault_proxy;
 mod house;
 mod house_itself;
 mod judgement;
