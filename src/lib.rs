@@ -4,10 +4,12 @@
 //! below (`tests/architecture.rs` holds the rule). A request's story is [`pipeline`].
 
 // soil
+pub mod certificate;
 pub mod chance;
 pub mod clock;
 pub mod head;
 pub mod names;
+pub mod pem;
 pub mod publish;
 pub mod telemetry;
 pub mod units;
@@ -17,6 +19,7 @@ pub mod s3;
 pub mod sigv4;
 
 // judgement: what to do about them
+pub mod faults;
 pub mod fleet;
 pub mod policy;
 pub mod route;

@@ -4,12 +4,12 @@
 //! steward publishes them whole, so that one request never sees two configurations.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fleet::RegionTable;
 use crate::names::{BucketName, ClientName, RegionId};
+use crate::pem::PemFile;
 use crate::policy::Client;
 use crate::route::AccessPoint;
 use crate::s3::address::Domains;
@@ -23,6 +23,8 @@ use crate::units::{ByteCount, PerSecond, Ratio};
 pub struct View {
     /// Counts publications.
     pub epoch: u64,
+    /// Which configuration this is of, counted from 0 at the start: listeners have one number with it.
+    pub configuration: u64,
     /// The region that clients sign for and that `GetBucketLocation` answers.
     pub logical_region: LogicalRegion,
     /// How signatures are judged.
@@ -281,11 +283,12 @@ impl PartialEq for CredentialSource {
     }
 }
 
-/// TLS towards a region; all files PEM, read again when they change.
+/// TLS towards a region, as its files were read: another text makes other settings, and so new
+/// connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Authorities that may vouch for it, instead of the machine's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<PemFile>,
     /// What we show where the region asks who we are.
     pub identity: Option<UpstreamIdentity>,
 }
@@ -294,9 +297,9 @@ pub struct UpstreamTls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamIdentity {
     /// The chain, our own certificate first.
-    pub certificate: PathBuf,
+    pub certificate: PemFile,
     /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
+    pub key: PemFile,
 }
 
 /// How a region is probed.
@@ -310,6 +313,9 @@ pub struct ProbeSettings {
     pub bucket: Option<BucketName>,
     /// The key probed; it need not exist. Default [`ProbeSettings::KEY`].
     pub key: String,
+    /// Between write probes; `None` where there are none. They put a small object next to `key`,
+    /// judge writes by it, and look for it in the regions that the stores replicate to.
+    pub write: Option<Duration>,
 }
 
 impl ProbeSettings {
@@ -317,6 +323,9 @@ impl ProbeSettings {
     pub const KEY: &'static str = ".nearpoint/canary";
     /// How often, unless the operator says otherwise.
     pub const INTERVAL: Duration = Duration::from_secs(1);
+    /// How often it is written to where the operator says `on`: four writes a minute cost next to
+    /// nothing, and writes of clients are witnesses too.
+    pub const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 }
 
 /// The access points, found by what clients call them.
@@ -362,6 +371,13 @@ impl AccessPoints {
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessPoint>> {
         self.all.iter()
+    }
+
+    /// The regions that serve an access point together, for each of them.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<RegionId>> {
+        let members = self.all.iter().map(|point| point.members.iter());
+        members.map(|members| members.map(|member| member.region.clone()).collect()).collect()
     }
 
     /// Whether there are others than the wildcard.

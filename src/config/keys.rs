@@ -70,7 +70,7 @@ pub(super) const CREDENTIALS: &[Key] =
 
 pub(super) const REGION_TLS: &[Key] = &[key("ca_file"), key("certificate"), key("key")];
 
-pub(super) const PROBE: &[Key] = &[key("interval"), key("bucket"), key("key"), later("write")];
+pub(super) const PROBE: &[Key] = &[key("interval"), key("bucket"), key("key"), key("write")];
 
 pub(super) const ACCESS_POINT: &[Key] = &[
     key("alias"),

@@ -93,7 +93,7 @@ impl Run<'_> {
 
     fn noted(&self, step: &Step, began: Instant, tried: Tried) -> Result<Judged, Unanswered> {
         let (judged, ttfb) = tried?;
-        self.note(step, &judged.outcome, began, ttfb);
+        self.note(step, &judged, began, ttfb);
         Ok(judged)
     }
 }
@@ -130,11 +130,11 @@ impl Race<'_, '_> {
                 if judged.outcome.is_final() {
                     self.give_up(self.second, began, &mut two).await;
                     self.count(Came::Lost);
-                    self.run.note(self.first, &judged.outcome, self.began, ttfb);
+                    self.run.note(self.first, &judged, self.began, ttfb);
                     return Ok((Ended::First, judged));
                 }
                 // Failed: the second is what would be tried next.
-                self.run.note(self.first, &judged.outcome, self.began, ttfb);
+                self.run.note(self.first, &judged, self.began, ttfb);
                 let judged = self.run.noted(self.second, began, two.await)?;
                 self.count(if judged.outcome.is_final() { Came::Won } else { Came::Failed });
                 Ok((Ended::Second, judged))
@@ -144,11 +144,11 @@ impl Race<'_, '_> {
                 if is_good(&judged.outcome) {
                     self.give_up(self.first, self.began, &mut one).await;
                     self.count(Came::Won);
-                    self.run.note(self.second, &judged.outcome, began, ttfb);
+                    self.run.note(self.second, &judged, began, ttfb);
                     return Ok((Ended::Second, judged));
                 }
                 // Another region's "no" is no answer while the first may still say yes.
-                self.run.note(self.second, &judged.outcome, began, ttfb);
+                self.run.note(self.second, &judged, began, ttfb);
                 self.count(Came::Failed);
                 count_waste(judged.answer.as_ref());
                 let judged = self.run.noted(self.first, self.began, one.await)?;

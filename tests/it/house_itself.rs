@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::house::client::{Client, Ended, Framing, Payload, Request, Signed, http_chunked};
 use crate::house::digest::{self, Algorithm};
 use crate::house::gateway::{Setup, Tenant};
-use crate::house::region::{Act, End, PATIENCE, Region, Settings, When};
+use crate::house::region::{Act, Change, End, PATIENCE, Region, Settings, When};
 use crate::house::replicator::{Replicator, Ways};
 use crate::house::{moment, text};
 
@@ -451,4 +451,58 @@ async fn lag_holds_changes_back() {
     lagging.settle();
     assert!(regions[1].object("photos-mid", "a").is_some());
     drop(quick);
+}
+
+// ── what a region with a log keeps ───────────────────────────────────────────
+
+#[tokio::test]
+async fn a_region_with_a_log_comes_back_with_what_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let home = Some(folder.path().to_owned());
+        Region::start_with(Settings { home, versioned: true, ..Settings::new("frankfurt", &[BUCKET]) })
+    };
+    let region = start();
+    let client = Client::of(&region);
+    client.send(&Request::put("/photos/k", body(10)).with("x-amz-meta-who", "me")).await.expect(200);
+    client.send(&Request::put("/photos/k", body(20))).await.expect(200);
+    client.send(&Request::put("/photos/gone", body(5))).await.expect(200);
+    client.send(&Request::delete("/photos/gone")).await.expect(204);
+    let begun = client.send(&Request::post("/photos/large?uploads", Vec::new())).await.expect(200);
+    let id = text::element(&begun.text(), "UploadId").unwrap();
+    let part = format!("/photos/large?partNumber=1&uploadId={id}");
+    client.send(&Request::put(&part, body(30))).await.expect(200);
+    let (before, contents) = (region.journal(0), region.contents(BUCKET));
+    drop(region);
+    // half a record, as a kill in the middle of a write leaves it
+    let log = folder.path().join("log");
+    let mut torn = std::fs::read(&log).unwrap();
+    torn.extend_from_slice(b"{\"is\":\"change\",\"buck");
+    std::fs::write(&log, torn).unwrap();
+
+    let region = start();
+    let client = Client::of(&region);
+    assert_eq!(region.contents(BUCKET), contents);
+    assert_eq!(region.object(BUCKET, "k").unwrap().body, body(20));
+    assert!(region.object(BUCKET, "gone").is_none());
+    assert_eq!(region.uploads(BUCKET), [(id, 1)]);
+    assert_eq!(region.journal(0).1, before.1, "a replicator's cursor still means the same");
+    // and it goes on: nothing is written behind half a record
+    client.send(&Request::put("/photos/new", body(7))).await.expect(200);
+    drop(region);
+    assert_eq!(start().object(BUCKET, "new").unwrap().body, body(7));
+}
+
+#[tokio::test]
+async fn a_journal_forgets_what_was_read() {
+    let (region, client) = region();
+    for key in ["a", "b", "c"] {
+        client.send(&Request::put(&format!("/photos/{key}"), body(1))).await.expect(200);
+    }
+    region.forget_journal(2);
+    let (changes, cursor) = region.journal(2);
+    assert_eq!((changes.len(), changes[0].key.as_str(), cursor), (1, "c", 3));
+    let read = changes[0].to_wire();
+    let written = Change::of_wire(&read.0, read.1).unwrap();
+    assert_eq!((written.key, written.stamp), (changes[0].key.clone(), changes[0].stamp.clone()));
 }

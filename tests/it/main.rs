@@ -19,8 +19,10 @@ mod buckets;
 #[cfg(feature = "demo")]
 mod demo;
 mod failover;
+mod fault_proxy;
 mod house;
 mod house_itself;
+mod judgement;
 mod names;
 mod reload;
 mod secrets;

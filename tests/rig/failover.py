@@ -222,7 +222,7 @@ def judge(run: Run, report: Report, store: str, direct: bool) -> bool:
     check(
         "bodies cut <= in flight", len(cut) <= allowed, f"{len(cut)} cut, {allowed} under way: {sample(cut)}"
     )
-    wrong = [record for record in records if record.outcome == "wrong"]
+    wrong = [record for record in records if record.outcome in ("wrong", "corrupt")]
     check("wrong answers = 0", not wrong, sample(wrong))
     writes = [record for kind in ("PUT", "DELETE") for record in by[kind]]
     broken = [record for record in writes if record.outcome in ("failed", "cut")]
@@ -310,6 +310,7 @@ def print_table(run: Run, store: str) -> str:
             outcome: sum(r.outcome == outcome for r in of)
             for outcome in ("ok", "failed", "503", "cut", "wrong")
         }
+        count["wrong"] += sum(r.outcome == "corrupt" for r in of)
         during = [sum(r.outcome == "503" and f.at <= r.start <= f.over + 2 for r in of) for f in run.faults]
         times = sorted((r.end - r.intended) * 1000 for r in of) or [0.0]
         spread = [f"{times[int(len(times) * share)]:.0f}" for share in (0.5, 0.99)] + [f"{times[-1]:.0f}"]

@@ -70,8 +70,9 @@ def configuration(
     token_key: str,
     state_dir: Path,
     policy: Path,
+    overlay: dict | None = None,
 ) -> str:
-    """The YAML text of one gateway."""
+    """The YAML text of one gateway; `overlay` is laid over it, mapping by mapping."""
     where = {
         "http": {"address": f"127.0.0.1:{ports['http']}", "verify": "required", "debug_headers": True},
         "https": {
@@ -81,55 +82,78 @@ def configuration(
         },
     }
     return yaml(
-        {
-            "logical_region": LOGICAL_REGION,
-            "tokens": {"keys": [token_key]},
-            "state_dir": str(state_dir),
-            "listeners": {
-                "s3": [where["http"], where["https"]],
-                "admin": {"address": f"127.0.0.1:{ports['admin']}"},
+        laid_over(
+            overlay or {},
+            {
+                "logical_region": LOGICAL_REGION,
+                "tokens": {"keys": [token_key]},
+                "state_dir": str(state_dir),
+                "listeners": {
+                    "s3": [where["http"], where["https"]],
+                    "admin": {"address": f"127.0.0.1:{ports['admin']}"},
+                },
+                "domains": [DOMAIN],
+                "regions": {
+                    region.name: {
+                        "endpoint": region.endpoint,
+                        "signing_region": region.signing_region,
+                        "addressing": "path",
+                        "profile": profile,
+                        "credentials": {
+                            "access_key_id": region.access_key,
+                            "secret_access_key": region.secret_key,
+                        },
+                        **region.extras.get("configuration", {}),
+                    }
+                    for region in regions
+                },
+                "access_points": {
+                    point.name: {
+                        "buckets": {region.name: region.bucket(point.purpose) for region in regions},
+                        "reads": {"order": point.order, "failover": point.reads_failover},
+                        "writes": {"order": "home", "home": point.home, "failover": point.writes_failover},
+                        "replication": "two_way",
+                    }
+                    for point in points
+                },
+                "clients": [
+                    {
+                        "name": client.name,
+                        "access_key_id": client.access_key,
+                        "secret_access_key": client.secret_key,
+                        "policy": str(policy),
+                    }
+                ],
+                "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
             },
-            "domains": [DOMAIN],
-            "regions": {
-                region.name: {
-                    "endpoint": region.endpoint,
-                    "signing_region": region.signing_region,
-                    "addressing": "path",
-                    "profile": profile,
-                    "credentials": {
-                        "access_key_id": region.access_key,
-                        "secret_access_key": region.secret_key,
-                    },
-                }
-                for region in regions
-            },
-            "access_points": {
-                point.name: {
-                    "buckets": {region.name: region.bucket(point.purpose) for region in regions},
-                    "reads": {"order": point.order, "failover": point.reads_failover},
-                    "writes": {"order": "home", "home": point.home, "failover": point.writes_failover},
-                    "replication": "two_way",
-                }
-                for point in points
-            },
-            "clients": [
-                {
-                    "name": client.name,
-                    "access_key_id": client.access_key,
-                    "secret_access_key": client.secret_key,
-                    "policy": str(policy),
-                }
-            ],
-            "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
-        }
+        )
     )
+
+
+def laid_over(upper: dict, lower: dict) -> dict:
+    """Both, where both are mappings; else the upper."""
+    both = dict(lower)
+    for key, value in upper.items():
+        under = both.get(key)
+        both[key] = laid_over(value, under) if isinstance(value, dict) and isinstance(under, dict) else value
+    return both
 
 
 class Gateway:
     """One nearpoint process over the regions of one store."""
 
     def __init__(
-        self, name: str, scratch: Path, regions, profile, points, client: Client, certificates, token_key: str
+        self,
+        name: str,
+        scratch: Path,
+        regions,
+        profile,
+        points,
+        client: Client,
+        certificates,
+        token_key: str,
+        overlay: dict | None = None,
+        inside: tuple[str, ...] = (),
     ):
         self.name = name
         self.home = scratch / name
@@ -151,11 +175,12 @@ class Gateway:
                 token_key,
                 self.home / "state",
                 policy,
+                overlay,
             )
         )
         self.file.chmod(0o600)
         self.log = self.home / "nearpoint.log"
-        self.service = Service(name, [binary(), "serve", "--config", self.file], self.log)
+        self.service = Service(name, [*inside, binary(), "serve", "--config", self.file], self.log)
 
     def start(self) -> "Gateway":
         """Checks the configuration, starts, waits for /readyz."""
@@ -180,11 +205,12 @@ class Gateway:
         if not self.service.alive():
             raise NotReady(f"{self.name} ended: {self.service.tail()}")
         try:
-            return urllib.request.urlopen(self._admin("/readyz"), timeout=2).status == 200
+            return urllib.request.urlopen(self.admin("/readyz"), timeout=2).status == 200
         except OSError:
             return False
 
-    def _admin(self, path: str) -> str:
+    def admin(self, path: str) -> str:
+        """A URL of the admin listener."""
         return f"http://127.0.0.1:{self.ports['admin']}{path}"
 
     def lines(self) -> list[dict]:

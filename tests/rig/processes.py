@@ -36,11 +36,11 @@ def wait_until(ready: Callable[[], bool], seconds: float, what: str, step: float
     raise NotReady(f"{what} after {seconds:.0f} s")
 
 
-def listens(port: int) -> bool:
-    """Whether something accepts TCP connections on this loopback port."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts TCP connections on this port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 class Service:
@@ -79,15 +79,15 @@ class Service:
         """Whether the process still runs (a frozen one does)."""
         return self.process is not None and self.process.poll() is None
 
-    def await_port(self, port: int, seconds: float = 60) -> None:
+    def await_port(self, port: int, seconds: float = 60, host: str = "127.0.0.1") -> None:
         """Waits until the port accepts; a dead process is reported with the end of its log."""
 
         def ready() -> bool:
             if not self.alive():
                 raise NotReady(f"{self.name} ended: {self.tail()}")
-            return listens(port)
+            return listens(port, host)
 
-        wait_until(ready, seconds, f"{self.name} does not listen on {port}")
+        wait_until(ready, seconds, f"{self.name} does not listen on {port}", 0.02)
 
     def tail(self, size: int = 800) -> str:
         """The end of the log."""
@@ -134,6 +134,10 @@ class Service:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         return 0
+
+    def descriptors(self) -> int:
+        """File descriptors open now."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def cpu_seconds(self) -> float:
         """User and system time so far, all threads."""

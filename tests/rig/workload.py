@@ -25,16 +25,32 @@ PAGE = 100
 PAGES_MAX = 3
 PREFIX = "mixed/"
 TIMEOUT = 40.0
+PARTS = 2
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the requests are like: shares by kind, object sizes by weight, how many keys; `MPU` is a whole upload in parts."""
+
+    mix: dict[str, int] = field(default_factory=lambda: MIX)
+    sizes: list[tuple[int, int]] = field(default_factory=lambda: SIZES)
+    seeded: int = SEEDED
+    keys_max: int = KEYS_MAX
+    part: int = 64 * KIB
 
 
 @dataclass
 class Write:
-    """One mutation: the MD5 it stored (None: a delete), when, and whether it was acknowledged."""
+    """One mutation: the MD5 it stored (None: a delete), when, and whether it was acknowledged.
+
+    `etag` is what the stores call it where that is not its MD5.
+    """
 
     md5: str | None
     start: float
     end: float = 0.0
     acked: bool = False
+    etag: str | None = None
 
 
 @dataclass
@@ -50,15 +66,15 @@ class Key:
         return next((write for write in reversed(self.writes) if write.acked), None)
 
     def current(self) -> str | None:
-        """What an up-to-date reader finds: an MD5, empty for deleted, None where nobody can say."""
+        """The ETag that an up-to-date reader finds, empty for deleted, None where nobody can say."""
         last = self.writes[-1] if self.writes else None
-        return (last.md5 or "") if last and last.acked else None
+        return (last.etag or last.md5 or "") if last and last.acked else None
 
-    def possible(self, since: float) -> set[str | None]:
+    def possible(self, since: float) -> list[Write]:
         """Every state a read that began then may find: the newest acknowledged before it, and all that overlapped it."""
-        found = {write.md5 for write in self.writes if not write.acked or write.end >= since}
+        found = [write for write in self.writes if not write.acked or write.end >= since]
         before = [write for write in self.writes if write.acked and write.end < since]
-        return found | {before[-1].md5} if before else found
+        return found + (before[-1:] or [Write(None, 0)])
 
 
 @dataclass
@@ -69,14 +85,24 @@ class Record:
     intended: float
     start: float
     end: float
-    outcome: str  # ok · 503 · cut · failed · wrong
+    outcome: str  # ok · 503 · cut · failed · wrong (older than it may be) · corrupt (what nobody wrote)
     detail: str = ""
+    size: int = 0
 
 
 class Workload:
     """The requests of one access point, alternating between gateways."""
 
-    def __init__(self, name: str, wires: list[Wire], bucket: str, replicator: Replicator, seed: int):
+    def __init__(
+        self,
+        name: str,
+        wires: list[Wire],
+        bucket: str,
+        replicator: Replicator,
+        seed: int,
+        shape: Shape | None = None,
+    ):
+        self.shape = shape or Shape()
         self.name = name
         self.wires = wires
         self.bucket = bucket
@@ -84,6 +110,7 @@ class Workload:
         self.coin = random.Random(seed)
         self.keys: dict[str, Key] = {}
         self.names: list[str] = []
+        self.absent = Key(f"{PREFIX}never written")  # what is read while no key is settled
         self.records: list[Record] = []
         self.under_way: Counter = Counter()
         self._turn = 0
@@ -105,7 +132,7 @@ class Workload:
 
     async def seed(self) -> None:
         """Stores the first keys through the proxy and waits until they are everywhere."""
-        for _ in range(SEEDED):
+        for _ in range(self.shape.seeded):
             record = await self._timed("PUT", time.time(), self._put(self._new_key()))
             if record.outcome != "ok":
                 raise Failed("answer", f"seeding {self.name}: {record.outcome} {record.detail}")
@@ -114,7 +141,7 @@ class Workload:
 
     async def one(self, intended: float) -> None:
         """One request of the mix."""
-        kind = self.coin.choices(list(MIX), list(MIX.values()))[0]
+        kind = self.coin.choices(list(self.shape.mix), list(self.shape.mix.values()))[0]
         self.under_way[kind] += 1
         try:
             self.records.append(await self._timed(kind, intended, self._request(kind)))
@@ -133,20 +160,21 @@ class Workload:
         if kind == "LIST":
             return await self._list()
         if kind in ("GET", "HEAD"):
-            key = self._pick(self._settled)
-            return await self._read(kind, key)
+            return await self._read(kind, self._pick(self._settled, self.absent))
         if kind == "DELETE":
             key = self._pick(lambda each: bool(each.current()) and not each.busy)
             return await self._delete(key)
-        if len(self.names) < KEYS_MAX and self.coin.random() < 0.5:
-            return await self._put(self._new_key())
-        return await self._put(self._pick(lambda each: not each.busy))
+        if len(self.names) < self.shape.keys_max and self.coin.random() < 0.5:
+            key = self._new_key()
+        else:
+            key = self._pick(lambda each: not each.busy)
+        return await (self._upload(key) if kind == "MPU" else self._put(key))
 
     def _settled(self, key: Key) -> bool:
         state = key.current()
         return state is not None and self.replicator.settled(key.name) == state
 
-    def _pick(self, fits) -> Key:
+    def _pick(self, fits, otherwise: Key | None = None) -> Key:
         for _ in range(200):
             key = self.keys[self.coin.choice(self.names)]
             if fits(key):
@@ -154,7 +182,7 @@ class Workload:
         for name in self.names:
             if fits(self.keys[name]):
                 return self.keys[name]
-        return self._new_key()
+        return otherwise or self._new_key()
 
     def _new_key(self) -> Key:
         name = f"{PREFIX}{len(self.names):05} {self.coin.randrange(1 << 20):05x}"
@@ -171,7 +199,8 @@ class Workload:
 
     async def _put(self, key: Key) -> tuple[str, str]:
         key.busy = True
-        size = self.coin.choices([size for size, _ in SIZES], [weight for _, weight in SIZES])[0]
+        sizes = self.shape.sizes
+        size = self.coin.choices([size for size, _ in sizes], [weight for _, weight in sizes])[0]
         body = self.coin.randbytes(size)
         write = Write(hashlib.md5(body).hexdigest(), time.time())
         key.writes.append(write)
@@ -192,12 +221,44 @@ class Workload:
             write.end = time.time()
             key.busy = False
 
+    async def _upload(self, key: Key) -> tuple[str, str]:
+        """An upload in parts, from its beginning to its completion."""
+        key.busy = True
+        parts = [self.coin.randbytes(self.shape.part) for _ in range(PARTS)]
+        write = Write(hashlib.md5(b"".join(parts)).hexdigest(), time.time())
+        digests = [hashlib.md5(part).digest() for part in parts]
+        write.etag = f"{hashlib.md5(b''.join(digests)).hexdigest()}-{PARTS}"
+        key.writes.append(write)
+        try:
+            begun = await self._ask("POST", key.name, {"uploads": ""})
+            if begun.status != 200:
+                return outcome_of(begun)
+            upload = {"uploadId": between(begun.body, b"<UploadId>", b"</UploadId>")}
+            for number, part in enumerate(parts, 1):
+                reply = await self._ask("PUT", key.name, {"partNumber": str(number), **upload}, body=part)
+                if reply.status != 200:
+                    return outcome_of(reply)
+            listed = "".join(
+                f'<Part><PartNumber>{number}</PartNumber><ETag>"{digest.hex()}"</ETag></Part>'
+                for number, digest in enumerate(digests, 1)
+            )
+            document = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
+            reply = await self._ask("POST", key.name, upload, body=document)
+            if reply.status == 200 and not reply.code():
+                tag = between(reply.body, b"<ETag>", b"</ETag>").replace("&quot;", "").replace("&#34;", "")
+                reply.headers["etag"] = tag
+            return self._acknowledged(write, reply, 200)
+        finally:
+            write.end = time.time()
+            key.busy = False
+
     @staticmethod
     def _acknowledged(write: Write, reply, status: int) -> tuple[str, str]:
-        if reply.status != status:
+        if reply.status != status or reply.code():
             return outcome_of(reply)
-        if write.md5 and reply.etag != write.md5:
-            return "wrong", f"ETag {reply.etag} for {write.md5}"
+        etag = write.etag or write.md5
+        if etag and reply.etag != etag:
+            return "wrong", f"ETag {reply.etag} for {etag}"
         write.acked = True
         return "ok", ""
 
@@ -212,9 +273,14 @@ class Workload:
             found = hashlib.md5(reply.body).hexdigest()
         else:
             found = reply.etag
-        if found in key.possible(start):
+
+        def is_it(write: Write) -> bool:
+            return found == (write.md5 if method == "GET" else write.etag or write.md5)
+
+        if any(is_it(write) for write in key.possible(start)):
             return "ok", ""
-        return "wrong", f"{method} {key.name} found {found}, region {reply.headers.get('x-nearpoint-region')}"
+        outcome = "wrong" if found is None or any(is_it(write) for write in key.writes) else "corrupt"
+        return outcome, f"{method} {key.name} found {found}, region {reply.headers.get('x-nearpoint-region')}"
 
     async def _list(self) -> tuple[str, str]:
         start = time.time()
@@ -252,6 +318,10 @@ class Workload:
 def outcome_of(reply) -> tuple[str, str]:
     """How a reply that is no success counts."""
     return ("503" if reply.status == 503 else "failed"), f"{reply.status} {reply.code()}"
+
+
+def between(body: bytes, before: bytes, after: bytes) -> str:
+    return body.partition(before)[2].partition(after)[0].decode()
 
 
 def _names(body: bytes) -> tuple[list[str], str | None]:

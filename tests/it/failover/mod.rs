@@ -1,5 +1,6 @@
 //! What a region's failure costs clients: through real sockets, with regions that fail on demand.
 
+mod addresses;
 mod blame;
 mod hedge;
 mod reads;

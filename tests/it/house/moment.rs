@@ -1,15 +1,24 @@
 //! Wall time and its text forms.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// The machine's wall clock.
+/// How wrong this process's clock is, seconds.
+static SKEW: AtomicI64 = AtomicI64::new(0);
+
+/// The machine's wall clock, wrong by what [`be_wrong_by`] said.
 #[expect(clippy::disallowed_methods, reason = "tests sign for the real time")]
 pub fn now() -> SystemTime {
-    SystemTime::now()
+    shifted(SystemTime::now(), SKEW.load(Ordering::Relaxed))
+}
+
+/// Makes this process's clock wrong, for a region in a process of its own.
+pub fn be_wrong_by(seconds: i64) {
+    SKEW.store(seconds, Ordering::Relaxed);
 }
 
 /// The machine's monotonic clock.

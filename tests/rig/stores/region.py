@@ -26,12 +26,14 @@ class Region:
     access_key: str = ""
     secret_key: str = ""
     service: Service | None = None
+    host: str = "127.0.0.1"
+    scheme: str = "http"
     extras: dict = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def bucket(self, purpose: str) -> str:
         """This region's own bucket for a purpose."""

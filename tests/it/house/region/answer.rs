@@ -375,7 +375,7 @@ impl Desk<'_> {
             parts: std::collections::BTreeMap::new(),
             initiated: moment::now(),
         };
-        self.store.bucket_mut(index).uploads.insert(id.clone(), upload);
+        self.store.open_upload(index, id.clone(), upload);
         let inner = format!(
             "<Bucket>{}</Bucket><Key>{}</Key><UploadId>{}</UploadId>",
             text::escaped(&self.ask.bucket),
@@ -398,8 +398,8 @@ impl Desk<'_> {
             .filter(|number| (1..=10_000).contains(number))
             .ok_or_else(|| Refusal::new(400, "InvalidArgument", "partNumber must be 1 to 10000"))?;
         let id = self.ask.parameter("uploadId").unwrap_or_default();
-        let upload = self.store.bucket_mut(index).uploads.get_mut(id).expect("it was there just now");
-        upload.parts.insert(number, std::sync::Arc::new(part));
+        let taken = self.store.add_part(index, id, number, std::sync::Arc::new(part));
+        assert!(taken, "the upload was there just now");
         Ok(())
     }
 
@@ -456,7 +456,7 @@ impl Desk<'_> {
             text::escaped(&object.etag)
         );
         let id = self.ask.parameter("uploadId").unwrap_or_default();
-        self.store.bucket_mut(index).uploads.remove(id);
+        self.store.end_upload(index, id);
         let version = self.store.put(index, &self.ask.key, object);
         Ok(with_version(Reply::new(200).xml("CompleteMultipartUploadResult", &inner), version.as_deref()))
     }
@@ -464,7 +464,7 @@ impl Desk<'_> {
     fn abort(&mut self, index: usize) -> Answer {
         self.upload(index)?;
         let id = self.ask.parameter("uploadId").unwrap_or_default();
-        self.store.bucket_mut(index).uploads.remove(id);
+        self.store.end_upload(index, id);
         Ok(Reply::new(204))
     }
 

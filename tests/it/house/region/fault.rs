@@ -67,6 +67,8 @@ pub struct When {
     pub skip: usize,
     /// Then for so many; `None`: until healed.
     pub times: Option<usize>,
+    /// Only this share of them, by chance.
+    pub share: Option<f64>,
     /// Probes of `.nearpoint/…` too, which are spared otherwise.
     pub probes: bool,
 }
@@ -133,6 +135,9 @@ impl Faults {
             }
             if when.skip > 0 {
                 when.skip -= 1;
+                continue;
+            }
+            if when.share.is_some_and(|share| fastrand::f64() >= share) {
                 continue;
             }
             match &mut when.times {

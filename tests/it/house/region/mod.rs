@@ -7,11 +7,13 @@ mod fault;
 mod frames;
 mod judge;
 mod listing;
+mod log;
 mod serve;
 mod store;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -59,6 +61,14 @@ pub struct Settings {
     pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
+    /// Seconds by which its clock is ahead of this machine's.
+    pub clock_ahead: i64,
+    /// Where it listens; port 0 is the kernel's choice.
+    pub listen: SocketAddr,
+    /// The folder it keeps everything in; `None`: it forgets everything with its end.
+    pub home: Option<PathBuf>,
+    /// Requests that it remembers for [`Region::seen`]; those before are forgotten.
+    pub remembered: usize,
     /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
     pub documents: Vec<(&'static str, String)>,
     /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
@@ -78,6 +88,10 @@ impl Settings {
             versioned: false,
             anonymous: &[],
             domain: None,
+            clock_ahead: 0,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            home: None,
+            remembered: usize::MAX,
             documents: Vec::new(),
             bucket_page: None,
         }
@@ -176,6 +190,15 @@ struct State {
     seen: Vec<Seen>,
     connections: usize,
     throttle: Option<Throttle>,
+    counts: Counts,
+}
+
+/// What a region has answered since it started, probes left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub requests: u64,
+    pub throttled: u64,
+    pub connections: u64,
 }
 
 /// At most so many requests in each second.
@@ -204,7 +227,11 @@ impl Region {
     /// A region as told.
     pub fn start_with(settings: Settings) -> Self {
         let names: Vec<&str> = settings.buckets.iter().map(String::as_str).collect();
-        let store = Store::new(&settings.name, settings.versioned, &names);
+        let mut store = Store::new(&settings.name, settings.versioned, &names);
+        if let Some(home) = &settings.home {
+            store.keep(home);
+        }
+        let listen = settings.listen;
         let state = State {
             store,
             settings,
@@ -212,12 +239,13 @@ impl Region {
             seen: Vec::new(),
             connections: 0,
             throttle: None,
+            counts: Counts::default(),
         };
         let state = Arc::new(Mutex::new(state));
         let (commands, inbox) = tokio::sync::mpsc::unbounded_channel();
         let (ready, address) = mpsc::channel();
         let shared = Arc::clone(&state);
-        let thread = std::thread::spawn(move || serve::run(shared, inbox, &ready));
+        let thread = std::thread::spawn(move || serve::run(shared, listen, inbox, &ready));
         let address = address.recv_timeout(PATIENCE).expect("the region starts");
         Self { address, state, commands, thread: Some(thread) }
     }
@@ -330,7 +358,7 @@ impl Region {
         let index = state.store.index(bucket).expect("the bucket exists");
         for _ in 0..count {
             let id = state.store.new_id("upload");
-            state.store.bucket_mut(index).uploads.insert(id, store::Upload::begun(key));
+            state.store.open_upload(index, id, store::Upload::begun(key));
         }
     }
 
@@ -344,6 +372,17 @@ impl Region {
     /// The changes from `cursor` on, and the cursor behind them: for replicators.
     pub fn journal(&self, cursor: usize) -> (Vec<Change>, usize) {
         self.state().store.journal(cursor)
+    }
+
+    /// Forgets the changes before `cursor`: for the only replicator there is.
+    pub fn forget_journal(&self, cursor: usize) {
+        self.state().store.forget_journal(cursor);
+    }
+
+    /// What it has answered so far.
+    pub fn counts(&self) -> Counts {
+        let state = self.state();
+        Counts { connections: state.connections as u64, ..state.counts }
     }
 
     /// Takes over another region's change, if newer: for replicators.

@@ -1,7 +1,7 @@
 //! The region's thread: accepts, serves one request after the other, obeys commands.
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -31,36 +31,41 @@ pub enum Command {
 
 /// The port: held for good, so that nobody else ever takes it, and listened on or refusing.
 struct Port {
-    number: u16,
+    address: SocketAddr,
     /// Bound, never listening.
     _hold: TcpSocket,
     listener: Option<TcpListener>,
 }
 
 impl Port {
-    fn open() -> Self {
-        let hold = bound(0);
-        let number = hold.local_addr().unwrap().port();
-        Self { number, _hold: hold, listener: Some(listen(bound(number))) }
+    fn open(at: SocketAddr) -> Self {
+        let hold = bound(at);
+        let address = hold.local_addr().unwrap();
+        Self { address, _hold: hold, listener: Some(listen(bound(address))) }
     }
 }
 
 /// The body of the region's thread.
-pub fn run(state: Arc<Mutex<State>>, inbox: UnboundedReceiver<Command>, ready: &mpsc::Sender<SocketAddr>) {
+pub fn run(
+    state: Arc<Mutex<State>>,
+    listen_at: SocketAddr,
+    inbox: UnboundedReceiver<Command>,
+    ready: &mpsc::Sender<SocketAddr>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let port = {
         let _inside = runtime.enter();
-        Port::open()
+        Port::open(listen_at)
     };
-    ready.send((Ipv4Addr::LOCALHOST, port.number).into()).unwrap();
+    ready.send(port.address).unwrap();
     LocalSet::new().block_on(&runtime, obey(state, inbox, port));
 }
 
 /// Bound, not listening: connects are refused. Several may be bound, one of them listening.
-fn bound(port: u16) -> TcpSocket {
+fn bound(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
-    socket.bind((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+    socket.bind(address).unwrap();
     socket
 }
 
@@ -96,8 +101,8 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, m
                 done.send(()).unwrap();
             }
             Command::Revive(done) => {
-                let number = port.number;
-                port.listener.get_or_insert_with(|| listen(bound(number)));
+                let address = port.address;
+                port.listener.get_or_insert_with(|| listen(bound(address)));
                 done.send(()).unwrap();
             }
             Command::Freeze(whether, done) => {
@@ -250,9 +255,14 @@ fn open(house: &House, head: &Head, number: usize) -> Opened {
         Ok(ask) => (ask.operation, ask.bucket.clone(), ask.key.clone()),
         Err(_) => ("Unknown", String::new(), String::new()),
     };
-    let verdict = ask.and_then(|ask| Ok((ask, judge::judge(head, &state.settings, moment::now())?)));
+    let verdict = ask.and_then(|ask| Ok((ask, judge::judge(head, &state.settings, state.settings.now())?)));
     let acts = state.faults.take(operation, &head.method, &key);
     let at = moment::mono();
+    state.counts.requests += u64::from(!is_probe(&key));
+    let kept = state.settings.remembered;
+    if state.seen.len() >= kept {
+        state.seen.remove(0);
+    }
     let signed_headers = verdict.as_ref().map(|(_, judged)| judged.signed_headers.clone());
     state.seen.push(Seen {
         method: head.method.clone(),
@@ -338,9 +348,9 @@ async fn finish(
 fn commit(house: &House, opened: &Opened, head: &Head, body: &Bytes) -> Result<Reply, Refusal> {
     let (ask, authorised) = opened.verdict.as_ref().map_err(Clone::clone)?;
     let mut state = house.state.lock().unwrap();
-    let State { settings, store, throttle, .. } = &mut *state;
+    let State { settings, store, throttle, counts, .. } = &mut *state;
     if let (Some(throttle), false) = (throttle, is_probe(&ask.key)) {
-        throttle.count(opened.place)?;
+        throttle.count(opened.place).inspect_err(|_| counts.throttled += 1)?;
     }
     let (body, checksums) = frames::payload(head, body, authorised, settings)?;
     Desk { store, settings, head, ask, body, checksums }.answer()
@@ -365,7 +375,7 @@ async fn send(
     house: &House,
     opened: &Opened,
     head: &Head,
-    mut reply: Reply,
+    reply: Reply,
     code: Option<&'static str>,
 ) -> Result<(), End> {
     house.note(opened, |seen| {
@@ -373,6 +383,8 @@ async fn send(
         seen.code = code;
     });
     let gone = |_| End::Close;
+    let date = house.state.lock().unwrap().settings.now();
+    let mut reply = reply.with("date", &moment::http_date(date));
     let announced = opened.acts.iter().find_map(|act| match act {
         Act::LieAboutLength(by) => Some(reply.body.len().saturating_add_signed(*by)),
         _ => None,

@@ -1,11 +1,13 @@
 //! The objects of a region, in memory; and the journal that a replicator reads.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::log::{Log, Record};
 use crate::house::{digest, moment};
 
 /// An object as it was put.
@@ -118,6 +120,10 @@ pub struct Store {
     buckets: Vec<Bucket>,
     counter: u64,
     journal: Vec<Change>,
+    /// Changes that were in the journal and are forgotten.
+    forgotten: usize,
+    /// Where every change is written down before it is answered.
+    log: Option<Log>,
 }
 
 impl Store {
@@ -129,7 +135,70 @@ impl Store {
             buckets: vec![Bucket::default(); buckets.len()],
             counter: 0,
             journal: Vec::new(),
+            forgotten: 0,
+            log: None,
         }
+    }
+
+    /// Brings back what a log holds, and writes down every change from now on.
+    pub fn keep(&mut self, folder: &Path) {
+        let (log, records) = Log::open(folder);
+        for record in records {
+            self.counter += 1;
+            self.replay(record);
+        }
+        self.log = Some(log);
+    }
+
+    fn replay(&mut self, record: Record) {
+        match record {
+            Record::Create { bucket } if self.index(&bucket).is_none() => self.create(&bucket),
+            Record::Create { .. } => {}
+            Record::Remove { bucket } => {
+                let index = self.index(&bucket).expect("a removed bucket was there");
+                self.remove(index);
+            }
+            Record::Change { change, journalled, version } => {
+                self.apply(&change, journalled, version);
+            }
+            Record::DeleteVersion { bucket, key, version } => self.delete_version(bucket, &key, &version),
+            Record::Upload { bucket, id, upload } => self.open_upload(bucket, id, upload),
+            Record::Part { bucket, id, number, part } => {
+                self.add_part(bucket, &id, number, part);
+            }
+            Record::End { bucket, id } => self.end_upload(bucket, &id),
+        }
+    }
+
+    fn note(&mut self, record: impl FnOnce() -> Record) {
+        if let Some(log) = &mut self.log {
+            log.append(&record());
+        }
+    }
+
+    /// Begins an upload.
+    pub fn open_upload(&mut self, index: usize, id: String, upload: Upload) {
+        self.note(|| Record::Upload { bucket: index, id: id.clone(), upload: upload.clone() });
+        self.buckets[index].uploads.insert(id, upload);
+    }
+
+    /// Takes a part; whether there is such an upload.
+    pub fn add_part(&mut self, index: usize, id: &str, number: u32, part: Arc<Object>) -> bool {
+        if !self.buckets[index].uploads.contains_key(id) {
+            return false;
+        }
+        self.note(|| Record::Part { bucket: index, id: id.to_owned(), number, part: Arc::clone(&part) });
+        let upload = self.buckets[index].uploads.get_mut(id);
+        upload.is_some_and(|upload| {
+            upload.parts.insert(number, part);
+            true
+        })
+    }
+
+    /// Forgets an upload.
+    pub fn end_upload(&mut self, index: usize, id: &str) {
+        self.note(|| Record::End { bucket: index, id: id.to_owned() });
+        self.buckets[index].uploads.remove(id);
     }
 
     pub fn names(&self) -> &[String] {
@@ -144,16 +213,15 @@ impl Store {
         &self.buckets[index]
     }
 
-    pub fn bucket_mut(&mut self, index: usize) -> &mut Bucket {
-        &mut self.buckets[index]
-    }
-
     pub fn create(&mut self, bucket: &str) {
+        self.note(|| Record::Create { bucket: bucket.to_owned() });
         self.names.push(bucket.to_owned());
         self.buckets.push(Bucket::default());
     }
 
     pub fn remove(&mut self, index: usize) {
+        let bucket = self.names[index].clone();
+        self.note(|| Record::Remove { bucket });
         self.names.remove(index);
         self.buckets.remove(index);
     }
@@ -178,6 +246,7 @@ impl Store {
 
     /// Deletes one version.
     pub fn delete_version(&mut self, index: usize, key: &str, id: &str) {
+        self.note(|| Record::DeleteVersion { bucket: index, key: key.to_owned(), version: id.to_owned() });
         let objects = &mut self.buckets[index].objects;
         if let Some(versions) = objects.get_mut(key) {
             versions.retain(|version| version.id != id);
@@ -192,27 +261,46 @@ impl Store {
         index: usize,
         key: &str,
         object: Option<Arc<Object>>,
-        stamp: Stamp,
+        mut stamp: Stamp,
         journalled: bool,
     ) -> Option<String> {
+        // what replaces a state here is newer than it, however wrong the clock has been
+        if let Some((held, _)) = self.buckets[index].stamps.get(key).filter(|_| journalled) {
+            stamp.0 = stamp.0.max(*held + Duration::from_nanos(1));
+        }
         let id = if self.versioned { self.new_id("version") } else { "null".to_owned() };
-        let bucket = &mut self.buckets[index];
+        let change = Change { bucket: index, key: key.to_owned(), object, stamp };
+        self.note(|| Record::Change { change: change.clone(), journalled, version: id.clone() });
+        self.apply(&change, journalled, id)
+    }
+
+    fn apply(&mut self, change: &Change, journalled: bool, id: String) -> Option<String> {
+        let Change { bucket, key, object, stamp } = change;
+        let bucket = &mut self.buckets[*bucket];
         let version = Version { id: id.clone(), object: object.clone(), modified: stamp.0 };
-        bucket.stamps.insert(key.to_owned(), stamp.clone());
-        match (self.versioned, &object) {
-            (true, _) => bucket.objects.entry(key.to_owned()).or_default().push(version),
-            (false, Some(_)) => drop(bucket.objects.insert(key.to_owned(), vec![version])),
+        bucket.stamps.insert(key.clone(), stamp.clone());
+        match (self.versioned, object) {
+            (true, _) => bucket.objects.entry(key.clone()).or_default().push(version),
+            (false, Some(_)) => drop(bucket.objects.insert(key.clone(), vec![version])),
             (false, None) => drop(bucket.objects.remove(key)),
         }
         if journalled {
-            self.journal.push(Change { bucket: index, key: key.to_owned(), object, stamp });
+            self.journal.push(change.clone());
         }
         self.versioned.then_some(id)
     }
 
     /// The changes from `cursor` on, and the cursor behind them.
     pub fn journal(&self, cursor: usize) -> (Vec<Change>, usize) {
-        (self.journal[cursor..].to_vec(), self.journal.len())
+        let known = cursor.saturating_sub(self.forgotten).min(self.journal.len());
+        (self.journal[known..].to_vec(), self.forgotten + self.journal.len())
+    }
+
+    /// Forgets the changes before `cursor`: every reader has them.
+    pub fn forget_journal(&mut self, cursor: usize) {
+        let known = cursor.saturating_sub(self.forgotten).min(self.journal.len());
+        self.journal.drain(..known);
+        self.forgotten += known;
     }
 
     /// Takes over a change of another region, if it is newer than what is here.

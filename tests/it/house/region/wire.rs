@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use crate::house::moment;
+
 /// Heads above this are refused.
 const HEAD_MAX: usize = 64 << 10;
 
@@ -219,6 +221,7 @@ impl Reply {
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
+        text.push_str(&format!("date: {}\r\n", moment::http_date(moment::now())));
         if close {
             text.push_str("connection: close\r\n");
         }

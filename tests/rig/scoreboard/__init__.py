@@ -1,0 +1,1 @@
+"""The scoreboard: every fault of the list, what is promised, what was measured."""

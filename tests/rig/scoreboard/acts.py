@@ -1,0 +1,385 @@
+"""What rows do to the stage: one small function each."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+
+from wire import Failed
+
+from scoreboard.evidence import connections_to
+from scoreboard.stage import POINT, Stage
+
+EVERY = ("GET", "HEAD", "PUT", "POST", "DELETE")
+
+
+async def nothing(stage: Stage) -> None:
+    """Nothing."""
+
+
+# ── the process ─────────────────────────────────────────────────────────────
+
+
+async def kill(stage: Stage) -> None:
+    """SIGKILL to the nearest region."""
+    stage.kill(stage.first)
+
+
+async def revive(stage: Stage) -> None:
+    """It starts again with what it kept."""
+    await stage.revive(stage.first)
+
+
+async def freeze(stage: Stage) -> None:
+    """SIGSTOP to the nearest region."""
+    stage.freeze(stage.first)
+
+
+async def thaw(stage: Stage) -> None:
+    """SIGCONT."""
+    stage.first.service.thaw()
+
+
+async def kill_all(stage: Stage) -> None:
+    """SIGKILL to every region."""
+    for region in stage.store.regions:
+        stage.kill(region)
+
+
+async def freeze_all(stage: Stage) -> None:
+    """SIGSTOP to every region."""
+    for region in stage.store.regions:
+        stage.freeze(region)
+
+
+async def thaw_all(stage: Stage) -> None:
+    """SIGCONT to every region."""
+    for region in stage.store.regions:
+        region.service.thaw()
+
+
+async def revive_all(stage: Stage) -> None:
+    """Every region starts again; how many connections that cost is counted."""
+    await asyncio.gather(*(stage.revive(region) for region in stage.store.regions))
+    stage.notes["revived"] = time.time()
+
+
+async def forget_and_revive(stage: Stage) -> None:
+    """The nearest region starts again with nothing."""
+    log = stage.store.folder(stage.first) / "log"
+    log.rename(log.with_suffix(".gone"))
+    await stage.revive(stage.first)
+
+
+async def flap(stage: Stage) -> None:
+    """Five seconds stopped, five running, until the fault's time is over."""
+    end = time.time() + stage.times.fault - 5
+    while time.time() < end:
+        stage.freeze(stage.first)
+        await asyncio.sleep(5)
+        stage.first.service.thaw()
+        await asyncio.sleep(5)
+
+
+# ── the network ─────────────────────────────────────────────────────────────
+
+
+def rules(*lines: str):
+    """These nft rules on the path to the nearest region."""
+
+    async def inject(stage: Stage) -> None:
+        leg = stage.leg(stage.first)
+        stage.notes["sockets at the strike"] = connections_to(stage.gateway.service.pid, leg.address)
+        leg.rules(*lines)
+
+    return inject
+
+
+async def heal_network(stage: Stage) -> None:
+    """No rule, no detour."""
+    leg = stage.leg(stage.first)
+    leg.heal()
+    leg.further(0)
+
+
+async def further(stage: Stage) -> None:
+    """The nearest region is 300 ms further away."""
+    stage.leg(stage.first).further(300)
+
+
+async def old_sockets(stage: Stage) -> None:
+    """Six seconds after the cut no connection of before it may stand."""
+    await asyncio.sleep(6.3)
+    old = stage.notes.pop("sockets at the strike", set())
+    now = connections_to(stage.gateway.service.pid, stage.leg(stage.first).address)
+    stage.notes["connections older than 6 s"] = len(old & now)
+
+
+async def one_address_dead(stage: Stage) -> None:
+    """Packets to one of the region's three addresses are dropped."""
+    leg = stage.leg(stage.first)
+    leg.rules(f"in ip daddr {leg.more[0]} drop")
+
+
+async def split(stage: Stage) -> None:
+    """The two nearest regions hear nothing of each other."""
+    stage.carrier.cut = {frozenset((stage.first.name, stage.second.name))}
+
+
+async def join(stage: Stage) -> None:
+    """They do again."""
+    stage.carrier.cut = set()
+
+
+async def dns_goes_bad(stage: Stage) -> None:
+    """Silence, no such name, no address, a wrong address: a quarter of the time each."""
+    for answer in (None, "nxdomain", [], [stage.leg(stage.first).here]):
+        stage.dns.answer = answer
+        await asyncio.sleep(stage.times.fault / 4)
+
+
+async def dns_is_wrong(stage: Stage) -> None:
+    """The name leads to a place where nothing listens, and every connection ends."""
+    stage.dns.answer = [stage.leg(stage.first).here]
+    stage.kill(stage.first)
+
+
+async def dns_is_right(stage: Stage) -> None:
+    """The name leads to the region."""
+    stage.dns.answer = [stage.leg(stage.first).address]
+
+
+async def three_addresses(stage: Stage) -> None:
+    """The name leads to three addresses."""
+    leg = stage.leg(stage.first)
+    stage.dns.answer = [leg.address, *leg.more]
+    await asyncio.sleep(6)
+
+
+# ── bodies ──────────────────────────────────────────────────────────────────
+
+
+def wrong(fault: dict, **scope):
+    """The fault proxy injects this."""
+
+    async def inject(stage: Stage) -> None:
+        await stage.faultd.arm(fault, scope)
+
+    return inject
+
+
+def all_of(*parts):
+    """One after the other."""
+
+    async def inject(stage: Stage) -> None:
+        for part in parts:
+            await part(stage)
+
+    return inject
+
+
+async def right(stage: Stage) -> None:
+    """The fault proxy passes everything on again."""
+    stage.notes["requests hit"] = await stage.faultd.lift()
+
+
+def certificate(which: str):
+    """The region shows this certificate, and its connections end."""
+
+    async def inject(stage: Stage) -> None:
+        stage.use_certificate(which)
+        await stage.faultd.hang_up()
+        await asyncio.sleep(0.2)
+        counts = await stage.tell(stage.first, {"do": "counts"})
+        stage.notes["asked before"] = counts["requests"]
+
+    return inject
+
+
+async def certificate_again(stage: Stage) -> None:
+    """The good certificate; how many requests came in the meantime."""
+    counts = await stage.tell(stage.first, {"do": "counts"})
+    stage.notes["sent unverified"] = counts["requests"] - stage.notes.pop("asked before")
+    stage.use_certificate("good")
+
+
+# ── the region ──────────────────────────────────────────────────────────────
+
+
+def answers(status: int, code: str, methods: tuple[str, ...] = EVERY, **when):
+    """The nearest region answers this error."""
+
+    async def inject(stage: Stage) -> None:
+        for method in methods:
+            await stage.fault(
+                stage.first, {"answer": {"status": status, "code": code}}, method=method, **when
+            )
+
+    return inject
+
+
+def acts(act: object, **when):
+    """The nearest region misbehaves so."""
+
+    async def inject(stage: Stage) -> None:
+        await stage.fault(stage.first, act, **when)
+
+    return inject
+
+
+async def heals(stage: Stage) -> None:
+    """It behaves again."""
+    await stage.heal(stage.first)
+
+
+def throttles(per_second: int):
+    """It takes so many requests a second."""
+
+    async def inject(stage: Stage) -> None:
+        await stage.tell(stage.first, {"do": "throttle", "per_second": per_second})
+
+    return inject
+
+
+def clock_off_by(seconds: int):
+    """Its clock is wrong."""
+
+    async def inject(stage: Stage) -> None:
+        await stage.tell(stage.first, {"do": "skew", "seconds": seconds})
+
+    return inject
+
+
+async def clock_jumps(stage: Stage) -> None:
+    """Its clock jumps to and fro."""
+    end = time.time() + stage.times.fault - 0.5
+    seconds = 1200
+    while time.time() < end:
+        await clock_off_by(seconds)(stage)
+        seconds = -seconds
+        await asyncio.sleep(0.5)
+
+
+clock_right = clock_off_by(0)
+
+
+async def offered_rate(stage: Stage) -> None:
+    """Requests a second at the nearest region, ten seconds after the strike to the end of the fault."""
+    wait = min(10.0, stage.times.fault * 0.8)
+    await asyncio.sleep(wait)
+    begin, first = time.time(), await stage.tell(stage.first, {"do": "counts"})
+    await asyncio.sleep(max(1.0, stage.times.fault - wait - 0.5))
+    last = await stage.tell(stage.first, {"do": "counts"})
+    stage.notes["offered per second"] = (last["requests"] - first["requests"]) / (time.time() - begin)
+
+
+# ── the proxy ───────────────────────────────────────────────────────────────
+
+
+async def terminate(stage: Stage) -> None:
+    """SIGTERM to the first gateway; the second goes on."""
+    begin = time.time()
+    process = stage.gateway.service.process
+    process.send_signal(signal.SIGTERM)
+
+    async def ended() -> None:
+        code = await asyncio.to_thread(process.wait, 40)
+        stage.notes["drained in s"] = time.time() - begin
+        stage.notes["exit code"] = code
+
+    stage.notes["drain"] = asyncio.create_task(ended())
+
+
+async def terminated(stage: Stage) -> None:
+    """Waits for its end."""
+    await stage.notes.pop("drain")
+
+
+async def kill_proxy(stage: Stage) -> None:
+    """SIGKILL to the first gateway."""
+    os.kill(stage.gateway.service.pid, signal.SIGKILL)
+    await asyncio.to_thread(stage.gateway.service.process.wait)
+    stage.notes.update({"exit code": -9, "drained in s": 0.0})
+
+
+async def restart_proxy(stage: Stage) -> None:
+    """SIGKILL to the gateway; started again at once."""
+    service = stage.gateway.service
+    await asyncio.to_thread(service.kill)
+    begin = time.monotonic()
+    service.start()
+    wire = stage.wire()
+    while time.monotonic() - begin < 10:
+        try:
+            reply = await wire.request("GET", POINT, query={"list-type": "2", "max-keys": "1"}, timeout=2)
+            if reply.status == 200:
+                break
+        except Failed:
+            pass
+        await asyncio.sleep(0.005)
+    stage.notes["ready in ms"] = (time.monotonic() - begin) * 1000
+    stage.notes["ready at"] = time.time()
+    wire.close()
+
+
+async def restart_without_home(stage: Stage) -> None:
+    """The same while the nearest region is dead."""
+    stage.kill(stage.first)
+    await restart_proxy(stage)
+
+
+async def few_descriptors(stage: Stage) -> None:
+    """The gateway may open no more files, and many connect."""
+    pid, open_now = stage.gateway.service.pid, stage.gateway.service.descriptors()
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    stage.notes["limits"] = (soft, hard)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 10, hard))
+    crowd = []
+    for _ in range(100):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", stage.gateway.ports["http"])
+            crowd.append(writer)
+        except OSError:
+            break
+    stage.notes["crowd"] = crowd
+
+
+async def crowd_leaves(stage: Stage) -> None:
+    """The crowd goes away; the limit stays where it was put."""
+    for writer in stage.notes.pop("crowd"):
+        writer.transport.abort()
+
+
+async def many_descriptors(stage: Stage) -> None:
+    """The limit is what it was, the crowd gone."""
+    await crowd_leaves(stage)
+    pid = stage.gateway.service.pid
+    if stage.gateway.service.alive():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, stage.notes.pop("limits"))
+    stage.notes["alive"] = stage.gateway.service.alive()
+
+
+async def reloads(stage: Stage) -> None:
+    """A broken configuration, SIGHUP; a good one that differs, SIGHUP; again and again."""
+    file, pid = stage.gateway.file, stage.gateway.service.pid
+    good = file.read_text()
+    end = time.time() + stage.times.fault - 2
+    while time.time() < end:
+        file.write_text(good + "\nnonsense: true\n")
+        os.kill(pid, signal.SIGHUP)
+        await asyncio.sleep(1)
+        file.write_text(good.replace('"log": "info"', '"log": "warn"').replace('log: "info"', 'log: "warn"'))
+        os.kill(pid, signal.SIGHUP)
+        await asyncio.sleep(1)
+        file.write_text(good)
+        os.kill(pid, signal.SIGHUP)
+        await asyncio.sleep(1)
+
+
+async def restarts(stage: Stage) -> None:
+    """Restarts where a reload would do."""
+    end = time.time() + stage.times.fault - 2
+    while time.time() < end:
+        await restart_proxy(stage)
+        await asyncio.sleep(1)
