@@ -128,7 +128,11 @@ impl<R: AsyncRead + Unpin> Messages<R> {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             if self.more().await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
             }
         }
     }

@@ -211,7 +211,10 @@ async fn an_error_hides_behind_white_space() {
     client.write_all(b"POST /b/k?uploadId=1 HTTP/1.1\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     let got = String::from_utf8(rest(&mut client).await.unwrap()).unwrap();
     let (head, body) = got.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains(&format!("content-length: {}", body.len())), "{got}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.contains(&format!("content-length: {}", body.len())),
+        "{got}"
+    );
     assert!(body.starts_with("   <") && body.contains("<Code>InternalError</Code>"), "{got}");
 }
 
@@ -292,7 +295,9 @@ async fn only_what_the_scope_names_is_wronged() {
 async fn what_cannot_be_read_is_said() {
     let store = Store::open().await;
     let proxy = Proxy::before(&store);
-    for order in [json!({"do": "dance"}), json!({"do": "arm", "fault": {"fault": "rate", "bytes_per_second": 0}})] {
+    for order in
+        [json!({"do": "dance"}), json!({"do": "arm", "fault": {"fault": "rate", "bytes_per_second": 0}})]
+    {
         let answer = proxy.order(order.clone()).await;
         assert!(answer["error"].is_string(), "{order}: {answer}");
     }

@@ -246,11 +246,7 @@ impl Store {
 
     /// Deletes one version.
     pub fn delete_version(&mut self, index: usize, key: &str, id: &str) {
-        self.note(|| Record::DeleteVersion {
-            bucket: index,
-            key: key.to_owned(),
-            version: id.to_owned(),
-        });
+        self.note(|| Record::DeleteVersion { bucket: index, key: key.to_owned(), version: id.to_owned() });
         let objects = &mut self.buckets[index].objects;
         if let Some(versions) = objects.get_mut(key) {
             versions.retain(|version| version.id != id);
