@@ -14,10 +14,11 @@ use http::Method;
 use nearpoint::chance::Coin;
 use nearpoint::fleet::{Event, Fleet, FleetSettings, RegionTable};
 use nearpoint::head::{Head, strict};
-use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
+use nearpoint::names::{AccessPointName, BucketName, RegionId};
 use nearpoint::policy::{Grant, Named, Policy, decide};
 use nearpoint::route::{
-    AccessPoint, Affinity, ConditionalWrites, Member, Order, Permit, Replication, Rule, Scene, Versions, plan,
+    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, Member, Order, Permit, Replication, Rule, Scene,
+    Versions, plan,
 };
 use nearpoint::s3::address::Domains;
 use nearpoint::s3::profile::{Feature, Features};
@@ -126,7 +127,7 @@ fn plans(bencher: Bencher<'_, '_>, head: &Head) {
     let now = Instant::now();
     let mut coin = Coin::seeded(1);
     let table = table(now, &mut coin);
-    let permit = Permit::granted(access_point(), CredentialId::Region, Arc::new(call(head)), Affinity::None);
+    let permit = Permit::granted(access_point(), None, Arc::new(call(head)), Affinity::None);
     let honours = |_: &RegionId| Features::of(&Feature::ALL);
     let scene = Scene { table: &table, honours: &honours, tried: &[], attempts: 3, now };
     bencher.bench_local(|| plan(black_box(&permit), &scene, &mut coin).unwrap());
@@ -153,5 +154,7 @@ fn access_point() -> Arc<AccessPoint> {
         conditional_writes: ConditionalWrites::Home,
         replication: Replication::TwoWay,
         versions: Versions::PerRegion,
+        etags: Etags::Opaque,
+        hedge: Hedge::Off,
     })
 }

@@ -4,10 +4,12 @@
 //! below (`tests/architecture.rs` holds the rule). A request's story is [`pipeline`].
 
 // soil
+pub mod certificate;
 pub mod chance;
 pub mod clock;
 pub mod head;
 pub mod names;
+pub mod pem;
 pub mod publish;
 pub mod telemetry;
 pub mod units;

@@ -272,6 +272,9 @@ impl From<Unanswered> for Refusal {
             }
             Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
                 .caused_by("the target is longer than a URI in a region's words"),
+            Unanswered::Throttled => Self::new(Code::SlowDown, Blame::Region)
+                .after(1)
+                .caused_by("the region asked for less, and no other may take what is above its rate"),
             Unanswered::Full => {
                 Self::new(Code::SlowDown, Blame::House).after(1).caused_by("limits.in_flight_per_region")
             }

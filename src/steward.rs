@@ -84,6 +84,7 @@ impl Steward {
         let (events, notes) = mpsc::channel(QUEUE);
         let (publisher, reader) = publish(view.clone());
         let handle = Handle { events, dropped: Arc::new(AtomicU64::new(0)) };
+        let fleet = fleet.shared_by(view.access_points.groups());
         let mut steward = Self { fleet, view, publisher, notes, clock, coin, announce };
         steward.put();
         (steward, handle, reader)
@@ -141,7 +142,9 @@ impl Steward {
                     .filter(|region| !old.regions.iter().any(|before| before == *region))
                     .map(|region| region.id.clone())
                     .collect();
-                let transitions = self.fleet.apply(Event::Reloaded { regions, renewed }, now, &mut self.coin);
+                let groups = self.view.access_points.groups();
+                let transitions =
+                    self.fleet.apply(Event::Reloaded { regions, renewed, groups }, now, &mut self.coin);
                 self.tell(&transitions);
                 true
             }
@@ -175,12 +178,15 @@ fn log(transition: &Transition) {
         Subject::Credential(credential) => format!("credential {credential:?}"),
         Subject::Configuration(access_point) => format!("configuration of {access_point}"),
         Subject::Nearest => "nearest".to_owned(),
+        Subject::Speed => "speed".to_owned(),
+        Subject::Probes => "probes".to_owned(),
+        Subject::Ourselves => "ourselves".to_owned(),
     };
-    let (from, to) = (format!("{from:?}").to_lowercase(), format!("{to:?}").to_lowercase());
-    if matches!(transition.to, Standing::Out) {
-        warn!(%region, what, from, to, %why, "standing changed");
+    let ourselves = matches!((subject, to), (Subject::Ourselves, Standing::Suspect));
+    if ourselves || *to == Standing::Out {
+        warn!(%region, what, %from, %to, %why, "standing changed");
     } else {
-        info!(%region, what, from, to, %why, "standing changed");
+        info!(%region, what, %from, %to, %why, "standing changed");
     }
 }
 

@@ -4,12 +4,12 @@
 //! steward publishes them whole, so that one request never sees two configurations.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fleet::RegionTable;
 use crate::names::{BucketName, ClientName, RegionId};
+use crate::pem::PemFile;
 use crate::policy::Client;
 use crate::route::AccessPoint;
 use crate::s3::address::Domains;
@@ -23,6 +23,8 @@ use crate::units::{ByteCount, PerSecond, Ratio};
 pub struct View {
     /// Counts publications.
     pub epoch: u64,
+    /// Which configuration this is of, counted from 0 at the start: listeners have one number with it.
+    pub configuration: u64,
     /// The region that clients sign for and that `GetBucketLocation` answers.
     pub logical_region: LogicalRegion,
     /// How signatures are judged.
@@ -111,6 +113,10 @@ pub struct Limits {
     /// Attempts for one request, the first included. Default 3, one for each of three regions.
     /// After the last one `503 ServiceUnavailable`.
     pub attempts: u32,
+    /// How often the reply to one GET that broke off is gone on with. Default 3: a reply that breaks
+    /// a fourth time is of an object or a path that breaks every reply. After that, and with 0 at
+    /// once, the client's connection is aborted.
+    pub resumes: u32,
     /// Repeated attempts as a share of requests over 10 s. Default 20 %: retries never double
     /// the load on regions that are in trouble. Beyond it the failed attempt's error is answered.
     /// Attempts of which nothing was sent are free.
@@ -133,6 +139,7 @@ impl Default for Limits {
             replay_total: ByteCount(64 << 20),
             xml_body: ByteCount(2 << 20),
             attempts: 3,
+            resumes: 3,
             retry_share: Ratio(0.2),
             retry_floor: PerSecond(10.0),
         }
@@ -276,11 +283,12 @@ impl PartialEq for CredentialSource {
     }
 }
 
-/// TLS towards a region; all files PEM, read again when they change.
+/// TLS towards a region, as its files were read: another text makes other settings, and so new
+/// connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Authorities that may vouch for it, instead of the machine's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<PemFile>,
     /// What we show where the region asks who we are.
     pub identity: Option<UpstreamIdentity>,
 }
@@ -289,9 +297,9 @@ pub struct UpstreamTls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamIdentity {
     /// The chain, our own certificate first.
-    pub certificate: PathBuf,
+    pub certificate: PemFile,
     /// PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
+    pub key: PemFile,
 }
 
 /// How a region is probed.
@@ -305,6 +313,9 @@ pub struct ProbeSettings {
     pub bucket: Option<BucketName>,
     /// The key probed; it need not exist. Default [`ProbeSettings::KEY`].
     pub key: String,
+    /// Between write probes; `None` where there are none. They put a small object next to `key`,
+    /// judge writes by it, and look for it in the regions that the stores replicate to.
+    pub write: Option<Duration>,
 }
 
 impl ProbeSettings {
@@ -312,6 +323,9 @@ impl ProbeSettings {
     pub const KEY: &'static str = ".nearpoint/canary";
     /// How often, unless the operator says otherwise.
     pub const INTERVAL: Duration = Duration::from_secs(1);
+    /// How often it is written to where the operator says `on`: four writes a minute cost next to
+    /// nothing, and writes of clients are witnesses too.
+    pub const WRITE_INTERVAL: Duration = Duration::from_secs(15);
 }
 
 /// The access points, found by what clients call them.
@@ -357,6 +371,13 @@ impl AccessPoints {
     /// All of them, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<AccessPoint>> {
         self.all.iter()
+    }
+
+    /// The regions that serve an access point together, for each of them.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<RegionId>> {
+        let members = self.all.iter().map(|point| point.members.iter());
+        members.map(|members| members.map(|member| member.region.clone()).collect()).collect()
     }
 
     /// Whether there are others than the wildcard.
@@ -405,7 +426,7 @@ impl Clients {
 mod tests {
     use super::*;
     use crate::names::AccessPointName;
-    use crate::route::{ConditionalWrites, Member, Order, Replication, Rule, Versions};
+    use crate::route::{ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions};
 
     fn point(name: &str, alias: Option<&str>, bucket: Option<&str>) -> Arc<AccessPoint> {
         let home = RegionId::new("eu");
@@ -419,6 +440,8 @@ mod tests {
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::None,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
+            hedge: Hedge::Off,
         })
     }
 

@@ -1,9 +1,11 @@
 //! The body that goes to the client: a document of ours, or a region's reply, metered and, where
-//! it must be, edited. A reply that is cut in its middle ends in an error, so that the client's
-//! connection is aborted and never ended cleanly.
+//! it must be, edited. A reply that is cut in its middle is gone on with where somebody can
+//! ([`Resume`]); else it ends in an error, so that the client's connection is aborted and never
+//! ended cleanly.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -12,6 +14,7 @@ use tokio::time::Sleep;
 
 use super::progress::{Pace, Progress};
 use crate::clock::Clock;
+use crate::route::resume::Broken as BrokenOff;
 
 /// How a reply body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,25 @@ pub trait Edit {
     fn finish(self: Box<Self>) -> Result<(), Broken>;
 }
 
+/// Who can go on with a reply that broke off. Nothing of it runs before that.
+pub trait Resume {
+    /// Fetches what is missing.
+    fn resume(self: Box<Self>, broken: BrokenOff) -> Resuming;
+}
+
+/// A resumption under way.
+pub type Resuming = Pin<Box<dyn Future<Output = Resumed>>>;
+
+/// What came of a resumption.
+pub enum Resumed {
+    /// The rest, and who goes on with that.
+    Rest(Reply, Box<dyn Resume>),
+    /// Nothing was missing.
+    Complete,
+    /// It cannot be gone on with.
+    Abandoned,
+}
+
 type OnEnd = Box<dyn FnOnce(Ending, u64)>;
 
 /// A reply body.
@@ -54,18 +76,46 @@ pub struct Reply {
     /// Bytes handed to the client's connection.
     given: u64,
     on_end: Option<OnEnd>,
+    sequel: Sequel,
 }
 
 enum Content {
     Whole(Option<Bytes>),
     Stream(Box<Stream>),
+    Resuming(Resuming),
 }
+
+/// What a reply needs to be gone on with.
+#[derive(Default)]
+struct Sequel {
+    resume: Option<Box<dyn Resume>>,
+    /// Bytes of the whole reply, where told.
+    total: Option<u64>,
+    /// It was gone on with: what the client was told of its length is no longer what is told to us.
+    resumed: bool,
+    /// How the region's reply broke off last.
+    broke: Option<Ending>,
+    /// When the client's connection last took bytes. Read only where more are to come.
+    handed: Option<Instant>,
+    /// The client's last long pause: how long, and after how many bytes.
+    pause: Option<(Duration, u64)>,
+}
+
+/// A pause of the client that is worth remembering; what a pause means is `route`'s to say.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often who waits for a region's bytes looks again: longer without a look, and it is not waiting.
+const GLANCE: Duration = Duration::from_secs(1);
+/// For so many bytes a pause is remembered: what may be on its way of what the region sent before it
+/// gave up on the client (kernels hold up to 6 MiB here and 4 MiB there, unless told otherwise).
+const PAUSE_REMEMBERED: u64 = 12 << 20;
 
 struct Stream {
     incoming: Incoming,
     pace: Pace,
     progress: Progress,
     timer: Option<Pin<Box<Sleep>>>,
+    /// When we last asked for bytes and there were none.
+    asked: Option<Instant>,
     edit: Option<Box<dyn Edit>>,
     /// Gives the upstream connection back; dropped unused it ends that connection.
     release: Option<Box<dyn FnOnce()>>,
@@ -75,14 +125,14 @@ impl Reply {
     /// No body.
     #[must_use]
     pub fn empty() -> Self {
-        Self { content: Content::Whole(None), given: 0, on_end: None }
+        Self { content: Content::Whole(None), given: 0, on_end: None, sequel: Sequel::default() }
     }
 
     /// A body that is whole in memory.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
         let bytes = (!bytes.is_empty()).then_some(bytes);
-        Self { content: Content::Whole(bytes), given: 0, on_end: None }
+        Self { content: Content::Whole(bytes), given: 0, on_end: None, sequel: Sequel::default() }
     }
 
     /// A region's body. `release` runs once it was read to its end.
@@ -93,10 +143,11 @@ impl Reply {
             pace,
             progress: Progress::default(),
             timer: None,
+            asked: None,
             edit: None,
             release: Some(release),
         };
-        Self { content: Content::Stream(Box::new(stream)), given: 0, on_end: None }
+        Self { content: Content::Stream(Box::new(stream)), given: 0, on_end: None, sequel: Sequel::default() }
     }
 
     /// Sends the body through an editor. A body that is whole in memory is edited at once.
@@ -104,6 +155,7 @@ impl Reply {
     pub fn edited(mut self, mut edit: Box<dyn Edit>) -> Self {
         match &mut self.content {
             Content::Stream(stream) => stream.edit = Some(edit),
+            Content::Resuming(_) => {}
             Content::Whole(bytes) => {
                 let mut out = Vec::new();
                 let whole = bytes.take().unwrap_or_default();
@@ -121,6 +173,20 @@ impl Reply {
         self
     }
 
+    /// Goes on by `resume` where the body breaks off. `total`: its length, where told. For bodies
+    /// that are not edited.
+    #[must_use]
+    pub fn resumable(mut self, resume: Box<dyn Resume>, total: Option<u64>) -> Self {
+        self.sequel = Sequel { resume: Some(resume), total, ..Sequel::default() };
+        self
+    }
+
+    /// Whether it has no bytes at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.is_end_stream()
+    }
+
     /// Reads the rest into memory, at most `limit` bytes: `None` where it is longer or breaks off.
     pub async fn collect(mut self, limit: usize) -> Option<Bytes> {
         let mut whole = Vec::new();
@@ -132,6 +198,13 @@ impl Reply {
             whole.extend_from_slice(&bytes);
         }
         Some(Bytes::from(whole))
+    }
+
+    /// Gives the upstream connection back where the last byte of the body was the last of it all.
+    fn release_if_read(&mut self) {
+        if matches!(&self.content, Content::Stream(stream) if stream.incoming.is_end_stream()) {
+            self.release();
+        }
     }
 
     /// Gives the upstream connection back, the body having been read to its end.
@@ -148,6 +221,75 @@ impl Reply {
             on_end(ending, self.given);
         }
     }
+
+    /// What the region's end, or its breaking off, is for the client: a clean end short of the
+    /// length that was told is none.
+    fn is_short(&self) -> bool {
+        self.sequel.total.is_some_and(|total| self.given < total)
+    }
+
+    /// Takes bytes for the client; false where they are more than were told of.
+    fn hand(&mut self, bytes: &Bytes) -> bool {
+        let given = self.given + bytes.len() as u64;
+        if self.sequel.total.is_some_and(|total| given > total) {
+            return false;
+        }
+        self.given = given;
+        if self.sequel.resume.is_some() && !self.is_end_stream() {
+            self.watch_reader();
+        }
+        true
+    }
+
+    /// Notes whether the client let us wait before it took these bytes.
+    fn watch_reader(&mut self) {
+        let now = Clock::system().now().mono;
+        let pause = self.unread(now);
+        self.sequel.handed = Some(now);
+        if pause >= PAUSE {
+            self.sequel.pause = Some((pause, self.given));
+        }
+    }
+
+    /// For how long the client's connection has asked for nothing.
+    fn unread(&self, now: Instant) -> Duration {
+        let since = match (&self.content, self.sequel.handed) {
+            (Content::Stream(stream), Some(handed)) => stream.unasked_since(handed),
+            (Content::Stream(_) | Content::Whole(_) | Content::Resuming(_), _) => now,
+        };
+        now.saturating_duration_since(since)
+    }
+
+    /// Begins to go on with what broke off; false where nobody can.
+    fn begin_again(&mut self, ending: Ending) -> bool {
+        let Some(resume) = self.sequel.resume.take() else { return false };
+        let last = self.unread(Clock::system().now().mono);
+        let earlier = self.sequel.pause.filter(|(_, at)| self.given - at <= PAUSE_REMEMBERED);
+        let unread = earlier.map_or(last, |(pause, _)| last.max(pause));
+        let broken = BrokenOff { delivered: self.given, stalled: ending == Ending::Stalled, unread };
+        self.sequel.broke = Some(ending);
+        (self.sequel.pause, self.sequel.handed) = (None, None);
+        // The connection that broke ends here.
+        self.content = Content::Resuming(resume.resume(broken));
+        true
+    }
+
+    /// Takes over what a resumption brought; the end where it brought none.
+    fn go_on(&mut self, resumed: Resumed) -> Option<Ending> {
+        match resumed {
+            Resumed::Rest(mut rest, next) => {
+                self.content = std::mem::replace(&mut rest.content, Content::Whole(None));
+                self.sequel.resume = Some(next);
+                self.sequel.resumed = true;
+                None
+            }
+            Resumed::Complete => {
+                self.content = Content::Whole(None);
+                Some(Ending::Whole)
+            }
+            Resumed::Abandoned => Some(self.sequel.broke.unwrap_or(Ending::Cut)),
+        }
+    }
 }
 
 impl Stream {
@@ -158,7 +300,10 @@ impl Stream {
                     let Ok(bytes) = frame.into_data() else { continue };
                     // The clock is read only where a wait is being measured.
                     if self.timer.is_some() {
-                        self.progress.moved(bytes.len() as u64, Clock::system().now().mono, self.pace);
+                        let now = Clock::system().now().mono;
+                        // Bytes that came while the client took none are no wait of ours.
+                        let came = self.asked.map_or(now, |asked| now.min(asked + GLANCE));
+                        self.progress.moved(bytes.len() as u64, came, self.pace);
                     }
                     match self.edit.as_mut() {
                         None => return Poll::Ready(Some(Ok(bytes))),
@@ -186,22 +331,31 @@ impl Stream {
     }
 
     fn finish(&mut self) -> Result<(), Broken> {
-        if let Some(release) = self.release.take() {
-            release();
-        }
         self.edit.take().map_or(Ok(()), Edit::finish)
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let dead_at = self.progress.waiting(Clock::system().now().mono, self.pace);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(dead_at.into())));
+        let mut now = Clock::system().now().mono;
+        let dead_at = self.progress.waiting(now, self.pace);
+        let due = |now: Instant| dead_at.min(now + GLANCE).into();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due(now))));
         loop {
-            // The timer may stand earlier than the deadline that progress has since earned.
+            self.asked = Some(now);
+            // The timer may stand earlier than what is due now.
             std::task::ready!(timer.as_mut().poll(cx));
-            if timer.deadline().into_std() >= dead_at {
+            now = Clock::system().now().mono;
+            if now >= dead_at {
                 return Poll::Ready(Ending::Stalled);
             }
-            timer.as_mut().reset(dead_at.into());
+            timer.as_mut().reset(due(now));
+        }
+    }
+
+    /// Since when nobody has asked for bytes, although who waits for them asks every [`GLANCE`].
+    fn unasked_since(&self, handed: Instant) -> Instant {
+        match self.asked {
+            Some(asked) if asked > handed => asked + GLANCE,
+            Some(_) | None => handed,
         }
     }
 }
@@ -212,34 +366,56 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let reply = self.get_mut();
-        let next = match &mut reply.content {
-            Content::Whole(bytes) => bytes.take().map(Ok),
-            Content::Stream(stream) => std::task::ready!(stream.poll_bytes(cx)),
-        };
-        Poll::Ready(match next {
-            Some(Ok(bytes)) => {
-                reply.given += bytes.len() as u64;
-                if reply.is_end_stream() {
+        loop {
+            let next = match &mut reply.content {
+                Content::Whole(bytes) => bytes.take().map(Ok),
+                Content::Stream(stream) => std::task::ready!(stream.poll_bytes(cx)),
+                Content::Resuming(resuming) => {
+                    let resumed = std::task::ready!(resuming.as_mut().poll(cx));
+                    match reply.go_on(resumed) {
+                        None => continue,
+                        Some(Ending::Whole) => None,
+                        Some(ending) => Some(Err(ending)),
+                    }
+                }
+            };
+            let ending = match next {
+                Some(Ok(bytes)) if reply.hand(&bytes) => {
+                    if reply.is_end_stream() {
+                        reply.release_if_read();
+                        reply.ended(Ending::Whole);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                // More than was told of: whatever it is, it is not this reply.
+                Some(Ok(_)) => {
+                    reply.sequel.resume = None;
+                    Ending::Cut
+                }
+                Some(Err(ending)) => ending,
+                None if reply.is_short() => Ending::Cut,
+                None => {
                     reply.release();
                     reply.ended(Ending::Whole);
+                    return Poll::Ready(None);
                 }
-                Some(Ok(Frame::data(bytes)))
-            }
-            Some(Err(ending)) => {
+            };
+            if !reply.begin_again(ending) {
                 reply.ended(ending);
-                Some(Err(Broken))
+                return Poll::Ready(Some(Err(Broken)));
             }
-            None => {
-                reply.ended(Ending::Whole);
-                None
-            }
-        })
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),
-            Content::Stream(stream) => stream.edit.is_none() && stream.incoming.is_end_stream(),
+            // The client knows by the length that it was told, however the rest is framed.
+            Content::Stream(_) if self.sequel.resumed && self.sequel.total == Some(self.given) => true,
+            Content::Stream(stream) => {
+                stream.edit.is_none() && stream.incoming.is_end_stream() && !self.is_short()
+            }
+            Content::Resuming(_) => false,
         }
     }
 
@@ -248,8 +424,10 @@ impl Body for Reply {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Stream(stream) if stream.edit.is_none() => stream.incoming.size_hint(),
-            Content::Stream(_) => SizeHint::default(),
+            Content::Stream(stream) if stream.edit.is_none() && !self.sequel.resumed => {
+                stream.incoming.size_hint()
+            }
+            Content::Stream(_) | Content::Resuming(_) => SizeHint::default(),
         }
     }
 }
@@ -259,7 +437,7 @@ impl Drop for Reply {
         // An empty body is never polled: hyper knows from `is_end_stream` that nothing comes.
         let whole = self.is_end_stream();
         if whole {
-            self.release();
+            self.release_if_read();
         }
         self.ended(if whole { Ending::Whole } else { Ending::Dropped });
     }

@@ -1,19 +1,30 @@
 //! The `access_points` section.
 
+use std::time::Duration;
+
 use super::context::Context;
 use super::fault::Position;
 use super::keys;
 use super::regions::{PHYSICAL_BUCKET, read_bucket};
-use super::section::{Placed, Section, Text, alternatives, list, named, text};
+use super::section::{Placed, Section, Text, alternatives, list, named, quoted_key, text};
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
-use crate::route::{AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD};
+use crate::route::{
+    AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD,
+};
 use crate::s3::address::is_bucket_name;
+use crate::units;
 
-/// An access point, and where it and its parts stand, for what is checked across sections.
+/// What an entry declares, whatever else is wrong with it: for what is checked across sections.
+pub(super) struct DeclaredPoint {
+    pub(super) name: String,
+    pub(super) alias: Option<Placed<String>>,
+    /// How many regions it names.
+    pub(super) members: usize,
+}
+
+/// An access point, and where its parts stand, for what is checked across sections.
 pub(super) struct PlacedPoint {
-    pub(super) at: Position,
-    pub(super) alias_at: Option<Position>,
     /// Of each member, in the order of the point's members.
     pub(super) members_at: Vec<Position>,
     pub(super) reads_at: Position,
@@ -33,28 +44,52 @@ pub(super) fn access_point(
     context: &Context<'_>,
     entry: &Entry,
     regions: Regions<'_>,
-) -> Option<PlacedPoint> {
-    if entry.key == WILDCARD {
-        return wildcard(context, entry, regions);
-    }
-    let name = &entry.key;
+) -> (DeclaredPoint, Option<PlacedPoint>) {
+    let mut declared = DeclaredPoint { name: entry.key.clone(), alias: None, members: 0 };
+    let placed = if entry.key == WILDCARD {
+        wildcard(context, entry, regions)
+    } else {
+        check_name(context, entry.key_at, &entry.key);
+        named_point(context, entry, regions, &mut declared)
+    };
+    (declared, placed)
+}
+
+/// Writes down that a name is none for an access point.
+pub(super) fn check_name(context: &Context<'_>, at: Position, name: &str) {
     if !is_bucket_name(name) {
-        context.fault(entry.key_at, format!("`{name}` is no name for an access point"), BUCKET_RULE);
+        let what = format!("{} is no name for an access point", quoted_key(name));
+        context.fault(at, what, BUCKET_RULE);
     }
-    let of = format!("access point `{name}`");
+}
+
+fn named_point(
+    context: &Context<'_>,
+    entry: &Entry,
+    regions: Regions<'_>,
+    said: &mut DeclaredPoint,
+) -> Option<PlacedPoint> {
+    let name = &entry.key;
+    let of = format!("access point {}", quoted_key(name));
     let section = Section::open(context, &entry.value, keys::ACCESS_POINT, of.clone())?;
     let members = members(&section, &of, regions);
-    let declared = match section.node("buckets").map(|node| &node.value) {
+    let declared: Vec<_> = match section.node("buckets").map(|node| &node.value) {
         Some(Value::Map(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
         _ => Vec::new(),
     };
+    said.members = declared.len();
     let scope = Scope { section: &section, members: &members, declared };
     let alias = section.parsed("alias", BUCKET_RULE, |text| is_bucket_name(text).then(|| text.to_owned()));
+    said.alias.clone_from(&alias);
     let reads = scope.reads();
     let (writes, home) = scope.writes();
     let versions = section
         .word("versions", &[("per_region", Versions::PerRegion), ("shared", Versions::Shared)])
         .map_or(Versions::PerRegion, |placed| placed.value);
+    let etags = section
+        .word("etags", &[("opaque", Etags::Opaque), ("stable", Etags::Stable)])
+        .map_or(Etags::Opaque, |placed| placed.value);
+    let hedge = section.section("hedge", keys::HEDGE).and_then(|section| hedged_reads(&section));
     let replication = section
         .word(
             "replication",
@@ -77,8 +112,6 @@ pub(super) fn access_point(
         .map_or(ConditionalWrites::Home, |placed| placed.value);
     let members_at = members.iter().map(|placed| placed.at).collect();
     Some(PlacedPoint {
-        at: entry.key_at,
-        alias_at: alias.as_ref().map(|placed| placed.at),
         members_at,
         reads_at: section.position_of("reads"),
         writes_at: section.position_of("writes"),
@@ -93,9 +126,22 @@ pub(super) fn access_point(
             conditional_writes,
             replication,
             versions,
+            etags,
+            hedge: hedge.unwrap_or_default(),
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
+}
+
+fn hedged_reads(section: &Section<'_>) -> Option<Hedge> {
+    /// Less is no time for any answer to come, and every read would be sent twice.
+    const LEAST: Duration = Duration::from_millis(1);
+    let read = |text: &str| match text {
+        "off" => Some(Hedge::Off),
+        "on" => Some(Hedge::Auto),
+        _ => units::duration(text).ok().filter(|after| *after >= LEAST).map(Hedge::After),
+    };
+    section.parsed("reads", "off, on, or a duration such as 50ms", read).map(|placed| placed.value)
 }
 
 /// Compiles `"*": {regions: […]}`.
@@ -117,8 +163,6 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
     let Placed { at, value: home } = known.into_iter().next()?;
     let rule = |order| Rule { order, failover: false };
     Some(PlacedPoint {
-        at: entry.key_at,
-        alias_at: None,
         members_at: vec![at],
         reads_at: at,
         writes_at: at,
@@ -134,6 +178,8 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::None,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
+            hedge: Hedge::Off,
         },
     })
 }
@@ -169,7 +215,7 @@ pub(super) fn known(context: &Context<'_>, regions: Regions<'_>, name: &Text) ->
     if found.is_none() {
         let names = || regions.iter().map(|(id, _)| id.as_str());
         let expected = alternatives(names());
-        let what = format!("there is no region {}", name.quoted());
+        let what = format!("there is no region {}", quoted_key(&name.written));
         context.fault_near(name.at, what, expected, &name.value, names());
     }
     found.map(|(id, _)| Placed { at: name.at, value: id.clone() })

@@ -8,17 +8,22 @@ use super::context::Context;
 use super::fault::{Position, nearest};
 use super::keys;
 use super::regions::{access_key_id, credential};
-use super::section::{Placed, Section, Text, named};
+use super::section::{Placed, Section, Text, named, quoted_key};
 use super::yaml::{Node, Value};
-use crate::names::ClientName;
+use crate::names::{AccessKeyId, ClientName};
 use crate::policy::{Client, Grant, Policy, RegionCredentials};
 use crate::s3::Operation;
 use crate::sigv4::{Credential, Key};
 
-/// A client, its key, and where they stand.
+/// What an entry declares, whatever else is wrong with it.
+#[derive(Default)]
+struct DeclaredClient {
+    name: Option<Placed<ClientName>>,
+    access_key_id: Option<Placed<AccessKeyId>>,
+}
+
+/// A client and its key.
 pub(super) struct PlacedClient {
-    pub(super) name_at: Position,
-    pub(super) key_at: Position,
     /// Of `policy`, where there is one.
     pub(super) policy_at: Option<Position>,
     pub(super) client: Client,
@@ -28,25 +33,51 @@ pub(super) struct PlacedClient {
 /// Compiles all clients; those with faults are left out.
 pub(super) fn clients(context: &Context<'_>, nodes: &[Node], regions: Regions<'_>) -> Vec<PlacedClient> {
     let only = nodes.len() == 1;
-    let clients: Vec<_> = nodes.iter().filter_map(|node| client(context, node, only, regions)).collect();
-    for (n, client) in clients.iter().enumerate() {
-        let earlier = || clients.iter().take(n);
-        if earlier().any(|other| other.client.name == client.client.name) {
-            let what = format!("two clients are called `{}`", client.client.name);
-            context.fault(client.name_at, what, "a name of its own for each client");
+    let all: Vec<_> = nodes.iter().map(|node| client(context, node, only, regions)).collect();
+    for (n, (client, _)) in all.iter().enumerate() {
+        let earlier = || all.iter().take(n).map(|(client, _)| client);
+        if let Some(name) = &client.name
+            && earlier().filter_map(|other| other.name.as_ref()).any(|other| other.value == name.value)
+        {
+            let what = format!("two clients are called `{}`", name.value);
+            context.fault(name.at, what, "a name of its own for each client");
         }
-        if let Some(other) = earlier().find(|other| other.key.access_key_id == client.key.access_key_id) {
-            let what = format!(
-                "clients `{}` and `{}` have the same access_key_id",
-                other.client.name, client.client.name
-            );
-            context.fault(client.key_at, what, "a key of its own for each client");
+        let Some(id) = &client.access_key_id else { continue };
+        let same = |other: &&DeclaredClient| {
+            other.access_key_id.as_ref().is_some_and(|other| other.value == id.value)
+        };
+        if let Some(other) = earlier().find(same) {
+            let name = |client: &DeclaredClient| {
+                client
+                    .name
+                    .as_ref()
+                    .map_or("one without a name".to_owned(), |name| format!("`{}`", name.value))
+            };
+            let what = format!("clients {} and {} have the same access_key_id", name(other), name(client));
+            context.fault(id.at, what, "a key of its own for each client");
         }
     }
-    clients
+    all.into_iter().filter_map(|(_, client)| client).collect()
 }
 
-fn client(context: &Context<'_>, node: &Node, only: bool, regions: Regions<'_>) -> Option<PlacedClient> {
+fn client(
+    context: &Context<'_>,
+    node: &Node,
+    only: bool,
+    regions: Regions<'_>,
+) -> (DeclaredClient, Option<PlacedClient>) {
+    let mut declared = DeclaredClient::default();
+    let placed = whole_client(context, node, only, regions, &mut declared);
+    (declared, placed)
+}
+
+fn whole_client(
+    context: &Context<'_>,
+    node: &Node,
+    only: bool,
+    regions: Regions<'_>,
+    declared: &mut DeclaredClient,
+) -> Option<PlacedClient> {
     let section = Section::open(context, node, keys::CLIENT, "a client")?;
     section.require("name", "a name for logs and metrics");
     section.require("access_key_id", "the public half of its pair");
@@ -58,6 +89,8 @@ fn client(context: &Context<'_>, node: &Node, only: bool, regions: Regions<'_>) 
     };
     let name = section.parsed("name", "1 to 64 of a-z, A-Z, 0-9, `-`, `_`, `.` and `@`", read);
     let id = access_key_id(&section);
+    declared.name.clone_from(&name);
+    declared.access_key_id.clone_from(&id);
     let secret = section.secret("secret_access_key");
     let session_token = section.secret("session_token").map(|placed| placed.value);
     let own = match (&id, &secret) {
@@ -72,8 +105,6 @@ fn client(context: &Context<'_>, node: &Node, only: bool, regions: Regions<'_>) 
     let grant = grant(&section, only, region_credentials.as_ref());
     let (name, id) = (name?, id?);
     Some(PlacedClient {
-        name_at: name.at,
-        key_at: id.at,
         policy_at: section.node("policy").map(|node| node.at),
         client: Client { name: name.value.clone(), grant: grant?, region_credentials: region_credentials? },
         key: Key { access_key_id: id.value, secret: secret?.value, session_token, client: name.value },
@@ -90,13 +121,18 @@ fn region_credentials(
     let Some(node) = section.node("region_credentials") else { return Some(RegionCredentials::None) };
     let context = section.context;
     if !matches!(node.value, Value::Map(_)) {
-        let same = section.parsed("region_credentials", EXPECTED, |text| (text == "same").then_some(()));
-        return same.and(own).map(RegionCredentials::Same);
+        let text = section.text("region_credentials", EXPECTED)?;
+        if text.value != "same" {
+            // Not quoted: somebody may have written a pair there.
+            context.fault(text.at, "`region_credentials` of a client is something else", EXPECTED);
+            return None;
+        }
+        return own.map(RegionCredentials::Same);
     }
     let mut map = BTreeMap::new();
     for entry in named(context, node, "`region_credentials`", EXPECTED) {
         let region = known(context, regions, &Text::plain(entry.key_at, &entry.key));
-        let of = format!("credentials of a client for `{}`", entry.key);
+        let of = format!("credentials of a client for {}", quoted_key(&entry.key));
         let credential = credential(context, &entry.value, &of);
         if let (Some(region), Some(credential)) = (region, credential) {
             map.insert(region.value, credential);

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::access_points::{PlacedPoint, access_point};
+use super::access_points::{DeclaredPoint, PlacedPoint, access_point};
 use super::clients::{PlacedClient, clients};
 use super::context::Context;
 use super::endpoint::is_host;
@@ -13,7 +13,7 @@ use super::keys;
 use super::listeners::{PlacedListener, listeners};
 use super::regions::{self, region};
 use super::rules;
-use super::section::{Placed, Section, TOP, named, secret};
+use super::section::{LONGEST, Placed, Section, TOP, named, secret};
 use super::settings::Settings;
 use super::yaml::{Entry, Node, Value};
 use crate::names::{ExposeSecret, Secret};
@@ -30,6 +30,8 @@ pub(super) struct Parts {
     pub(super) tokens_named: bool,
     pub(super) listeners: Vec<PlacedListener>,
     pub(super) regions: Vec<Placed<RegionSettings>>,
+    /// All of them, faulty ones included.
+    pub(super) declared_points: Vec<DeclaredPoint>,
     pub(super) access_points: Vec<PlacedPoint>,
     pub(super) clients: Vec<PlacedClient>,
     /// Entries of `clients`, faulty ones included.
@@ -54,7 +56,8 @@ pub(super) fn compile(context: &Context<'_>, root: &Node) -> Option<Settings> {
     });
     let regions: Vec<_> = regions.collect();
     let points = entries(&top, "access_points", "at least one access point");
-    let points = points.iter().filter_map(|entry| access_point(context, entry, &names)).collect();
+    let points = points.iter().map(|entry| access_point(context, entry, &names));
+    let (declared_points, points): (Vec<_>, Vec<_>) = points.unzip();
     let client_nodes = top.list("clients", "a list of clients");
     let clients = clients(context, client_nodes, &names);
     let (limits, timeouts, telemetry) = (limits(&top), timeouts(&top), telemetry(&top));
@@ -65,7 +68,8 @@ pub(super) fn compile(context: &Context<'_>, root: &Node) -> Option<Settings> {
         tokens_named: top.node("tokens").is_some(),
         listeners,
         regions,
-        access_points: points,
+        declared_points,
+        access_points: points.into_iter().flatten().collect(),
         clients,
         clients_named: client_nodes.len(),
     };
@@ -181,19 +185,22 @@ fn set<T>(place: &mut T, value: Option<T>) {
 fn limits(top: &Section<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(section) = top.section("limits", keys::LIMITS) else { return limits };
-    set(&mut limits.connections, section.count("connections", 1));
-    set(&mut limits.connections_per_ip, section.count("connections_per_ip", 1));
-    set(&mut limits.head, section.size_within("head", HEAD));
-    set(&mut limits.header_fields, section.count_within("header_fields", FIELDS));
-    set(&mut limits.in_flight, section.count("in_flight", 1));
-    set(&mut limits.in_flight_per_region, section.count("in_flight_per_region", 1));
-    set(&mut limits.replay_body, section.size("replay_body", 0));
-    set(&mut limits.replay_total, section.size("replay_total", 0));
-    set(&mut limits.xml_body, section.size("xml_body", LEAST_XML));
-    set(&mut limits.attempts, section.count("attempts", 1));
+    set(&mut limits.connections, section.count("connections", 1..=MOST_AT_ONCE));
+    set(&mut limits.connections_per_ip, section.count("connections_per_ip", 1..=MOST_AT_ONCE));
+    set(&mut limits.head, section.size("head", HEAD));
+    set(&mut limits.header_fields, section.count("header_fields", FIELDS));
+    set(&mut limits.in_flight, section.count("in_flight", 1..=MOST_AT_ONCE));
+    set(&mut limits.in_flight_per_region, section.count("in_flight_per_region", 1..=MOST_AT_ONCE));
+    set(&mut limits.replay_body, section.size("replay_body", 0..=MOST_REPLAY_BODY));
+    set(&mut limits.replay_total, section.size("replay_total", 0..=MOST_REPLAY_TOTAL));
+    set(&mut limits.xml_body, section.size("xml_body", LEAST_XML..=MOST_XML));
+    set(&mut limits.attempts, section.count("attempts", 1..=MOST_ATTEMPTS));
+    set(&mut limits.resumes, section.count("resumes", 0..=MOST_ATTEMPTS));
     let share = section.parsed("retry_share", "a share from 0% to 100%", |text| units::ratio(text).ok());
     set(&mut limits.retry_share, share.map(|placed| placed.value));
-    let floor = section.parsed("retry_floor", "a rate such as 10/s", |text| units::per_second(text).ok());
+    let floor = section.parsed("retry_floor", "a rate such as 10/s, at most 100000/s", |text| {
+        units::per_second(text).ok().filter(|rate| rate.0 <= MOST_REPEATS)
+    });
     set(&mut limits.retry_floor, floor.map(|placed| placed.value));
     for (small, large, fits) in [
         ("replay_body", "replay_total", limits.replay_body <= limits.replay_total),
@@ -211,9 +218,24 @@ fn limits(top: &Section<'_>) -> Limits {
 /// than hyper takes, whose targets end at 64 KiB.
 const HEAD: RangeInclusive<u64> = 8 << 10..=64 << 10;
 /// Fields: what SDKs send, and some metadata; hyper makes room for all of them at each head.
-const FIELDS: RangeInclusive<u32> = 32..=1024;
+const FIELDS: RangeInclusive<u32> = 32..=1_000;
 /// Bytes: a small document fits.
 const LEAST_XML: u64 = 64 << 10;
+
+// Above these a number is a typing mistake, and would be paid for in memory.
+
+/// Connections or requests: more than one machine has ports and memory for.
+const MOST_AT_ONCE: u32 = 1_000_000;
+/// Bytes, in memory: uploads beyond it are meant to be multipart, and a part is as good a unit.
+const MOST_REPLAY_BODY: u64 = 1 << 30;
+/// Bytes, in memory, of the process.
+const MOST_REPLAY_TOTAL: u64 = 1 << 40;
+/// Bytes, in memory: thirty times the largest document that S3 defines.
+const MOST_XML: u64 = 64 << 20;
+/// Each may take a whole wait for a first byte: no client waits for more.
+const MOST_ATTEMPTS: u32 = 16;
+/// Repeats a second: far above what one process serves.
+const MOST_REPEATS: f64 = 100_000.0;
 
 fn timeouts(top: &Section<'_>) -> Timeouts {
     const SOME: Duration = Duration::from_millis(1);
@@ -236,9 +258,9 @@ fn timeouts(top: &Section<'_>) -> Timeouts {
     }
     let read = |text: &str| match text {
         "auto" => Some(FirstByte::Auto),
-        _ => units::duration(text).ok().filter(|d| *d >= SOME).map(FirstByte::Fixed),
+        _ => units::duration(text).ok().filter(|d| (SOME..=LONGEST).contains(d)).map(FirstByte::Fixed),
     };
-    let first_byte = section.parsed("first_byte", "auto, or a duration such as 2s", read);
+    let first_byte = section.parsed("first_byte", "auto, or a duration such as 2s, from 1ms to 24h", read);
     set(&mut timeouts.first_byte, first_byte.map(|placed| placed.value));
     if timeouts.tls < timeouts.connect {
         let at = section.position_of(if section.node("tls").is_some() { "tls" } else { "connect" });

@@ -92,6 +92,14 @@ impl<'a> Context<'a> {
         (self.outside.read_file)(path)
     }
 
+    /// Where something stands that is there once more, for faults.
+    pub(super) fn first(&self, at: Position) -> String {
+        match &self.source {
+            Source::File(_) => format!(", first on line {}", at.line),
+            Source::Flags(_) => String::new(),
+        }
+    }
+
     /// Writes down that `what` is wrong at `at`.
     pub(super) fn fault(&self, at: Position, what: impl Into<String>, expected: impl Into<String>) {
         self.record(at, what.into(), Some(expected.into()), None);

@@ -15,7 +15,7 @@ pub struct Change {
     pub what: String,
     /// How it differs.
     pub how: How,
-    /// It takes effect at the next start only: sockets are bound and logs opened once.
+    /// It takes effect at the next start only: the admin listener is bound and logs are opened once.
     pub needs_restart: bool,
 }
 
@@ -67,19 +67,22 @@ impl Changes {
         }
     }
 
-    /// Whom a listener lets in changes at once; where it listens and its certificate's paths at
-    /// the next start.
+    /// Of several listeners at one address (port 0) each has a number, in their order.
     fn listeners(&mut self, old: &[ListenerSettings], new: &[ListenerSettings]) {
-        let first = self.0.len();
-        let address = |listener: &ListenerSettings| listener.address.to_string();
-        self.named("listener", (old, new), address, |a, b| a == b, true);
-        for change in self.0.iter_mut().skip(first).filter(|change| change.how == How::Changed) {
-            let own =
-                |listener: &&ListenerSettings| change.what == format!("listener `{}`", listener.address);
-            let tls =
-                |all: &[ListenerSettings]| all.iter().find(own).and_then(|listener| listener.tls.clone());
-            change.needs_restart = tls(old) != tls(new);
+        fn numbered(all: &[ListenerSettings]) -> Vec<(String, &ListenerSettings)> {
+            let name = |(n, listener): (usize, &ListenerSettings)| match all
+                .iter()
+                .take(n)
+                .filter(|earlier| earlier.address == listener.address)
+                .count()
+            {
+                0 => listener.address.to_string(),
+                earlier => format!("{} ({})", listener.address, earlier + 1),
+            };
+            all.iter().enumerate().map(|(n, listener)| (name((n, listener)), listener)).collect()
         }
+        let (old, new) = (numbered(old), numbered(new));
+        self.named("listener", (&old, &new), |(name, _)| name.clone(), |a, b| a.1 == b.1, false);
     }
 
     fn named<T>(

@@ -1,10 +1,12 @@
 //! `serve --access-point NAME --region eu=URL/bucket …`: a configuration without a file. The flags
 //! become the tree that a file would have been, so that all the same rules hold.
 
+use super::access_points::check_name;
 use super::context::{Context, Outside, Source};
 use super::fault::Position;
+use super::section::quoted_key;
 use super::yaml::{Entry, Node, Value};
-use super::{Loaded, Refused, judge};
+use super::{Loaded, Refused, judge, refused};
 
 /// The form of `--region`, for faults.
 const REGION_FORM: &str = "NAME=URL/BUCKET[,signing=REGION][,profile=STORE][,addressing=path|virtual]";
@@ -23,27 +25,39 @@ pub fn from_flags(
 ) -> Result<Loaded, Refused> {
     let mut flags = vec![format!("--access-point {access_point}")];
     // Named, not quoted: somebody may have put a password into the URL.
-    let name = |text: &String| text.split_once('=').map_or("", |(name, _)| name).to_owned();
+    let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let name = |text: &String| {
+        let name = text.split_once('=').map(|(name, _)| name).filter(is_name);
+        name.unwrap_or_default().to_owned()
+    };
     flags.extend(regions.iter().map(|region| format!("--region {}", name(region)).trim_end().to_owned()));
     flags.push("--replication".to_owned());
     let context = Context::new(Source::Flags(flags), outside);
-    let root = tree(&context, access_point, regions, replication);
+    let parsed = regions.iter().enumerate().filter_map(|(n, text)| region(&context, flag(n + 1), text));
+    let parsed: Vec<_> = parsed.collect();
+    if parsed.is_empty() && !regions.is_empty() {
+        // Each flag's own fault says it; that there are no regions then is no news.
+        check_name(&context, flag(0), access_point);
+        return Err(refused(context));
+    }
+    let replication = replication.map(|done| scalar(flag(regions.len() + 1), done));
+    let root = tree(access_point, parsed, replication);
     judge(context, &root)
 }
 
-fn tree(context: &Context<'_>, access_point: &str, regions: &[String], replication: Option<&str>) -> Node {
+fn tree(access_point: &str, parsed: Vec<Flag<'_>>, replication: Option<Node>) -> Node {
     let point_at = flag(0);
-    let parsed = regions.iter().enumerate().filter_map(|(n, text)| region(context, flag(n + 1), text));
-    let parsed: Vec<_> = parsed.collect();
     let mut point = Vec::new();
-    let buckets = parsed.iter().map(|region| entry(region.name, scalar(region.at, region.bucket)));
+    // A region that is there twice is so once, under `regions`.
+    let first = |(n, region): &(usize, &Flag<'_>)| !parsed.iter().take(*n).any(|r| r.name == region.name);
+    let buckets = parsed.iter().enumerate().filter(first);
+    let buckets = buckets.map(|(_, region)| entry(region.name, scalar(region.at, region.bucket)));
     point.push(entry("buckets", map(point_at, buckets.collect())));
     if let Some(home) = parsed.first() {
         let home = entry("home", scalar(home.at, home.name));
         point.push(entry("writes", map(point_at, vec![home])));
     }
-    let replication_at = flag(regions.len() + 1);
-    point.extend(replication.map(|done| entry("replication", scalar(replication_at, done))));
+    point.extend(replication.map(|done| entry("replication", done)));
     let listener = vec![
         entry("address", scalar(point_at, super::listeners::DATA)),
         entry("verify", scalar(point_at, "off")),
@@ -79,7 +93,9 @@ fn region<'a>(context: &Context<'_>, at: Position, text: &'a str) -> Option<Flag
     let split = named.and_then(|(name, url)| {
         let (endpoint, bucket) = url.trim_end_matches('/').rsplit_once('/')?;
         // The slashes of `https://` separate no bucket.
-        (!bucket.is_empty() && !endpoint.ends_with('/')).then_some((name, endpoint, bucket))
+        // Nor does a password's.
+        let is_bucket = !bucket.is_empty() && !bucket.contains('@');
+        (is_bucket && !endpoint.ends_with('/')).then_some((name, endpoint, bucket))
     });
     let Some((name, endpoint, bucket)) = split else {
         context.fault(at, "this is no region", REGION_FORM);
@@ -94,7 +110,8 @@ fn region<'a>(context: &Context<'_>, at: Position, text: &'a str) -> Option<Flag
             settings.push(entry_at(at, key, scalar(at, value)));
         } else {
             let options = OPTIONS.iter().map(|(known, _)| *known);
-            context.fault_near(at, format!("unknown option `{option}`"), REGION_FORM, option, options);
+            let what = format!("unknown option {}", quoted_key(option));
+            context.fault_near(at, what, REGION_FORM, option, options);
         }
     }
     Some(Flag { at, name, bucket, settings })

@@ -70,7 +70,7 @@ pub(super) const CREDENTIALS: &[Key] =
 
 pub(super) const REGION_TLS: &[Key] = &[key("ca_file"), key("certificate"), key("key")];
 
-pub(super) const PROBE: &[Key] = &[key("interval"), key("bucket"), key("key"), later("write")];
+pub(super) const PROBE: &[Key] = &[key("interval"), key("bucket"), key("key"), key("write")];
 
 pub(super) const ACCESS_POINT: &[Key] = &[
     key("alias"),
@@ -80,16 +80,18 @@ pub(super) const ACCESS_POINT: &[Key] = &[
     key("conditional_writes"),
     key("replication"),
     key("versions"),
-    later("etags"),
+    key("etags"),
     later("lag_shield"),
     later("passive_as_last_resort"),
-    later("hedge"),
+    key("hedge"),
     later("write_nonce"),
     later("etag_check"),
     later("dials"),
 ];
 
 pub(super) const WILDCARD: &[Key] = &[key("regions")];
+
+pub(super) const HEDGE: &[Key] = &[key("reads")];
 
 pub(super) const READS: &[Key] = &[key("order"), key("failover")];
 
@@ -119,7 +121,7 @@ pub(super) const LIMITS: &[Key] = &[
     key("attempts"),
     key("retry_share"),
     key("retry_floor"),
-    later("resumes"),
+    key("resumes"),
     later("remembered_keys"),
 ];
 
@@ -155,6 +157,7 @@ pub(super) const ALL: &[&[Key]] = &[
     PROBE,
     ACCESS_POINT,
     WILDCARD,
+    HEDGE,
     READS,
     WRITES,
     CLIENT,

@@ -11,6 +11,7 @@ use super::yaml::Node;
 use crate::admin::AdminSettings;
 use crate::listen::{Address, Anonymous, ListenerSettings, TlsSettings};
 use crate::names::ExposeSecret;
+use crate::pem::PemFile;
 
 /// A listener, and where it stands.
 pub(super) struct PlacedListener {
@@ -58,10 +59,20 @@ fn default_admin() -> Option<AdminSettings> {
     Some(AdminSettings { address: ADMIN.parse().ok()?, token: None })
 }
 
+/// An address; of a unix socket a relative path begins at the configuration.
+fn address(section: &Section<'_>) -> Option<Placed<Address>> {
+    section.parsed("address", ADDRESS, |text| {
+        Some(match text.parse().ok()? {
+            Address::Unix(path) => Address::Unix(section.context.resolve(path.to_str()?)),
+            tcp @ Address::Tcp(_) => tcp,
+        })
+    })
+}
+
 fn listener(context: &Context<'_>, node: &Node) -> Option<PlacedListener> {
     let section = Section::open(context, node, keys::LISTENER, "a listener")?;
     section.require("address", ADDRESS);
-    let address = section.parsed("address", ADDRESS, |text| text.parse::<Address>().ok());
+    let address = address(&section);
     let verify = section.word("verify", &[("required", true), ("off", false)]);
     let anonymous = section.word(
         "anonymous",
@@ -83,9 +94,9 @@ fn listener(context: &Context<'_>, node: &Node) -> Option<PlacedListener> {
     settings.allow_from = allow_from.into_iter().map(|placed| placed.value).collect();
     settings.allow_origins = allow_origins.into_iter().map(|placed| placed.value).collect();
     settings.debug_headers = debug_headers.map_or(settings.debug_headers, |placed| placed.value);
-    if let Some(tls) = tls {
-        settings.tls = Some(tls?);
-    }
+    // Where it is faulty it is missing here, so that the rest is checked all the same: after a
+    // fault settings mean nothing.
+    settings.tls = tls.flatten();
     check_open_door(&section, &settings, anonymous.map(|placed| placed.at));
     Some(PlacedListener { at, settings })
 }
@@ -98,7 +109,8 @@ fn check_open_door(section: &Section<'_>, settings: &ListenerSettings, anonymous
         section.context.warn(at, "`anonymous` means nothing beside `verify: off`, which takes every request");
     }
     let open = if settings.verify { "anonymous" } else { "verify" };
-    let unsigned = !settings.verify || settings.anonymous != Anonymous::Deny;
+    // What is forwarded unsigned is the stores' to let in.
+    let unsigned = !settings.verify || settings.anonymous == Anonymous::Sign;
     if unsigned && !settings.address.is_local() && settings.allow_from.is_empty() {
         let what = format!("`{open}` lets unsigned requests in from beyond this machine");
         let expected = "`allow_from` with the networks that may, or a loopback address or unix socket";
@@ -110,14 +122,15 @@ fn tls(section: &Section<'_>) -> Option<TlsSettings> {
     let tls = section.section("tls", keys::LISTENER_TLS)?;
     tls.require("certificate", "the path of the certificate chain (PEM)");
     tls.require("key", "the path of the private key (PEM)");
-    let (certificate, key) = (tls.file("certificate"), tls.file("key"));
-    let client_ca = tls.node("client_ca").map(|_| tls.file("client_ca"));
+    let identity = tls.identity();
+    let client_ca = tls.node("client_ca").map(|_| tls.pem("client_ca", PemFile::authorities));
     let client_ca = match client_ca {
         // A faulty authority must never become none at all.
-        Some(file) => Some(file?),
+        Some(file) => Some(file?.value),
         None => None,
     };
-    Some(TlsSettings { certificate: certificate?, key: key?, client_ca })
+    let (certificate, key) = identity?;
+    Some(TlsSettings { certificate, key, client_ca })
 }
 
 /// A network, or one address.
@@ -143,7 +156,7 @@ fn origin(text: &str) -> Option<String> {
 fn admin(context: &Context<'_>, node: &Node) -> Option<Placed<AdminSettings>> {
     let section = Section::open(context, node, keys::ADMIN, "`admin`")?;
     let address = match section.node("address") {
-        Some(_) => section.parsed("address", ADDRESS, |text| text.parse::<Address>().ok())?,
+        Some(_) => address(&section)?,
         None => Placed { at: section.at, value: ADMIN.parse().ok()? },
     };
     let token = section.secret("token");

@@ -52,7 +52,10 @@ fn env(name: &str) -> Option<String> {
 
 /// The text of a file, [`LARGEST_FILE`] at most, so that a device or a log named by mistake does
 /// not fill the memory.
-fn read_file(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+/// The system's; a file that is larger, or no UTF-8.
+pub fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let read = File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read > LARGEST_FILE) {

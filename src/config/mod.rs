@@ -40,7 +40,7 @@ pub use diff::{Change, How, diff};
 pub use fault::{Fault, Position};
 pub use flags::from_flags;
 pub use listeners::{ADMIN as DEFAULT_ADMIN, DATA as DEFAULT_DATA};
-pub use load::{load, load_flags};
+pub use load::{load, load_flags, read_file};
 pub use settings::Settings;
 
 use context::{Context, Source};

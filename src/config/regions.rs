@@ -6,11 +6,13 @@ use super::context::Context;
 use super::endpoint;
 use super::fault::Position;
 use super::keys;
-use super::section::{Placed, Section, alternatives};
+use super::section::{Placed, Section, alternatives, quoted_key};
 use super::yaml::{Entry, Node};
 use crate::names::{AccessKeyId, BucketName, ExposeSecret, RegionId};
+use crate::pem::PemFile;
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, READY, Trailers};
 use crate::sigv4::Credential;
+use crate::units;
 use crate::view::{CredentialSource, Endpoint, ProbeSettings, RegionSettings, UpstreamIdentity, UpstreamTls};
 
 /// What a region's name looks like: it stands in metrics, headers and commands.
@@ -22,16 +24,37 @@ pub(super) fn region(context: &Context<'_>, entry: &Entry) -> Option<RegionSetti
     let well_formed = (1..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if !well_formed {
-        context.fault(entry.key_at, format!("`{name}` is no name for a region"), REGION_NAME);
+        context.fault(entry.key_at, format!("{} is no name for a region", quoted_key(name)), REGION_NAME);
     }
-    let section = Section::open(context, &entry.value, keys::REGION, format!("region `{name}`"))?;
+    let of = format!("region {}", quoted_key(name));
+    let section = Section::open(context, &entry.value, keys::REGION, of)?;
     section.require("endpoint", endpoint::EXPECTED);
     section.require("credentials", CREDENTIALS);
     let endpoint = section.parsed("endpoint", endpoint::EXPECTED, endpoint::parse);
     let amazon = endpoint.as_ref().is_some_and(|placed| endpoint::is_amazon(&placed.value.host));
+    if let (Some(placed), true) = (&endpoint, amazon)
+        && !placed.value.base_path.is_empty()
+    {
+        let what = format!("`endpoint` of {} has a path, which Amazon's hosts do not have", section.of());
+        context.fault(
+            placed.at,
+            what,
+            "the host alone; a bucket's name belongs into `buckets` of an access point",
+        );
+    }
     let endpoint = endpoint.map(|placed| placed.value);
 
     let profile = profile(&section, amazon);
+    if let (Some(endpoint), Some(profile)) = (&endpoint, &profile)
+        && profile.addressing == Addressing::Virtual
+        && endpoint.host.parse::<std::net::IpAddr>().is_ok()
+    {
+        let at =
+            section.position_of(if section.node("addressing").is_some() { "addressing" } else { "endpoint" });
+        let what =
+            format!("{} has virtual addressing, and no name stands before an IP address", section.of());
+        context.fault(at, what, "`addressing: path`, or an endpoint with a name");
+    }
     let signing_region = signing_region(&section, endpoint.as_ref());
     let credentials = section.node("credentials").and_then(|node| source(context, node, name));
     let tls = tls(&section, endpoint.as_ref());
@@ -128,8 +151,8 @@ pub(super) const CREDENTIALS: &str =
 
 /// Compiles `{chain: default}` or a pair.
 fn source(context: &Context<'_>, node: &Node, region: &str) -> Option<CredentialSource> {
-    let of = format!("`credentials` of region `{region}`");
-    let section = Section::open(context, node, keys::CREDENTIALS, of.clone())?;
+    let of = format!("`credentials` of region {}", quoted_key(region));
+    let section = Section::open(context, node, keys::CREDENTIALS, of.clone())?.without_quotes();
     if section.node("chain").is_none() {
         return pair(&section, &of).map(CredentialSource::Static);
     }
@@ -152,7 +175,7 @@ fn source(context: &Context<'_>, node: &Node, region: &str) -> Option<Credential
 
 /// Compiles a pair, perhaps with a session token.
 pub(super) fn credential(context: &Context<'_>, node: &Node, of: &str) -> Option<Credential> {
-    let section = Section::open(context, node, keys::CREDENTIALS, of)?;
+    let section = Section::open(context, node, keys::CREDENTIALS, of)?.without_quotes();
     if section.node("chain").is_some() {
         let what = format!("`chain` stands in {of}");
         context.fault(section.position_of("chain"), what, "access_key_id and secret_access_key");
@@ -162,7 +185,7 @@ pub(super) fn credential(context: &Context<'_>, node: &Node, of: &str) -> Option
 }
 
 fn pair(section: &Section<'_>, of: &str) -> Option<Credential> {
-    if section.node("access_key_id").is_none() && section.node("secret_access_key").is_none() {
+    if section.is_empty() {
         section.context.fault(section.at, format!("{of} has no credentials in it"), CREDENTIALS);
         return None;
     }
@@ -200,14 +223,17 @@ fn tls(section: &Section<'_>, endpoint: Option<&Endpoint>) -> UpstreamTls {
         (None, Some(_)) => tls.require("certificate", together),
         _ => {}
     }
-    let (certificate, key) = (tls.file("certificate"), tls.file("key"));
-    let identity = certificate.zip(key).map(|(certificate, key)| UpstreamIdentity { certificate, key });
-    UpstreamTls { ca_file: tls.file("ca_file"), identity }
+    let identity = tls.identity().map(|(certificate, key)| UpstreamIdentity { certificate, key });
+    UpstreamTls { ca_file: tls.pem("ca_file", PemFile::authorities).map(|file| file.value), identity }
 }
 
 fn probe(section: &Section<'_>) -> ProbeSettings {
-    let mut settings =
-        ProbeSettings { interval: ProbeSettings::INTERVAL, bucket: None, key: ProbeSettings::KEY.to_owned() };
+    let mut settings = ProbeSettings {
+        interval: ProbeSettings::INTERVAL,
+        bucket: None,
+        key: ProbeSettings::KEY.to_owned(),
+        write: None,
+    };
     let Some(probe) = section.section("probe", keys::PROBE) else { return settings };
     if let Some(interval) = probe.duration("interval", SHORTEST_PROBE_INTERVAL) {
         settings.interval = interval;
@@ -217,8 +243,20 @@ fn probe(section: &Section<'_>) -> ProbeSettings {
     if let Some(key) = probe.parsed("key", "a key of 1 to 1,024 bytes", read) {
         settings.key = key.value;
     }
+    let read = |text: &str| match text {
+        "off" => Some(None),
+        "on" => Some(Some(ProbeSettings::WRITE_INTERVAL)),
+        text => units::duration(text).ok().filter(|pause| *pause >= SHORTEST_WRITE_INTERVAL).map(Some),
+    };
+    settings.write = probe.parsed("write", WRITE, read).and_then(|write| write.value);
     settings
 }
+
+/// What `probe.write` may be.
+const WRITE: &str = "off, on (every 15s), or a duration such as 30s, at least 1s";
+
+/// Below it, write probes cost more than they tell.
+const SHORTEST_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Below it, probes cost more than they tell.
 const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_millis(100);

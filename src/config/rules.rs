@@ -1,10 +1,11 @@
 //! What must hold between sections, and what works but hardly as meant.
 
-use super::access_points::PlacedPoint;
+use super::access_points::{DeclaredPoint, PlacedPoint};
 use super::clients;
 use super::compile::Parts;
 use super::context::Context;
 use super::fault::Position;
+use super::section::quoted_key;
 use crate::listen::Anonymous;
 use crate::names::{BucketName, RegionId};
 use crate::route::{AccessPoint, ConditionalWrites, Order, Replication, Versions};
@@ -13,9 +14,10 @@ use crate::s3::profile::Addressing;
 
 /// Checks everything.
 pub(super) fn check(context: &Context<'_>, parts: &Parts) {
-    names(context, &parts.access_points);
+    names(context, &parts.declared_points);
     tokens(context, parts);
     somebody_may_come_in(context, parts);
+    bucketless_writes(context, parts);
     // Faulty parts are left out above; doubts about the rest would mislead.
     if context.is_sound() {
         doubts(context, parts);
@@ -30,9 +32,24 @@ fn doubts(context: &Context<'_>, parts: &Parts) {
     shared_buckets(context, &parts.access_points);
     dotted_buckets(context, parts);
     idle_regions(context, parts);
+    idle_listeners(context, parts);
     let names: Vec<_> = parts.access_points.iter().map(|placed| placed.point.name.as_str()).collect();
     let wildcard = parts.access_points.iter().any(|placed| placed.point.is_wildcard());
     clients::doubts(context, &parts.clients, &names, wildcard);
+}
+
+/// A write probe needs a bucket to write to.
+fn bucketless_writes(context: &Context<'_>, parts: &Parts) {
+    for placed in &parts.regions {
+        let region = &placed.value;
+        let mut points = parts.access_points.iter().map(|placed| &placed.point);
+        let has_bucket = region.probe.bucket.is_some()
+            || points.any(|point| point.member(&region.id).is_some_and(|member| member.bucket.is_some()));
+        if region.probe.write.is_some() && !has_bucket {
+            let what = format!("`probe.write` of region `{}` has no bucket to write to", region.id);
+            context.fault(placed.at, what, "`probe.bucket` beside it");
+        }
+    }
 }
 
 /// Each region is probed in its own bucket of the first named access point, unless it says where.
@@ -48,28 +65,26 @@ pub(super) fn fill_probe_buckets(parts: &mut Parts) {
 }
 
 /// Names and aliases are one name space.
-fn names(context: &Context<'_>, points: &[PlacedPoint]) {
-    let names = points.iter().map(|placed| (placed.point.name.as_str(), placed.at));
-    let aliases = points.iter().filter_map(|placed| Some((placed.point.alias.as_deref()?, placed.alias_at?)));
-    let aliases: Vec<_> = aliases.collect();
-    for (n, (alias, at)) in aliases.iter().enumerate() {
-        let taken = names.clone().any(|(name, _)| name == *alias)
-            || aliases.iter().take(n).any(|(earlier, _)| earlier == alias);
+fn names(context: &Context<'_>, points: &[DeclaredPoint]) {
+    let aliases: Vec<_> = points.iter().filter_map(|point| point.alias.as_ref()).collect();
+    for (n, alias) in aliases.iter().enumerate() {
+        let taken = points.iter().any(|point| point.name == alias.value)
+            || aliases.iter().take(n).any(|earlier| earlier.value == alias.value);
         if taken {
-            let what = format!("`{alias}` is the name or the alias of another access point");
-            context.fault(*at, what, "a name that no access point has");
+            let what = format!("`{}` is the name or the alias of another access point", alias.value);
+            context.fault(alias.at, what, "a name that no access point has");
         }
     }
 }
 
 /// Upload ids and listing tokens of several regions must be read by every gateway.
 fn tokens(context: &Context<'_>, parts: &Parts) {
-    let several = parts.access_points.iter().find(|placed| placed.point.members.len() > 1);
+    let several = parts.declared_points.iter().find(|point| point.members > 1);
     let local = parts.listeners.iter().all(|listener| listener.settings.address.is_local());
-    if let (Some(placed), false, false) = (several, parts.tokens_named, local) {
+    if let (Some(point), false, false) = (several, parts.tokens_named, local) {
         let what = format!(
-            "access point `{}` has several regions, and a listener is reachable from beyond this machine",
-            placed.point.name
+            "access point {} has several regions, and a listener is reachable from beyond this machine",
+            quoted_key(&point.name)
         );
         context.fault(parts.at, what, "`tokens: {keys: […]}`, the same list on every gateway");
     }
@@ -197,6 +212,27 @@ fn dotted_buckets(context: &Context<'_>, parts: &Parts) {
                 context.warn(*at, what);
             }
         }
+    }
+}
+
+/// What is let in unverified reaches named access points only.
+fn idle_listeners(context: &Context<'_>, parts: &Parts) {
+    if parts.access_points.iter().any(|placed| !placed.point.is_wildcard()) {
+        return;
+    }
+    for listener in &parts.listeners {
+        let settings = &listener.settings;
+        let how = match (settings.verify, settings.anonymous) {
+            (false, _) => "`verify: off`",
+            (true, Anonymous::Sign) => "`anonymous: sign`",
+            (true, Anonymous::Deny | Anonymous::Forward) => continue,
+        };
+        let what = format!(
+            "the listener at {} has {how}, which reaches named access points only, and there is `*` alone: \
+             such requests will all be refused",
+            settings.address
+        );
+        context.warn(listener.at, what);
     }
 }
 

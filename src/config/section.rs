@@ -11,6 +11,7 @@ use super::fault::Position;
 use super::keys::Key;
 use super::yaml::{Entry, Node, Value};
 use crate::names::{ExposeSecret, Secret};
+use crate::pem::{self, PemFault, PemFile};
 use crate::units;
 
 /// A value and where it stands.
@@ -34,17 +35,43 @@ impl Text {
         Self { at, written: text.to_owned(), value: text.to_owned() }
     }
 
-    /// As faults quote it: as written, and without what an endpoint may hold of a password.
+    /// As faults quote it: as written, and without what a URL may hold of a password.
     pub(super) fn quoted(&self) -> String {
-        match (self.written.find("://"), self.written.rfind('@')) {
-            (Some(_), Some(at)) => format!("`…{}`", self.written.get(at..).unwrap_or_default()),
-            _ => format!("`{}`", self.written),
-        }
+        quoted(&self.written)
     }
+}
+
+/// A value as faults quote it: what stands before an `@` or behind a `?` may be a secret, with a
+/// scheme before it or without.
+fn quoted(text: &str) -> String {
+    let (before, text) = text.rsplit_once('@').map_or(("", text), |(_, host)| ("…@", host));
+    match text.split_once('?') {
+        Some((text, _)) => format!("`{before}{text}?…`"),
+        None => format!("`{before}{text}`"),
+    }
+}
+
+/// A key as faults quote it. In `{secret:hunter2}`, where a space is missing, all of it is the key.
+pub(super) fn quoted_key(key: &str) -> String {
+    match key.split_once(':') {
+        Some((key, _)) => format!("{} (a space is missing after `:`)", quoted(key)),
+        None => quoted(key),
+    }
+}
+
+/// The word of a key that may be misspelt.
+fn word_of(key: &str) -> &str {
+    key.split_once(':').map_or(key, |(key, _)| key)
 }
 
 /// What the whole is called; sections of it need no "of".
 pub(super) const TOP: &str = "the configuration";
+
+/// YAML 1.1's merge key.
+const MERGE: &str = "<<";
+
+/// No wait is longer: beyond a day it is a mistake, and far beyond no clock can add it.
+pub(super) const LONGEST: Duration = Duration::from_hours(24);
 
 /// One map whose keys are known.
 pub(super) struct Section<'a> {
@@ -54,6 +81,10 @@ pub(super) struct Section<'a> {
     /// What it is, for faults: "region `garage`".
     of: String,
     entries: &'a [Entry],
+    /// A merge key stands in it: what is missing may be meant to come from there.
+    merged: bool,
+    /// It holds secrets: no value of it is quoted.
+    secret: bool,
 }
 
 impl<'a> Section<'a> {
@@ -79,15 +110,24 @@ impl<'a> Section<'a> {
                 return None;
             }
         };
-        let section = Self { context, at: node.at, of, entries };
+        let merged = entries.iter().any(|entry| entry.key == MERGE);
+        let section = Self { context, at: node.at, of, entries, merged, secret: false };
         section.check_keys(keys);
         Some(section)
+    }
+
+    /// The same, where no value is ever quoted.
+    pub(super) fn without_quotes(self) -> Self {
+        Self { secret: true, ..self }
     }
 
     fn check_keys(&self, keys: &[Key]) {
         repeated(self.context, self.entries);
         for Entry { key, key_at, .. } in self.entries {
             match keys.iter().find(|known| known.name == key) {
+                None if key == MERGE => {
+                    self.context.fault(*key_at, "merge keys (`<<`) are not supported", "the keys themselves");
+                }
                 Some(Key { acted_on: true, .. }) => {}
                 Some(_) => self.context.fault(
                     *key_at,
@@ -96,11 +136,21 @@ impl<'a> Section<'a> {
                 ),
                 None => {
                     let expected = format!("one of {}", names(keys).collect::<Vec<_>>().join(", "));
-                    let what = format!("unknown key `{key}` of {}", self.of);
-                    self.context.fault_near(*key_at, what, expected, key, names(keys));
+                    let what = format!("unknown key {} of {}", quoted_key(key), self.of);
+                    self.context.fault_near(*key_at, what, expected, word_of(key), names(keys));
                 }
             }
         }
+    }
+
+    /// What it is, for faults.
+    pub(super) fn of(&self) -> &str {
+        &self.of
+    }
+
+    /// There is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The value of a key, if the key is there: the first, where it is repeated.
@@ -115,7 +165,9 @@ impl<'a> Section<'a> {
 
     /// Writes down that a key is missing, unless it is there (faulty, perhaps).
     pub(super) fn require(&self, key: &str, expected: &str) {
-        if self.node(key).is_none() {
+        // a key without its space after `:` is a fault already
+        let glued = |entry: &Entry| entry.key != key && word_of(&entry.key) == key;
+        if self.node(key).is_none() && !self.merged && !self.entries.iter().any(glued) {
             self.context.fault(self.at, format!("{} has no `{key}`", self.of), expected);
         }
     }
@@ -153,8 +205,12 @@ impl<'a> Section<'a> {
 
     /// Writes down that a text is not what it should be.
     pub(super) fn wrong(&self, key: &str, text: &Text, expected: &str) {
-        let what = format!("`{key}` of {} is {}", self.of, text.quoted());
-        self.context.fault(text.at, what, expected);
+        self.context.fault(text.at, self.seen(key, text), expected);
+    }
+
+    fn seen(&self, key: &str, text: &Text) -> String {
+        let value = if self.secret { "something else".to_owned() } else { text.quoted() };
+        format!("`{key}` of {} is {value}", self.of)
     }
 
     /// One of a few words.
@@ -163,7 +219,7 @@ impl<'a> Section<'a> {
         let text = self.text(key, &expected)?;
         let found = words.iter().find(|(word, _)| *word == text.value);
         if found.is_none() {
-            let what = format!("`{key}` of {} is {}", self.of, text.quoted());
+            let what = self.seen(key, &text);
             let word = switch(&text.value, words.iter().map(|(word, _)| *word));
             self.context.fault_near(text.at, what, expected, word, words.iter().map(|(word, _)| *word));
         }
@@ -175,38 +231,27 @@ impl<'a> Section<'a> {
         self.word(key, &[("true", true), ("false", false)])
     }
 
-    /// A whole number of at least `least`.
-    pub(super) fn count(&self, key: &str, least: u32) -> Option<u32> {
-        self.count_within(key, least..=u32::MAX)
-    }
-
-    /// A whole number within a range.
-    pub(super) fn count_within(&self, key: &str, range: RangeInclusive<u32>) -> Option<u32> {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        let read = |text: &str| text.parse().ok().filter(|count| range.contains(count));
+    /// A whole number within `bounds`.
+    pub(super) fn count(&self, key: &str, bounds: RangeInclusive<u32>) -> Option<u32> {
+        let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        let read = |text: &str| text.parse().ok().filter(|count| bounds.contains(count));
         self.parsed(key, &expected, read).map(|placed| placed.value)
     }
 
-    /// A duration of at least `least`.
+    /// A duration of at least `least`, and [`LONGEST`] at most.
     pub(super) fn duration(&self, key: &str, least: Duration) -> Option<Duration> {
-        let expected = format!("a duration such as 250ms, 30s, 10m or 24h, at least {}ms", least.as_millis());
-        let read = |text: &str| units::duration(text).ok().filter(|duration| *duration >= least);
-        self.parsed(key, &expected, read).map(|placed| placed.value)
-    }
-
-    /// A size of at least `least` bytes.
-    pub(super) fn size(&self, key: &str, least: u64) -> Option<units::ByteCount> {
         let expected =
-            format!("a size such as 512, 32KiB, 1MiB or 5GiB, at least {}", units::ByteCount(least));
-        let read = |text: &str| units::bytes(text).ok().filter(|size| size.0 >= least);
+            format!("a duration such as 250ms, 30s, 10m or 24h, from {}ms to 24h", least.as_millis());
+        let fits = |duration: &Duration| (least..=LONGEST).contains(duration);
+        let read = |text: &str| units::duration(text).ok().filter(fits);
         self.parsed(key, &expected, read).map(|placed| placed.value)
     }
 
-    /// A size within a range of bytes.
-    pub(super) fn size_within(&self, key: &str, range: RangeInclusive<u64>) -> Option<units::ByteCount> {
-        let [least, most] = [*range.start(), *range.end()].map(units::ByteCount);
-        let expected = format!("a size from {least} to {most}");
-        let read = |text: &str| units::bytes(text).ok().filter(|size| range.contains(&size.0));
+    /// A size within `bounds`, in bytes.
+    pub(super) fn size(&self, key: &str, bounds: RangeInclusive<u64>) -> Option<units::ByteCount> {
+        let [least, most] = [*bounds.start(), *bounds.end()].map(units::ByteCount);
+        let expected = format!("a size such as 512, 32KiB, 1MiB or 5GiB, from {least} to {most}");
+        let read = |text: &str| units::bytes(text).ok().filter(|size| bounds.contains(&size.0));
         self.parsed(key, &expected, read).map(|placed| placed.value)
     }
 
@@ -243,12 +288,47 @@ impl<'a> Section<'a> {
         self.texts(key, expected).into_iter().filter_map(read).collect()
     }
 
-    /// A file that must be readable now; its path, relative ones beginning at the configuration.
-    pub(super) fn file(&self, key: &str) -> Option<PathBuf> {
-        self.file_text(key).map(|file| file.0)
+    /// A PEM file in which `holds` finds what it should hold.
+    pub(super) fn pem<T>(
+        &self,
+        key: &str,
+        holds: impl FnOnce(&PemFile) -> Result<T, PemFault>,
+    ) -> Option<Placed<PemFile>> {
+        let (path, Placed { at, value }) = self.file_text(key)?;
+        let file = PemFile::new(path, Secret::from(value));
+        match holds(&file) {
+            Ok(_) => Some(Placed { at, value: file }),
+            Err(fault) => {
+                self.pem_fault(key, at, &fault);
+                None
+            }
+        }
     }
 
-    /// The same, with its text.
+    /// A certificate and its key, which must belong together. `None` where one is faulty.
+    pub(super) fn identity(&self) -> Option<(PemFile, PemFile)> {
+        let certificate = self.pem("certificate", |file| {
+            // parsed as an authority is: whole, whoever issued it
+            file.authorities().map(drop)
+        });
+        let key = self.pem("key", PemFile::private_key);
+        let (certificate, key) = (certificate?, key?);
+        match pem::identity(&certificate.value, &key.value) {
+            Ok(_) => Some((certificate.value, key.value)),
+            Err(fault) => {
+                self.pem_fault("key", key.at, &fault);
+                None
+            }
+        }
+    }
+
+    fn pem_fault(&self, key: &str, at: Position, fault: &PemFault) {
+        let what = format!("`{key}` of {}: {}: {}", self.of, fault.file.display(), fault.seen);
+        self.context.fault(at, what, fault.expected);
+    }
+
+    /// A file that must be readable now, its path (relative ones begin at the configuration) and
+    /// its text.
     pub(super) fn file_text(&self, key: &str) -> Option<(PathBuf, Placed<String>)> {
         let text = self.text(key, "the path of a file")?;
         let path = self.context.resolve(&text.value);
@@ -316,7 +396,7 @@ pub(super) fn secret(context: &Context<'_>, node: &Node, of: &str) -> Option<Pla
 fn repeated(context: &Context<'_>, entries: &[Entry]) {
     for (n, Entry { key, key_at, .. }) in entries.iter().enumerate() {
         if let Some(first) = entries.iter().take(n).find(|earlier| earlier.key == *key) {
-            let what = format!("`{key}` is there twice, first on line {}", first.key_at.line);
+            let what = format!("{} is there twice{}", quoted_key(key), context.first(first.key_at));
             context.fault(*key_at, what, "each key once");
         }
     }

@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::listen::{Address, Anonymous, TlsSettings};
 use crate::names::{AccessPointName, BucketName, ExposeSecret, RegionId, Secret};
+use crate::pem::PemFile;
 use crate::policy::{Grant, RegionCredentials};
-use crate::route::{ConditionalWrites, Order, Replication, Rule, Versions};
+use crate::route::{ConditionalWrites, Etags, Hedge, Order, Replication, Rule, Versions};
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, Trailers};
 use crate::telemetry::{AccessLogTo, LogFormat, LogLevel};
 use crate::units::{ByteCount, PerSecond, Ratio};
@@ -66,7 +67,8 @@ fn what_is_not_said_has_its_default() {
         ProbeSettings {
             interval: Duration::from_secs(1),
             bucket: Some(BucketName::new("photos-dub")),
-            key: ".nearpoint/canary".into()
+            key: ".nearpoint/canary".into(),
+            write: None
         }
     );
     let point = &settings.access_points[0];
@@ -77,6 +79,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(point.conditional_writes, ConditionalWrites::Home);
     assert_eq!(point.replication, Replication::None);
     assert_eq!(point.versions, Versions::PerRegion);
+    assert_eq!((point.etags, point.hedge), (Etags::Opaque, Hedge::Off));
 
     let whole = "regions: {eu: {endpoint: 'https://s3.amazonaws.com', credentials: {chain: default}}}\n\
                  access_points: {'*': {regions: [eu]}}\n\
@@ -140,13 +143,23 @@ fn listeners_arrive(settings: &Settings) {
     let networks: Vec<_> = tls.allow_from.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"]);
     let files = tls.tls.as_ref().unwrap();
-    assert!(files.certificate.ends_with("files/tls.crt") && files.key.ends_with("files/tls.key"));
-    assert!(files.client_ca.as_ref().unwrap().ends_with("files/ca.pem"));
+    let folder = Path::new("tests/cases/config/good/../files");
+    assert_eq!((&files.certificate, &files.key), (&pem(folder, "tls.crt"), &pem(folder, "tls.key")));
+    assert_eq!(files.client_ca, Some(pem(folder, "ca.pem")));
+}
+
+/// A file as it is now.
+fn pem(folder: &Path, name: &str) -> PemFile {
+    let path = folder.join(name);
+    let text = fs::read_to_string(&path).unwrap();
+    PemFile::new(path, Secret::from(text))
 }
 
 fn regions_arrive(settings: &Settings) {
     let [frankfurt, garage, attic] = settings.regions.as_slice() else { panic!("three regions") };
     assert_eq!(frankfurt.probe.interval, Duration::from_secs(5));
+    assert_eq!(frankfurt.probe.write, Some(Duration::from_secs(15)), "on");
+    assert_eq!((garage.probe.write, attic.probe.write), (None, Some(Duration::from_secs(30))));
     assert_eq!(frankfurt.profile.addressing, Addressing::Virtual);
     let endpoint =
         Endpoint { tls: true, host: "garage.internal".into(), port: 3900, base_path: "/base".into() };
@@ -157,8 +170,8 @@ fn regions_arrive(settings: &Settings) {
     assert_eq!(garage.profile.honours, Profile::named("garage").unwrap().honours);
     assert_eq!(garage.probe.bucket, Some(BucketName::new("photos")), "of the first access point that has it");
     let folder = Path::new("tests/cases/config/good/../files");
-    assert_eq!(garage.tls.ca_file, Some(folder.join("ca.pem")));
-    let identity = UpstreamIdentity { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
+    assert_eq!(garage.tls.ca_file, Some(pem(folder, "ca.pem")));
+    let identity = UpstreamIdentity { certificate: pem(folder, "tls.crt"), key: pem(folder, "tls.key") };
     assert_eq!(garage.tls.identity, Some(identity));
     let CredentialSource::Static(pair) = &garage.credentials else { panic!("a pair") };
     assert_eq!(pair.access_key_id.as_str(), "g_idg_id");
@@ -179,12 +192,14 @@ fn access_points_arrive(settings: &Settings) {
     assert_eq!(photos.home, id("frankfurt"));
     assert_eq!(photos.conditional_writes, ConditionalWrites::Refuse);
     assert_eq!(photos.replication, Replication::TwoWay);
+    assert_eq!((photos.etags, photos.hedge), (Etags::Opaque, Hedge::After(Duration::from_millis(50))));
     let buckets: Vec<_> = photos.members.iter().map(|m| (m.region.as_str(), m.bucket.clone())).collect();
     let bucket = |name| Some(BucketName::new(name));
     assert_eq!(buckets, [("frankfurt", bucket("photos-fra")), ("garage", bucket("photos"))]);
     assert_eq!(logs.reads.order, Order::List(vec![id("attic"), id("garage")]));
     assert_eq!(logs.writes, Rule { order: Order::List(vec![id("garage"), id("attic")]), failover: true });
     assert_eq!((&logs.home, logs.versions), (&id("garage"), Versions::Shared));
+    assert_eq!((logs.etags, logs.hedge), (Etags::Stable, Hedge::Auto));
     assert!(wildcard.is_wildcard());
     assert_eq!((&wildcard.home, wildcard.members.len()), (&id("attic"), 1));
     assert_eq!(wildcard.members[0].bucket, None);
@@ -219,6 +234,7 @@ fn numbers_arrive(settings: &Settings) {
         replay_total: ByteCount(8 << 20),
         xml_body: ByteCount(1 << 20),
         attempts: 2,
+        resumes: 1,
         retry_share: Ratio(0.1),
         retry_floor: PerSecond(5.0),
     };
@@ -341,7 +357,7 @@ fn flags_make_a_configuration() {
         "photos",
         &[
             "eu=https://s3.eu-central-1.amazonaws.com/photos-fra",
-            "lab=http://127.0.0.1:3900/base/photos/,signing=garage,profile=garage,addressing=virtual",
+            "lab=http://lab.internal:3900/base/photos/,signing=garage,profile=garage,addressing=virtual",
         ],
     )
     .unwrap();
@@ -355,7 +371,7 @@ fn flags_make_a_configuration() {
     assert_eq!(lab.profile.addressing, Addressing::Virtual);
     assert_eq!(
         (lab.endpoint.authority().as_str(), lab.endpoint.base_path.as_str()),
-        ("127.0.0.1:3900", "/base")
+        ("lab.internal:3900", "/base")
     );
     let point = &settings.access_points[0];
     assert_eq!((point.name.as_str(), point.home.as_str()), ("photos", "eu"));
@@ -391,7 +407,23 @@ fn faulty_flags_are_named() {
     assert!(none.iter().any(|fault| fault.contains("`regions` is empty")), "{none:#?}");
     let twice = "eu=https://s3.eu-central-1.amazonaws.com/photos";
     let twice = flags("photos", &[twice, twice]).unwrap_err();
-    assert!(twice.iter().any(|fault| fault.starts_with("--region eu: `eu` is there twice")), "{twice:#?}");
+    assert_eq!(twice, ["--region eu: `eu` is there twice; expected each key once"]);
+    // one fault has no followers, and no password gets out
+    for (bad, flag) in [
+        ("eu", "--region: this is no region"),
+        ("eu=user:hunter2@h/bkt", "--region eu: `endpoint` of region `eu` is `…@h`"),
+        ("eu=user:hunter2/x@h", "--region eu: this is no region"),
+        ("https://user:hunter2@h/bkt?x=1", "--region: this is no region"),
+        ("eu=https://h/b,profile=custom,signing=x,hunter2@h", "--region eu: unknown option `…@h`"),
+    ] {
+        let faults = flags("photos", &[bad]).unwrap_err();
+        assert!(faults[0].starts_with(flag), "{faults:#?}");
+        assert!(faults.iter().all(|fault| !fault.contains("hunter2")), "{faults:#?}");
+        let other = faults.iter().filter(|fault| !fault.starts_with("--region")).count();
+        assert_eq!(other, 0, "{faults:#?}");
+    }
+    let one = flags("photos", &["eu", "https://h"]).unwrap_err();
+    assert_eq!(one.len(), 2, "{one:#?}");
 }
 
 #[test]
@@ -417,18 +449,28 @@ fn a_difference_is_named_with_what_it_needs() {
         ]
     );
 
-    let listener = vec![("listener `127.0.0.1:0`".to_owned(), How::Changed, true)];
-    let mut encrypted = least("");
-    let file = PathBuf::from("tls.pem");
-    encrypted.listeners[0].tls = Some(TlsSettings { certificate: file.clone(), key: file, client_ca: None });
-    assert_eq!(names(&old, &encrypted), listener);
+    let listener = [("listener `127.0.0.1:0`".to_owned(), How::Changed, false)];
+    let with_certificate = |text: &str| {
+        let mut settings = least("");
+        let file = PemFile::new("tls.pem".into(), Secret::from(text.to_owned()));
+        let files = TlsSettings { certificate: file.clone(), key: file.clone(), client_ca: None };
+        settings.listeners[0].tls = Some(files);
+        settings.regions[0].tls.ca_file = Some(file);
+        settings
+    };
+    let rotated = names(&with_certificate("old"), &with_certificate("new"));
+    assert_eq!(rotated, [listener[0].clone(), ("region `eu`".into(), How::Changed, false)]);
+    assert_eq!(names(&with_certificate("old"), &with_certificate("old")), []);
+    let mut two = least("");
+    two.listeners.push(two.listeners[0].clone());
+    assert_eq!(names(&old, &two), [("listener `127.0.0.1:0 (2)`".into(), How::Added, false)]);
     let mut moved = least("");
     moved.listeners[0].address = "127.0.0.1:1".parse().unwrap();
     assert_eq!(
         names(&old, &moved),
         [
-            ("listener `127.0.0.1:0`".into(), How::Removed, true),
-            ("listener `127.0.0.1:1`".into(), How::Added, true),
+            ("listener `127.0.0.1:0`".into(), How::Removed, false),
+            ("listener `127.0.0.1:1`".into(), How::Added, false),
         ]
     );
 

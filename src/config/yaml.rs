@@ -67,11 +67,29 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxFault> {
     for next in Parser::new_from_str(text) {
         let (event, span) = next.map_err(|error| {
             let at = Position { line: small(error.marker().line()), column: small(error.marker().col() + 1) };
-            SyntaxFault { at, what: error.info() }
+            let what = error.info();
+            let what = match unquoted(text.lines().nth(error.marker().line().saturating_sub(1))) {
+                Some(hint) => format!("{what}; {hint}"),
+                None => what,
+            };
+            SyntaxFault { at, what }
         })?;
         builder.take(event, &span)?;
     }
     Ok(builder.root.unwrap_or(Node { at: Position { line: 1, column: 1 }, value: Value::Null }))
+}
+
+/// What operators write without its quotes, and YAML reads otherwise.
+fn unquoted(line: Option<&str>) -> Option<&'static str> {
+    let line = line?;
+    let bare = |text: &str| {
+        let before = line.split_once(text).map(|(before, _)| before);
+        before.is_some_and(|before| ['"', '\''].iter().all(|quote| before.matches(*quote).count() % 2 == 0))
+    };
+    if bare("${") {
+        return Some("a value with `${…}` in it must be quoted inside of braces: \"${env:NAME}\"");
+    }
+    bare("*:").then_some("the access point `*` must be quoted: \"*\"")
 }
 
 /// Levels of lists and maps; a configuration has six.

@@ -125,7 +125,7 @@ mod tests {
             profile,
             credentials,
             tls: UpstreamTls::default(),
-            probe: ProbeSettings { interval: ProbeSettings::INTERVAL, bucket, key },
+            probe: ProbeSettings { interval: ProbeSettings::INTERVAL, bucket, key, write: None },
         }
     }
 

@@ -1,23 +1,25 @@
 //! What each name last resolved to, and when to ask again. Pure: takes `now`, asks nobody.
 //!
 //! An answer is *fresh* for its TTL (clamped). A name in use is asked for again before that ends,
-//! so that a dial never waits. While asking fails, the last good answer stays in use for a day.
-//! A name that nobody used for a while is not kept fresh: its next user waits for a new answer,
-//! and falls back to the old one only where that fails.
+//! so that a dial never waits. While asking fails (no answer, `NXDOMAIN`, `SERVFAIL`, an empty
+//! answer), the last good answer stays in use for as long as the name is: an address that has gone
+//! is found out by dialling it, and TLS says who is there. A name that nobody used for a while is
+//! not kept fresh: its next user waits for a new answer, and falls back to the old one only where
+//! that fails.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Answer, DnsFault};
+use super::{Answer, DnsFault, Family};
 
 /// Shortest time that an answer is used. Below it every dial would ask; S3's own TTLs are a few seconds.
 pub const TTL_MIN: Duration = Duration::from_secs(5);
 /// Longest time that an answer is used without asking. Above it a moved endpoint is noticed late.
 pub const TTL_MAX: Duration = Duration::from_mins(5);
-/// How long the last good answer serves while name servers fail (`reliability.md` A4).
-pub const STALE_MAX: Duration = Duration::from_hours(24);
+/// How long a name is remembered after its last use; in use, its last good answer has no end.
+pub const FORGET_AFTER: Duration = Duration::from_hours(24);
 /// A name unused for this long is no longer kept fresh.
 pub const IDLE_AFTER: Duration = Duration::from_mins(10);
 /// First pause after a failed look-up; doubles with each failure.
@@ -40,8 +42,8 @@ pub struct Cache {
 pub enum Look {
     /// Use these.
     Ready {
-        /// They begin one further with each look.
-        addresses: Vec<IpAddr>,
+        /// In the name server's order.
+        addresses: Arc<[IpAddr]>,
         /// They are old, and the caller has to ask for new ones, without waiting for them.
         ask: bool,
     },
@@ -63,12 +65,11 @@ struct Name {
     /// When to ask next; while failing, not before.
     due: Instant,
     used: Instant,
-    turn: usize,
 }
 
 #[derive(Debug)]
 struct Good {
-    addresses: Vec<IpAddr>,
+    addresses: Arc<[IpAddr]>,
     at: Instant,
     fresh_until: Instant,
 }
@@ -102,23 +103,38 @@ impl Cache {
     }
 
     /// After a [`Look::Wait`] has ended: whatever there is, however old. Never says wait.
-    pub fn last_resort(&mut self, host: &str, now: Instant) -> Result<Vec<IpAddr>, DnsFault> {
-        let failed =
-            |fault: Option<DnsFault>| fault.unwrap_or_else(|| DnsFault::NoAddress { host: Arc::from(host) });
-        let name = self.names.get_mut(host).ok_or_else(|| failed(None))?;
-        name.drop_expired(now);
-        name.rotated().ok_or_else(|| failed(name.fault.clone()))
+    pub fn last_resort(&self, host: &str) -> Result<Arc<[IpAddr]>, DnsFault> {
+        let name = self.names.get(host);
+        let none = || DnsFault::NoAddress { host: Arc::from(host) };
+        let fault = || name.and_then(|name| name.fault.clone()).unwrap_or_else(none);
+        name.and_then(Name::known).ok_or_else(fault)
     }
 
-    /// Takes in what asking for `host` gave. An empty answer is a failure: the old one stays.
-    pub fn answered(&mut self, host: &str, answer: Result<Answer, DnsFault>, now: Instant) {
-        let Some(name) = self.names.get_mut(host) else { return };
+    /// What is known of `host`, however old; counts as a use of it, so that it is kept fresh for
+    /// those whose connections are to follow it.
+    pub fn follow(&mut self, host: &str, now: Instant) -> Option<Arc<[IpAddr]>> {
+        let name = self.names.get_mut(host)?;
+        name.used = now;
+        name.known()
+    }
+
+    /// When the last good answer for `host` came.
+    #[must_use]
+    pub fn good_at(&self, host: &str) -> Option<Instant> {
+        self.names.get(host)?.good.as_ref().map(|good| good.at)
+    }
+
+    /// Takes in what asking for `host` gave; says whether its addresses are others now. An empty
+    /// answer is a failure: the old one stays.
+    pub fn answered(&mut self, host: &str, answer: Result<Answer, DnsFault>, now: Instant) -> bool {
+        let Some(name) = self.names.get_mut(host) else { return false };
         name.asking = false;
         match answer {
-            Ok(answer) if !answer.addresses.is_empty() => name.refreshed(answer, now),
+            Ok(answer) if !answer.addresses.is_empty() => return name.refreshed(answer, now),
             Ok(_) => name.failed(DnsFault::NoAddress { host: Arc::from(host) }, now),
             Err(fault) => name.failed(fault, now),
         }
+        false
     }
 
     /// The names to ask for now, marked as asked for; forgets what nobody needs any more.
@@ -153,17 +169,16 @@ impl Cache {
 
 impl Name {
     fn unknown(now: Instant) -> Self {
-        Self { good: None, fault: None, failures: 0, asking: false, due: now, used: now, turn: 0 }
+        Self { good: None, fault: None, failures: 0, asking: false, due: now, used: now }
     }
 
     fn look(&mut self, now: Instant) -> Look {
         self.used = now;
-        self.drop_expired(now);
         let fresh = self.good.as_ref().is_some_and(|good| now < good.fresh_until);
         // old, but asking is under way or failed: nobody waits for a name server that is gone
         let tried = self.asking || self.failures > 0;
         if (fresh || tried)
-            && let Some(addresses) = self.rotated()
+            && let Some(addresses) = self.known()
         {
             let ask = !fresh && !self.asking && self.due <= now;
             self.asking |= ask;
@@ -177,12 +192,19 @@ impl Name {
         Look::Wait { ask }
     }
 
-    fn refreshed(&mut self, answer: Answer, now: Instant) {
-        let ttl = answer.ttl.clamp(TTL_MIN, TTL_MAX);
-        self.good = Some(Good { addresses: answer.addresses, at: now, fresh_until: now + ttl });
+    fn refreshed(&mut self, answer: Answer, now: Instant) -> bool {
+        let Answer { mut addresses, ttl, unheard } = answer;
+        let before = self.known();
+        // half an answer takes nothing away: a machine without IPv6 would be left with nothing else
+        let kept = before.iter().flat_map(|before| before.iter());
+        addresses.extend(kept.filter(|address| unheard == Some(Family::of(address))));
+        let ttl = ttl.clamp(TTL_MIN, TTL_MAX);
+        let changed = before.is_none_or(|before| !same_set(&before, &addresses));
+        self.good = Some(Good { addresses: addresses.into(), at: now, fresh_until: now + ttl });
         self.due = now + ttl * AHEAD_PERCENT / 100;
         self.fault = None;
         self.failures = 0;
+        changed
     }
 
     fn failed(&mut self, fault: DnsFault, now: Instant) {
@@ -192,31 +214,24 @@ impl Name {
         self.failures = self.failures.saturating_add(1);
     }
 
-    fn drop_expired(&mut self, now: Instant) {
-        if self.good.as_ref().is_some_and(|good| now.saturating_duration_since(good.at) >= STALE_MAX) {
-            self.good = None;
-        }
-    }
-
     /// In use, worth keeping, and nobody is asking yet.
     fn wants_refresh(&self, now: Instant) -> bool {
         self.good.is_some() && !self.asking && now.saturating_duration_since(self.used) < IDLE_AFTER
     }
 
     fn is_forgettable(&self, now: Instant) -> bool {
-        let idle = now.saturating_duration_since(self.used) >= IDLE_AFTER;
-        let worth = self.good.as_ref().is_some_and(|good| now.saturating_duration_since(good.at) < STALE_MAX);
-        idle && !worth
+        let worth = if self.good.is_some() { FORGET_AFTER } else { IDLE_AFTER };
+        now.saturating_duration_since(self.used) >= worth
     }
 
-    /// The addresses, beginning one further each time, so that connections spread over them.
-    fn rotated(&mut self) -> Option<Vec<IpAddr>> {
-        let mut addresses = self.good.as_ref()?.addresses.clone();
-        let by = self.turn.checked_rem(addresses.len())?;
-        addresses.rotate_left(by);
-        self.turn = self.turn.wrapping_add(1);
-        Some(addresses)
+    fn known(&self) -> Option<Arc<[IpAddr]>> {
+        self.good.as_ref().map(|good| Arc::clone(&good.addresses))
     }
+}
+
+/// Name servers shuffle what they list.
+fn same_set(one: &[IpAddr], other: &[IpAddr]) -> bool {
+    one.len() == other.len() && one.iter().all(|address| other.contains(address))
 }
 
 #[cfg(test)]
@@ -230,7 +245,7 @@ mod tests {
 
     fn answer(last: &[u8], ttl_s: u64) -> Answer {
         let addresses = last.iter().map(|byte| IpAddr::from([192, 0, 2, *byte])).collect();
-        Answer { addresses, ttl: Duration::from_secs(ttl_s) }
+        Answer { addresses, ttl: Duration::from_secs(ttl_s), unheard: None }
     }
 
     fn start() -> Instant {
@@ -266,14 +281,6 @@ mod tests {
     }
 
     #[test]
-    fn answers_take_turns() {
-        let now = start();
-        let mut cache = known(60, now);
-        let firsts: Vec<_> = (0..4).map(|_| first(&cache.look(HOST, now)).unwrap().to_string()).collect();
-        assert_eq!(firsts, ["192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2"]);
-    }
-
-    #[test]
     fn ttls_are_clamped_and_asked_for_ahead_of_their_end() {
         for (told, used) in [(0, 5), (4, 5), (60, 60), (86_400, 300)] {
             let now = start();
@@ -287,23 +294,47 @@ mod tests {
     }
 
     #[test]
-    fn the_last_good_answer_outlives_the_name_server_by_a_day() {
+    fn the_last_good_answer_serves_for_as_long_as_it_is_needed() {
         let began = start();
         let mut cache = known(5, began);
-        let mut now = began;
-        while now < began + STALE_MAX {
+        let (mut now, mut asked) = (began, 0);
+        while now < began + Duration::from_hours(72) {
             for host in cache.take_due(now) {
+                asked += 1;
                 cache.answered(&host, Err(fault()), now);
             }
             assert!(matches!(cache.look(HOST, now), Look::Ready { .. }), "{:?}", now - began);
             now += Duration::from_secs(7);
         }
-        assert_eq!(cache.look(HOST, now), Look::Failed(fault()));
+        let most = Duration::from_hours(72).as_secs() / RETRY_MAX.as_secs() + 10;
+        assert!((most / 2..most).contains(&asked), "{asked}");
+        assert_eq!(cache.good_at(HOST), Some(began), "its age is known");
         // and comes back with the name server
-        now += RETRY_MAX;
-        assert_eq!(cache.look(HOST, now), Look::Wait { ask: true });
-        cache.answered(HOST, Ok(answer(&[9], 60)), now);
+        cache.look(HOST, now);
+        assert!(cache.answered(HOST, Ok(answer(&[9], 60)), now), "changed");
         assert_eq!(first(&cache.look(HOST, now)), Some(IpAddr::from([192, 0, 2, 9])));
+    }
+
+    #[test]
+    fn only_another_set_of_addresses_is_a_change() {
+        let now = start();
+        let mut cache = known(5, now);
+        assert!(!cache.answered(HOST, Ok(answer(&[2, 1], 5)), now), "shuffled");
+        assert!(!cache.answered(HOST, Err(fault()), now));
+        assert!(cache.answered(HOST, Ok(answer(&[2], 5)), now));
+        assert_eq!(cache.follow(HOST, now).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn half_an_answer_takes_the_other_family_not_away() {
+        let now = start();
+        let mut cache = known(5, now);
+        let v6: IpAddr = "2001:db8::1".parse().unwrap();
+        let half = |unheard| Answer { addresses: vec![v6], ttl: Duration::from_secs(5), unheard };
+        cache.answered(HOST, Ok(half(Some(Family::V4))), now);
+        assert_eq!(cache.follow(HOST, now).unwrap().len(), 3, "the name server was not heard about IPv4");
+        cache.answered(HOST, Ok(half(None)), now);
+        assert_eq!(*cache.follow(HOST, now).unwrap(), [v6], "it was heard, and has none");
     }
 
     #[test]
@@ -343,7 +374,7 @@ mod tests {
         assert!(cache.take_due(later).is_empty(), "idle names are left alone");
         assert_eq!(cache.look(HOST, later), Look::Wait { ask: true });
         cache.answered(HOST, Err(fault()), later);
-        assert_eq!(cache.last_resort(HOST, later).unwrap().len(), 2);
+        assert_eq!(cache.last_resort(HOST).unwrap().len(), 2);
     }
 
     #[test]
@@ -375,12 +406,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_stays_bounded_and_never_hands_out_what_is_older_than_a_day(
+        fn it_stays_bounded_and_hands_out_only_what_was_answered(
             steps in prop::collection::vec((0_u8..6, 0_u64..20_000, any::<bool>()), 1..200),
         ) {
             let mut now = start();
             let mut cache = Cache::new(3);
-            let mut good_at: HashMap<String, Instant> = HashMap::new();
+            let mut good: HashMap<String, Instant> = HashMap::new();
             for (name, seconds, ok) in steps {
                 now += Duration::from_secs(seconds);
                 let host = format!("h{name}");
@@ -390,19 +421,19 @@ mod tests {
                             cache.answered(&host, Err(fault()), now);
                         }
                         prop_assert!(!addresses.is_empty());
-                        prop_assert!(now - good_at[&host] < STALE_MAX);
+                        prop_assert_eq!(cache.good_at(&host), good.get(&host).copied());
                     }
                     Look::Wait { .. } => {
                         cache.answered(&host, if ok { Ok(answer(&[1], seconds)) } else { Err(fault()) }, now);
                         if ok {
-                            good_at.insert(host.clone(), now);
+                            good.insert(host.clone(), now);
                         }
                     }
                     Look::Failed(_) => {}
                 }
                 for host in cache.take_due(now) {
                     cache.answered(&host, Ok(answer(&[2], 1)), now);
-                    good_at.insert(host.to_string(), now);
+                    good.insert(host.to_string(), now);
                 }
                 prop_assert!(cache.len() <= 3);
             }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::cache::{Cache, Look};
-use super::{Answer, DnsFault};
+use super::{Answer, DnsFault, Family};
 use crate::clock::Clock;
+use crate::telemetry::metric::{self, Metric};
 
 /// Names remembered. Endpoints are few; under `"*"` with virtual addressing clients choose names.
 pub const NAMES_MAX: usize = 1024;
@@ -31,6 +33,11 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRIES: usize = 1;
 /// A whole look-up, search list included: above it the last good answer is better than waiting.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
+/// Both families of a name: less than a whole look-up, so that one that is known is not lost.
+const FAMILY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a family that is known waits for the other one: longer than RFC 8305's 50 ms, since
+/// nobody waits for it but the first user of a name.
+const FAMILY_DELAY: Duration = Duration::from_millis(500);
 /// How often the task looks for names to forget while nothing is due.
 const LOOK_AROUND: Duration = Duration::from_secs(30);
 /// A failed look-up reads the machine's configuration anew, at most this often: it may have changed.
@@ -47,7 +54,18 @@ pub trait Lookup: Send + Sync + 'static {
 pub struct Resolver {
     book: Arc<Mutex<Book>>,
     asks: mpsc::Sender<Arc<str>>,
+    /// Grows whenever some name has other addresses than before.
+    version: Arc<AtomicU64>,
     clock: Clock,
+}
+
+/// The addresses of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// In the name server's order.
+    pub addresses: Vec<SocketAddr>,
+    /// They are one machine's (`localhost`): connections are not spread over them.
+    pub one_machine: bool,
 }
 
 #[derive(Debug)]
@@ -69,25 +87,50 @@ impl Resolver {
         let book = Book { cache: Cache::new(NAMES_MAX), waiting: HashMap::new() };
         let book = Arc::new(Mutex::new(book));
         let (asks, asked) = mpsc::channel(LOOKUPS_WAITING_MAX);
-        let task = Task { lookup: Arc::new(lookup), book: Arc::clone(&book), clock };
+        let version = Arc::new(AtomicU64::new(0));
+        let task =
+            Task { lookup: Arc::new(lookup), book: Arc::clone(&book), version: Arc::clone(&version), clock };
         tokio::spawn(task.run(asked));
-        Self { book, asks, clock }
+        Self { book, asks, version, clock }
     }
 
-    /// The socket addresses of `host`, best tried in this order: families take turns, and each
-    /// call begins one further. An address literal or `localhost` never asks anybody.
+    /// The socket addresses of `host`. An address literal or `localhost` never asks anybody.
     ///
     /// # Errors
     /// [`DnsFault`] where nothing is known, not even an old answer.
-    pub async fn addresses(&self, host: &str, port: u16) -> Result<Arc<[SocketAddr]>, DnsFault> {
-        let addresses = match literal(host) {
-            Some(addresses) => addresses,
-            None => self.named(&host.to_ascii_lowercase()).await?,
-        };
-        Ok(interleaved(&addresses, port))
+    pub async fn addresses(&self, host: &str, port: u16) -> Result<Found, DnsFault> {
+        if let Some(addresses) = literal(host) {
+            return Ok(Found { addresses: at_port(&addresses, port), one_machine: true });
+        }
+        let addresses = self.named(&host.to_ascii_lowercase()).await?;
+        Ok(Found { addresses: at_port(&addresses, port), one_machine: false })
     }
 
-    async fn named(&self, host: &str) -> Result<Vec<IpAddr>, DnsFault> {
+    /// A number that grows whenever some name has other addresses than before.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// What is known of `host` now, without asking; counts as a use of it, so that it stays known.
+    /// `None` for literals and `localhost`, which never change, and for what nobody asked for.
+    #[must_use]
+    pub fn follow(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        if literal(host).is_some() {
+            return None;
+        }
+        let known = lock(&self.book).cache.follow(&host.to_ascii_lowercase(), self.clock.now().mono)?;
+        Some(at_port(&known, port))
+    }
+
+    /// How old the last good answer for `host` is; `None` where there is none, or needs none.
+    #[must_use]
+    pub fn age(&self, host: &str) -> Option<Duration> {
+        let at = lock(&self.book).cache.good_at(&host.to_ascii_lowercase())?;
+        Some(self.clock.now().mono.saturating_duration_since(at))
+    }
+
+    async fn named(&self, host: &str) -> Result<Arc<[IpAddr]>, DnsFault> {
         match self.look(host) {
             Ok(Known::Now(addresses)) => Ok(addresses),
             // an old answer is better than none
@@ -133,19 +176,20 @@ impl Resolver {
         asked
     }
 
-    fn last_resort(&self, host: &str) -> Result<Vec<IpAddr>, DnsFault> {
-        lock(&self.book).cache.last_resort(host, self.clock.now().mono)
+    fn last_resort(&self, host: &str) -> Result<Arc<[IpAddr]>, DnsFault> {
+        lock(&self.book).cache.last_resort(host)
     }
 }
 
 enum Known {
-    Now(Vec<IpAddr>),
+    Now(Arc<[IpAddr]>),
     After(oneshot::Receiver<()>),
 }
 
 struct Task<L> {
     lookup: Arc<L>,
     book: Arc<Mutex<Book>>,
+    version: Arc<AtomicU64>,
     clock: Clock,
 }
 
@@ -171,16 +215,23 @@ impl<L: Lookup> Task<L> {
 
     fn start(&self, lookups: &mut JoinSet<()>, host: Arc<str>) {
         let (lookup, book, clock) = (Arc::clone(&self.lookup), Arc::clone(&self.book), self.clock);
+        let version = Arc::clone(&self.version);
         lookups.spawn(async move {
             let asking = tokio::time::timeout(LOOKUP_TIMEOUT, lookup.lookup(Arc::clone(&host)));
             let answer = asking.await.unwrap_or_else(|_| {
                 Err(DnsFault::Failed { host: Arc::clone(&host), cause: Arc::from("no answer in time") })
             });
+            let result = answer.as_ref().map_or_else(DnsFault::name, |answer| {
+                if answer.addresses.is_empty() { "no_address" } else { "answered" }
+            });
+            metric::counter(Metric::DnsLookups, &[result]).increment(1);
             if let Err(fault) = &answer {
                 tracing::debug!(%host, %fault, "a name was not resolved");
             }
             let mut book = lock(&book);
-            book.cache.answered(&host, answer, clock.now().mono);
+            if book.cache.answered(&host, answer, clock.now().mono) {
+                version.fetch_add(1, Ordering::Relaxed);
+            }
             for wake in book.waiting.remove(&host).unwrap_or_default() {
                 // who waited may have given up
                 let _gone = wake.send(());
@@ -195,8 +246,16 @@ struct MachineLookup {
     current: Mutex<(Instant, Built)>,
 }
 
-/// The library's resolver, or why there is none.
-type Built = Result<TokioResolver, Arc<str>>;
+/// The library's resolvers, or why there are none.
+type Built = Result<Pair, Arc<str>>;
+
+/// One resolver a family: asked for both at once, the library does not say that it could not hear
+/// of one of them.
+#[derive(Clone)]
+struct Pair {
+    v4: TokioResolver,
+    v6: TokioResolver,
+}
 
 impl MachineLookup {
     fn new(clock: Clock) -> Self {
@@ -229,37 +288,87 @@ impl Lookup for MachineLookup {
     }
 }
 
-async fn ask(resolver: &TokioResolver, host: Arc<str>, clock: Clock) -> Result<Answer, DnsFault> {
-    match resolver.lookup_ip(&*host).await {
+async fn ask(pair: &Pair, host: Arc<str>, clock: Clock) -> Result<Answer, DnsFault> {
+    match heard(pair, &host, clock).await {
+        (Ok(v4), Ok(v6)) => {
+            let ttl = v4.ttl.min(v6.ttl);
+            Ok(Answer { addresses: [v4.addresses, v6.addresses].concat(), ttl, unheard: None })
+        }
+        (Ok(v4), Err(fault)) => Ok(Answer { unheard: fault.unheard(Family::V6), ..v4 }),
+        (Err(fault), Ok(v6)) => Ok(Answer { unheard: fault.unheard(Family::V4), ..v6 }),
+        // where one was heard and has none, the other one is why there is no address
+        (Err(DnsFault::NoAddress { .. }), Err(fault)) | (Err(fault), Err(_)) => Err(fault),
+    }
+}
+
+/// Both families; once one has addresses the other one may be late.
+async fn heard(
+    pair: &Pair,
+    host: &Arc<str>,
+    clock: Clock,
+) -> (Result<Answer, DnsFault>, Result<Answer, DnsFault>) {
+    let mut v4 = std::pin::pin!(tokio::time::timeout(FAMILY_TIMEOUT, family(&pair.v4, host, clock)));
+    let mut v6 = std::pin::pin!(tokio::time::timeout(FAMILY_TIMEOUT, family(&pair.v6, host, clock)));
+    let late = || DnsFault::Failed { host: Arc::clone(host), cause: Arc::from("no answer in time") };
+    let patience =
+        |first: &Result<Answer, DnsFault>| if first.is_ok() { FAMILY_DELAY } else { FAMILY_TIMEOUT };
+    tokio::select! {
+        first = &mut v4 => {
+            let first = first.unwrap_or_else(|_| Err(late()));
+            let other = tokio::time::timeout(patience(&first), v6).await;
+            (first, other.ok().and_then(Result::ok).unwrap_or_else(|| Err(late())))
+        }
+        first = &mut v6 => {
+            let first = first.unwrap_or_else(|_| Err(late()));
+            let other = tokio::time::timeout(patience(&first), v4).await;
+            (other.ok().and_then(Result::ok).unwrap_or_else(|| Err(late())), first)
+        }
+    }
+}
+
+async fn family(resolver: &TokioResolver, host: &Arc<str>, clock: Clock) -> Result<Answer, DnsFault> {
+    match resolver.lookup_ip(&**host).await {
         Ok(found) => {
             let ttl = found.valid_until().saturating_duration_since(clock.now().mono);
-            Ok(Answer { addresses: found.iter().collect(), ttl })
+            Ok(Answer { addresses: found.iter().collect(), ttl, unheard: None })
         }
-        Err(error) if error.is_no_records_found() => Err(DnsFault::NoAddress { host }),
-        Err(error) => Err(DnsFault::Failed { host, cause: Arc::from(error.to_string()) }),
+        Err(error) if error.is_no_records_found() => Err(DnsFault::NoAddress { host: Arc::clone(host) }),
+        Err(error) => Err(DnsFault::Failed { host: Arc::clone(host), cause: Arc::from(error.to_string()) }),
+    }
+}
+
+impl DnsFault {
+    /// The family that a failed look-up leaves unheard.
+    fn unheard(&self, family: Family) -> Option<Family> {
+        (!matches!(self, Self::NoAddress { .. })).then_some(family)
     }
 }
 
 /// As the machine is configured; where it is not (an image without `/etc/resolv.conf`), the
 /// C library's own default: a name server on loopback.
 fn machine_resolver() -> Built {
-    let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the machine's DNS configuration cannot be read; asking 127.0.0.1");
-        let servers = vec![NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST))];
-        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-    });
-    build(builder)
+    build(|| {
+        TokioResolver::builder_tokio().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the machine's DNS configuration cannot be read; asking 127.0.0.1");
+            let servers = vec![NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        })
+    })
 }
 
-fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Built {
-    let options = builder.options_mut();
-    options.timeout = TRY_TIMEOUT;
-    options.attempts = RETRIES;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = 0; // ours clamps TTLs and keeps old answers
-    options.try_tcp_on_error = true;
-    builder.build().map_err(|error| Arc::from(error.to_string()))
+fn build(builder: impl Fn() -> ResolverBuilder<TokioRuntimeProvider>) -> Built {
+    let of = |strategy| {
+        let mut builder = builder();
+        let options = builder.options_mut();
+        options.timeout = TRY_TIMEOUT;
+        options.attempts = RETRIES;
+        options.ip_strategy = strategy;
+        options.cache_size = 0; // ours clamps TTLs and keeps old answers
+        options.try_tcp_on_error = true;
+        builder.build().map_err(|error| Arc::from(error.to_string()))
+    };
+    Ok(Pair { v4: of(LookupIpStrategy::Ipv4Only)?, v6: of(LookupIpStrategy::Ipv6Only)? })
 }
 
 /// A poisoned lock only means that a thread panicked between two whole updates.
@@ -281,22 +390,13 @@ fn literal(host: &str) -> Option<Vec<IpAddr>> {
         .then(|| vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)])
 }
 
-/// Families take turns (RFC 8305 §4), beginning with that of the first address.
-fn interleaved(addresses: &[IpAddr], port: u16) -> Arc<[SocketAddr]> {
-    let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
-    let (mut same, mut other): (Vec<IpAddr>, Vec<IpAddr>) =
-        addresses.iter().rev().partition(|address| address.is_ipv6() == first_is_v6);
-    let mut ordered = Vec::with_capacity(addresses.len());
-    while let Some(address) = same.pop().or_else(|| other.pop()) {
-        ordered.push(SocketAddr::new(address, port));
-        std::mem::swap(&mut same, &mut other);
-    }
-    ordered.into()
+fn at_port(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    addresses.iter().map(|address| SocketAddr::new(*address, port)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use tokio::net::UdpSocket;
 
@@ -320,7 +420,11 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "stands beside `bad` in lists")]
     fn good(last: u8) -> Result<Answer, DnsFault> {
-        Ok(Answer { addresses: vec![IpAddr::from([192, 0, 2, last])], ttl: Duration::from_secs(10) })
+        Ok(Answer {
+            addresses: vec![IpAddr::from([192, 0, 2, last])],
+            ttl: Duration::from_secs(10),
+            unheard: None,
+        })
     }
 
     fn bad() -> Result<Answer, DnsFault> {
@@ -335,7 +439,7 @@ mod tests {
 
     async fn ips(resolver: &Resolver) -> Result<Vec<String>, DnsFault> {
         let found = resolver.addresses("h", 443).await?;
-        Ok(found.iter().map(ToString::to_string).collect())
+        Ok(found.addresses.iter().map(ToString::to_string).collect())
     }
 
     #[tokio::test(start_paused = true)]
@@ -396,54 +500,151 @@ mod tests {
             ("photos.LOCALHOST.", vec!["127.0.0.1:9", "[::1]:9"]),
         ] {
             let found = resolver.addresses(host, 9).await.unwrap();
-            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            let found: Vec<_> = found.addresses.iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{host}");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0);
         assert!(resolver.addresses("localhost.example.com", 9).await.is_err());
     }
 
-    #[test]
-    fn families_take_turns() {
-        let texts = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.3"];
-        let addresses: Vec<IpAddr> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        let ordered: Vec<_> = interleaved(&addresses, 1).iter().map(|at| at.ip().to_string()).collect();
-        assert_eq!(ordered, ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]);
+    #[tokio::test(start_paused = true)]
+    async fn a_day_without_dns_costs_nothing_and_grows_nothing() {
+        let (resolver, asked) = scripted(vec![good(1), bad()], Duration::from_secs(3));
+        ips(&resolver).await.unwrap();
+        let began = Clock::system().now().mono;
+        for _ in 0..24 * 60 * 6 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let before = Clock::system().now().mono;
+            assert_eq!(ips(&resolver).await.unwrap(), ["192.0.2.1:443"]);
+            assert_eq!(Clock::system().now().mono, before, "nobody waited");
+        }
+        let day = Clock::system().now().mono - began;
+        assert!(day >= Duration::from_hours(24));
+        assert_eq!(resolver.age("h"), Some(day), "operators see how old it is");
+        // every 30 s and the three that each takes
+        let asked = asked.load(Ordering::SeqCst);
+        assert!((1_200..2_900).contains(&asked), "{asked}");
+        let book = lock(&resolver.book);
+        assert_eq!((book.cache.len(), book.waiting.len()), (1, 0));
     }
 
-    /// A name server on loopback that knows one A record with a TTL of 60 s, and NXDOMAIN.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_addresses_shows_in_the_version() {
+        let (resolver, _) = scripted(vec![good(1), good(1), bad(), good(2)], Duration::ZERO);
+        ips(&resolver).await.unwrap();
+        let first = resolver.version();
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(resolver.version(), first, "the same answer");
+        assert_eq!(resolver.follow("h", 443).unwrap(), [SocketAddr::from(([192, 0, 2, 1], 443))]);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(resolver.version(), first + 1);
+        assert_eq!(resolver.follow("H", 443).unwrap(), [SocketAddr::from(([192, 0, 2, 2], 443))]);
+        assert_eq!((resolver.follow("localhost", 1), resolver.follow("unknown", 1)), (None, None));
+    }
+
+    /// What a name server says of a type of record.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Says {
+        Address,
+        Empty,
+        NxDomain,
+        ServFail,
+        Nothing,
+    }
+
+    /// A name server on loopback: the first label of a name says what it says of A, the second
+    /// what of AAAA. TTLs are 60 s.
     async fn name_server(socket: UdpSocket) {
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query).await {
             // header is 12 bytes, one question follows up to its type and class
             let name_end = 12 + query[12..length].iter().position(|byte| *byte == 0).unwrap() + 1;
             let is_a = query[name_end..name_end + 2] == [0, 1];
-            let known = query[12..name_end].windows(5).any(|label| label.eq_ignore_ascii_case(b"known"));
+            let first = usize::from(query[12]);
+            let label = if is_a { query[13] } else { query[13 + first + 1] };
+            let says = match label.to_ascii_lowercase() {
+                b'a' => Says::Address,
+                b'e' => Says::Empty,
+                b'n' => Says::NxDomain,
+                b's' => Says::ServFail,
+                _ => Says::Nothing,
+            };
             let mut reply = query[..name_end + 4].to_vec();
-            let rcode = if known { 0 } else { 3 };
+            let rcode = match says {
+                Says::Address | Says::Empty => 0,
+                Says::ServFail => 2,
+                Says::NxDomain => 3,
+                Says::Nothing => continue,
+            };
             reply[2..12].copy_from_slice(&[0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0]);
-            if known && is_a {
+            if says == Says::Address {
                 reply[7] = 1;
-                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+                reply.extend([0xc0, 12, 0, if is_a { 1 } else { 28 }, 0, 1, 0, 0, 0, 60]);
+                if is_a {
+                    reply.extend([0, 4, 192, 0, 2, 7]);
+                } else {
+                    reply.extend([0, 16, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+                }
             }
             socket.send_to(&reply, from).await.unwrap();
         }
     }
 
-    #[tokio::test]
-    async fn the_library_is_asked_as_it_wants_to_be() {
+    async fn served() -> Pair {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut server = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        server.connections[0].port = socket.local_addr().unwrap().port();
+        let port = socket.local_addr().unwrap().port();
         tokio::spawn(name_server(socket));
-        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-        let provider = TokioRuntimeProvider::default();
-        let library = build(TokioResolver::builder_with_config(config, provider)).unwrap();
+        build(|| {
+            let mut server = NameServerConfig::udp(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            server.connections[0].port = port;
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        })
+        .unwrap()
+    }
 
-        let found = ask(&library, Arc::from("known.test"), Clock::system()).await.unwrap();
-        assert_eq!(found.addresses, [IpAddr::from([192, 0, 2, 7])]);
-        assert!((50..=60).contains(&found.ttl.as_secs()), "{:?}", found.ttl);
-        let fault = ask(&library, Arc::from("absent.test"), Clock::system()).await.unwrap_err();
-        assert_eq!(fault, DnsFault::NoAddress { host: Arc::from("absent.test") });
+    #[tokio::test]
+    async fn what_a_name_server_says_is_read_as_it_is_meant() {
+        let pair = served().await;
+        let (v4, v6) = (IpAddr::from([192, 0, 2, 7]), "2001:db8::7".parse::<IpAddr>().unwrap());
+        for (name, addresses, unheard) in [
+            ("address.address.test", vec![v4, v6], None),
+            ("address.empty.test", vec![v4], None),
+            ("empty.address.test", vec![v6], None),
+            ("address.servfail.test", vec![v4], Some(Family::V6)),
+            ("servfail.address.test", vec![v6], Some(Family::V4)),
+            ("address.lost.test", vec![v4], Some(Family::V6)),
+        ] {
+            let found = ask(&pair, Arc::from(name), Clock::system()).await.unwrap();
+            assert_eq!((found.addresses, found.unheard), (addresses, unheard), "{name}");
+            assert!((50..=60).contains(&found.ttl.as_secs()), "{:?}", found.ttl);
+        }
+        for (name, result) in [
+            ("nx.nx.test", "no_address"),
+            ("empty.empty.test", "no_address"),
+            ("servfail.servfail.test", "failed"),
+            ("empty.servfail.test", "failed"),
+        ] {
+            let fault = ask(&pair, Arc::from(name), Clock::system()).await.unwrap_err();
+            assert_eq!(fault.name(), result, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_goes_wrong_with_dns_the_last_good_answer_stays() {
+        let pair = served().await;
+        let mut now = Clock::system().now().mono;
+        let mut cache = Cache::new(1);
+        let good = ask(&pair, Arc::from("address.empty.test"), Clock::system()).await;
+        cache.look("h", now);
+        assert!(cache.answered("h", good, now));
+        for name in ["nx.nx.test", "empty.empty.test", "servfail.servfail.test", "lost.lost.test"] {
+            now += Duration::from_hours(1);
+            assert!(matches!(cache.look("h", now), Look::Wait { .. } | Look::Ready { .. }), "{name}");
+            let answer = ask(&pair, Arc::from(name), Clock::system()).await;
+            assert!(answer.is_err(), "{name}");
+            assert!(!cache.answered("h", answer, now));
+            assert_eq!(*cache.last_resort("h").unwrap(), [IpAddr::from([192, 0, 2, 7])], "{name}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One try at one region: connect, sign, send, wait for the head of the answer. Says what of the
 //! request may be out; never decides what follows.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,29 +9,34 @@ use std::time::{Duration, Instant};
 use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 
 use super::bell::Bell;
 use super::dial::DialFault;
 use super::lane::Lane;
 use super::meters::InFlight;
-use super::pool::{Connection, Pool};
+use super::pool::{Connection, Pool, Wanted};
 use crate::body::progress::{Pace, Progress};
 use crate::body::source::BodyFault;
 use crate::body::upload::{Framing, Gate, Sent as SentSoFar};
 use crate::body::{Source, Upload};
 use crate::clock::Clock;
+use crate::dns::accrual::{Blame, Failure};
 use crate::fleet::Never;
 use crate::head::{Head, Pieces};
 use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::s3::profile::SignedPath;
 use crate::sigv4::{self, Credential, Destination, KeyCache, PathForm, PayloadMark};
+use crate::units::UnixSeconds;
 use crate::view::Timeouts;
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 /// How long a kept connection may take to end its last exchange before it is given up.
 const READY_WAIT: Duration = Duration::from_millis(20);
+/// Addresses on which one try may find that nothing was sent before it is the region's affair.
+const ADDRESSES_TRIED: usize = 4;
 /// How often an attempt whose body is under way looks whether the body has gone out.
 const UPLOAD_GLANCE: Duration = Duration::from_millis(250);
 
@@ -61,6 +67,8 @@ pub struct Try<'a> {
     /// Kept connections are not used: an earlier try of the same request broke one, and only a
     /// fresh one can tell whether it was stale or the request kills stores.
     pub fresh: bool,
+    /// The region's addresses that have failed this request: used only where there is no other.
+    pub avoid: SmallVec<[SocketAddr; 2]>,
     /// Not written to any connection from then on: later it might do harm.
     pub send_by: Option<Instant>,
     /// When the whole request must be over.
@@ -95,6 +103,8 @@ pub struct Answer {
     pub request_sent: bool,
     /// From the request's head to the answer's.
     pub ttfb: Duration,
+    /// By how many seconds the request was dated ahead of our clock.
+    pub ahead: i64,
     /// Counts as on its way until dropped.
     pub in_flight: InFlight,
 }
@@ -108,6 +118,10 @@ pub enum Failed {
         outcome: Outcome,
         /// It ended on a kept connection, which may have been stale.
         kept: bool,
+        /// The address that it ended at; `None` where no address was reached.
+        address: Option<SocketAddr>,
+        /// The address's affair or the region's.
+        blame: Blame,
     },
     /// The client's body.
     Client(BodyFault),
@@ -119,7 +133,7 @@ impl Failed {
     /// On a connection of its own, or before there was one.
     #[must_use]
     pub const fn region(outcome: Outcome) -> Self {
-        Self::Region { outcome, kept: false }
+        Self::Region { outcome, kept: false, address: None, blame: Blame::Region }
     }
 }
 
@@ -134,14 +148,16 @@ pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Res
         return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
     }
     let exchanged = exchange(desk, this, prepared, connection, kept).await;
-    let (head, body, connection, request_sent, ttfb) = exchanged?;
+    let (head, body, connection, request_sent, ttfb, ahead) = exchanged?;
     let pool = this.lane.pool.clone();
-    Ok(Answer { head, body, connection, pool, request_sent, ttfb, in_flight })
+    Ok(Answer { head, body, connection, pool, request_sent, ttfb, ahead, in_flight })
 }
 
 /// A kept connection, unless one has failed this request already.
 fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Option<Connection> {
-    (!this.fresh).then(|| this.lane.pool.take(authority, now, desk.timeouts.upstream_idle)).flatten()
+    let idle_max = desk.timeouts.upstream_idle;
+    let wanted = Wanted { authority, host: this.lane.host(authority), avoid: &this.avoid, idle_max };
+    (!this.fresh).then(|| this.lane.pool.take(&wanted, now)).flatten()
 }
 
 /// A connection to send on, unless it is called off before there is one.
@@ -185,9 +201,11 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
         if matches!(ready, Ok(Ok(()))) && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
+        lane.pool.was_closed(&kept, desk.timeouts.upstream_idle, now);
     }
-    let stream = lane.dial(authority, desk.timeouts).await.map_err(|fault| not_connected(&fault))?;
-    let connection = lane.open(stream, authority).await.map_err(|_| unreachable(Never::Reset))?;
+    let dialled = lane.dial(authority, &this.avoid, desk.timeouts).await;
+    let dialled = dialled.map_err(|fault| not_connected(&fault))?;
+    let connection = lane.open(dialled, authority).await.map_err(|_| unreachable(Never::Reset))?;
     Ok((connection, false))
 }
 
@@ -199,7 +217,7 @@ fn not_connected(fault: &DialFault) -> Outcome {
     Outcome::NotSent(fault.stage.never().map_or(Unsent::Shortage, Unsent::Unreachable))
 }
 
-type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration);
+type Exchanged = (http::response::Parts, Incoming, Connection, bool, Duration, i64);
 
 async fn exchange(
     desk: &Desk<'_>,
@@ -208,11 +226,17 @@ async fn exchange(
     mut connection: Connection,
     kept: bool,
 ) -> Result<Exchanged, Failed> {
-    let region = |outcome| Failed::Region { outcome, kept };
+    let address = connection.address();
+    let region = |outcome: Outcome| {
+        let blame = blame(desk, this, address, &outcome, kept);
+        Failed::Region { outcome, kept, address: Some(address), blame }
+    };
     let gate = this.expect.then(Gate::closed);
     let upload = Upload::new(this.source, prepared.framing, gate.as_ref());
     let sent = upload.sent();
-    let request = build(desk, this, prepared, upload, gate.as_ref())?;
+    let method = prepared.head.method().clone();
+    let ahead = this.lane.meter.ahead();
+    let request = build(desk, this, prepared, upload, gate.as_ref(), ahead)?;
     let started = desk.clock.now().mono;
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
@@ -222,13 +246,22 @@ async fn exchange(
     }
     match answered {
         Ok(Ok(response)) => {
-            let now = desk.clock.now().mono;
+            let moment = desk.clock.now();
+            let now = moment.mono;
+            let (to_head, status) = (method == http::Method::HEAD, response.status());
+            // a preflight may be answered by whatever stands before the store
+            let marks = method != http::Method::OPTIONS;
+            if marks && this.lane.meter.mark.is_missing(to_head, status, response.headers()) {
+                return Err(stranger(desk, this, address, status, how_much(&sent, this.source), kept));
+            }
             this.lane.meter.answered(now);
+            connection.answered(now);
+            this.lane.meter.dated(response.headers(), moment);
             if is_impossible(response.status(), &sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
             let (head, body) = Response::into_parts(response);
-            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started)))
+            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started), ahead))
         }
         Ok(Err(mut failure)) => {
             let unsent = failure.take_message();
@@ -237,17 +270,55 @@ async fn exchange(
             }
             // The daily case: the store closed a kept connection just as we took it, or between
             // our looking at it and our writing to it.
-            if unsent.is_some() {
-                let stale = Outcome::Stale { sent: Sent::Nothing };
-                return Err(region(if kept { stale } else { unreachable(Never::Reset) }));
+            if kept && (unsent.is_some() || (this.repeatable && sent.bytes() == 0)) {
+                this.lane.pool.was_closed(&connection, desk.timeouts.upstream_idle, started);
+                let sent = if unsent.is_some() { Sent::Nothing } else { how_much(&sent, this.source) };
+                return Err(region(Outcome::Stale { sent }));
             }
-            if kept && this.repeatable && sent.bytes() == 0 {
-                return Err(region(Outcome::Stale { sent: how_much(&sent, this.source) }));
+            if unsent.is_some() {
+                let elsewhere = another_address(this, address);
+                let stale = Outcome::Stale { sent: Sent::Nothing };
+                return Err(region(if elsewhere { stale } else { unreachable(Never::Reset) }));
             }
             Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }))
         }
         Err(outcome) => Err(region(outcome)),
     }
+}
+
+/// Whether the region has an address left that this request has not met, when one took nothing of it.
+fn another_address(this: &Try<'_>, address: SocketAddr) -> bool {
+    let room = !this.avoid.contains(&address) && this.avoid.len() < ADDRESSES_TRIED;
+    room && this.lane.meter.addresses.has_other(address)
+}
+
+/// Notes at its address that a request was not answered, and says whose affair that is. A kept
+/// connection that ended may have been stale: that is nobody's fault.
+fn blame(desk: &Desk<'_>, this: &Try<'_>, address: SocketAddr, outcome: &Outcome, kept: bool) -> Blame {
+    let (addresses, now) = (&this.lane.meter.addresses, desk.clock.now().mono);
+    match outcome {
+        Outcome::Broken { .. } if kept && addresses.is_proven_beside(address, now) => Blame::Address,
+        Outcome::Broken { .. } | Outcome::Stale { .. } if kept => Blame::Region,
+        _ => addresses.failed(address, Failure::Unanswered, now),
+    }
+}
+
+/// What answers at this address is not the region's store: its answer is nobody's. Of a `404` the
+/// client's key may be the cause, where something stands before the store: so that one says nothing
+/// about the region. Probes, whose key is ours, say it.
+fn stranger(
+    desk: &Desk<'_>,
+    this: &Try<'_>,
+    address: SocketAddr,
+    status: http::StatusCode,
+    sent: Sent,
+    kept: bool,
+) -> Failed {
+    let now = desk.clock.now().mono;
+    let blame = this.lane.meter.addresses.failed(address, Failure::Stranger, now);
+    let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
+    let outcome = Outcome::Broken { sent };
+    Failed::Region { outcome, kept, address: Some(address), blame }
 }
 
 /// An answer that no store gives: one that switches protocols, and the success of an upload whose
@@ -369,11 +440,13 @@ fn build(
     prepared: Prepared,
     upload: Upload,
     gate: Option<&Gate>,
+    ahead: i64,
 ) -> Result<Request<Upload>, Failed> {
     let Prepared { mut head, payload, .. } = prepared;
     let settings = &this.lane.settings;
     if let Some(credential) = &this.credential {
-        let now = desk.clock.now().wall;
+        // dated by the region's clock, as far as it is known
+        let now = UnixSeconds(desk.clock.now().wall.0.saturating_add(ahead));
         let mut keys = desk.keys.borrow_mut();
         let path = match settings.profile.signed_path {
             SignedPath::AsSent => PathForm::Raw,

@@ -1,13 +1,16 @@
 //! One connection to a region: name, socket, TLS. A door; it decides nothing about regions.
 //!
-//! Addresses race (RFC 8305): the next one starts when the one before has failed or 300 ms have
-//! passed; the first to connect wins, the others are closed. Proxies of the environment are never
-//! used: a dial goes where the configuration says. Dropping the future closes everything.
+//! Addresses race (RFC 8305), TCP and TLS together: the next one starts when the one before has
+//! failed or its head start is over; the first that is ready wins, the others are closed. The
+//! region's [`Addresses`] say in which order, and are told how each of them did. Proxies of the
+//! environment are never used: a dial goes where the configuration says. Dropping the future closes
+//! everything.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,16 +19,20 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::addresses::Addresses;
 use super::tls::TlsClient;
 use crate::clock::Clock;
 use crate::dns::Resolver;
+use crate::dns::accrual::{Candidate, Failure, RACE_AFTER};
 use crate::fleet::Never;
 use crate::view::Timeouts;
 
-/// The pause before the next address is tried beside the one under way (RFC 8305 §8: 100 ms to 2 s).
-pub const RACE_AFTER: Duration = Duration::from_millis(300);
+/// A handshake is given so many times what its connect took before the next address starts beside
+/// it: it is two round trips at most, and a far region is no slow one.
+const HANDSHAKE_ROUNDS: u32 = 4;
 /// Unacknowledged bytes for this long end a connection: what finds a peer that is gone while we send.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence before the first keep-alive probe: what finds a peer that is gone while we wait.
@@ -45,6 +52,10 @@ pub struct Target<'a> {
     pub port: u16,
     /// `None` for plain HTTP.
     pub tls: Option<&'a TlsClient>,
+    /// How the region's addresses are doing.
+    pub addresses: &'a Arc<Addresses>,
+    /// Addresses that have failed the same request already: tried last.
+    pub avoid: &'a [SocketAddr],
 }
 
 /// How long a dial may take once addresses are known.
@@ -125,6 +136,15 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A connection and where it goes.
+#[derive(Debug)]
+pub struct Dialled {
+    /// The connection.
+    pub stream: Stream,
+    /// The address that won.
+    pub address: SocketAddr,
+}
+
 /// Connects to `to`. The timeouts run from the moment that its addresses are known; a name never
 /// seen before may take the resolver four seconds more.
 ///
@@ -135,21 +155,42 @@ pub async fn dial(
     resolver: &Resolver,
     timeouts: DialTimeouts,
     clock: Clock,
-) -> Result<Stream, DialFault> {
-    let addresses = resolver.addresses(to.host, to.port).await.map_err(|fault| DialFault {
+) -> Result<Dialled, DialFault> {
+    let found = resolver.addresses(to.host, to.port).await.map_err(|fault| DialFault {
         stage: Stage::Dns,
         cause: fault.to_string(),
         address: None,
     })?;
+    let tls = to.tls.map(|tls| Ok((tls.connector(), server_name(to.host)?))).transpose();
+    let tls = tls.map_err(|cause| DialFault { stage: Stage::Tls, cause, address: None })?;
+    let order = to.addresses.order(to.host, &found, to.avoid, clock.now().mono);
     let began = Instant::from_std(clock.now().mono);
-    let (socket, address) = race(&addresses, began + timeouts.connect, clock).await?;
-    let Some(tls) = to.tls else { return Ok(Stream::Tcp(socket)) };
-    let failed = |cause: String| DialFault { stage: Stage::Tls, cause, address: Some(address) };
-    let name = server_name(to.host).map_err(failed)?;
-    match timeout_at(began + timeouts.tls, tls.connector().connect(name, socket)).await {
-        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_elapsed) => Err(failed("no handshake in time".to_owned())),
+    let limits = Limits { connect: began + timeouts.connect, all: began + timeouts.tls };
+    if let Some(address) = order.trial {
+        let trial = trial(address, tls.clone(), Arc::clone(to.addresses), limits, clock);
+        // beside the request that made the dial: it does not wait for it
+        tokio::spawn(trial);
+    }
+    let mut race = Race::new(order.candidates, tls, limits, clock);
+    let won = race.run().await;
+    let connected = won.as_ref().ok().map(|dialled| dialled.address);
+    to.addresses.dialled(&race.failures(connected), connected, clock.now().mono);
+    won
+}
+
+/// Connects to one address that is out, for its own sake.
+async fn trial(
+    address: SocketAddr,
+    tls: Option<Tls>,
+    addresses: Arc<Addresses>,
+    limits: Limits,
+    clock: Clock,
+) {
+    let candidate = Candidate { address, head_start: RACE_AFTER };
+    let ended = Race::new(vec![candidate], tls, limits, clock).run().await;
+    // for want of a socket it was not tried: the next dial does
+    if ended.as_ref().is_ok() || ended.as_ref().is_err_and(|fault| fault.stage != Stage::Shortage) {
+        addresses.tried(address, ended.is_ok(), clock.now().mono);
     }
 }
 
@@ -159,55 +200,170 @@ fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} is no name for a certificate"))
 }
 
-/// The first of `addresses` that connects before `deadline`.
-async fn race(
-    addresses: &[SocketAddr],
-    deadline: Instant,
+/// What every address's handshake needs.
+type Tls = (TlsConnector, ServerName<'static>);
+
+/// When a dial must be over.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// For TCP.
+    connect: Instant,
+    /// For TCP and TLS together.
+    all: Instant,
+}
+
+/// The addresses of one dial.
+struct Race {
+    waiting: std::vec::IntoIter<Candidate>,
+    running: Vec<Runner>,
+    tls: Option<Tls>,
+    limits: Limits,
     clock: Clock,
-) -> Result<(TcpStream, SocketAddr), DialFault> {
-    let mut waiting = addresses.iter().copied();
-    let mut running: Vec<Runner> = Vec::new();
-    let mut faults = Faults::default();
-    loop {
-        running.extend(waiting.next().map(Runner::start));
-        if running.is_empty() {
-            return Err(faults.verdict());
-        }
-        let next_start = Instant::from_std(clock.now().mono) + RACE_AFTER;
-        let wait_until = if waiting.len() == 0 { deadline } else { next_start.min(deadline) };
-        match timeout_at(wait_until, first_to_end(&mut running)).await {
-            Ok((Ok(socket), address)) => return Ok((socket, address)),
-            Ok((Err(error), address)) => faults.add(&error, address),
-            Err(_elapsed) if wait_until >= deadline => {
-                faults.late(running.last().map(|runner| runner.address));
-                return Err(faults.verdict());
-            }
-            Err(_next_address_may_start) => {}
-        }
-    }
+    /// When the next one starts beside those that run.
+    next_start: Instant,
+    faults: Faults,
 }
 
 struct Runner {
-    address: SocketAddr,
-    connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+    candidate: Candidate,
+    started: Instant,
+    step: Running,
 }
 
-impl Runner {
-    fn start(address: SocketAddr) -> Self {
-        Self { address, connecting: Box::pin(connect(address)) }
+/// What an address is doing.
+enum Running {
+    Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
+    Securing(Pin<Box<dyn Future<Output = io::Result<TlsStream<TcpStream>>> + Send>>),
+}
+
+/// What has happened to an address.
+enum Step {
+    Connected(TcpStream),
+    Ready(Stream),
+    Failed(io::Error),
+}
+
+impl Race {
+    fn new(candidates: Vec<Candidate>, tls: Option<Tls>, limits: Limits, clock: Clock) -> Self {
+        let next_start = Instant::from_std(clock.now().mono);
+        let (waiting, running) = (candidates.into_iter(), Vec::new());
+        Self { waiting, running, tls, limits, clock, next_start, faults: Faults::default() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_std(self.clock.now().mono)
+    }
+
+    async fn run(&mut self) -> Result<Dialled, DialFault> {
+        loop {
+            let now = self.now();
+            self.end_the_late(now);
+            if self.running.is_empty() || now >= self.next_start {
+                self.start_next(now);
+            }
+            if self.running.is_empty() {
+                return Err(self.faults.verdict());
+            }
+            let Ok((place, step)) = timeout_at(self.wake_at(), self.first_step()).await else { continue };
+            let mut runner = self.running.swap_remove(place);
+            let address = runner.candidate.address;
+            match (step, self.tls.clone()) {
+                (Step::Ready(stream), _) => return Ok(Dialled { stream, address }),
+                (Step::Connected(socket), None) => {
+                    return Ok(Dialled { stream: Stream::Tcp(socket), address });
+                }
+                (Step::Connected(socket), Some((connector, name))) => {
+                    let now = self.now();
+                    let round = now.saturating_duration_since(runner.started);
+                    let patience = runner.candidate.head_start.max(round * HANDSHAKE_ROUNDS);
+                    self.next_start = self.next_start.max(now + patience);
+                    runner.step =
+                        Running::Securing(Box::pin(async move { connector.connect(name, socket).await }));
+                    self.running.push(runner);
+                }
+                (Step::Failed(error), _) => {
+                    self.faults.add(&error, address, runner.is_securing());
+                    self.next_start = self.now();
+                }
+            }
+        }
+    }
+
+    fn start_next(&mut self, now: Instant) {
+        if let Some(candidate) = self.waiting.next() {
+            self.next_start = now + candidate.head_start;
+            let step = Running::Connecting(Box::pin(connect(candidate.address)));
+            self.running.push(Runner { candidate, started: now, step });
+        }
+    }
+
+    /// When to look again although nothing has happened.
+    fn wake_at(&self) -> Instant {
+        let connecting = self.running.iter().any(|runner| !runner.is_securing());
+        let deadline = if connecting { self.limits.connect } else { self.limits.all };
+        let next = if self.waiting.len() == 0 { deadline } else { self.next_start };
+        next.min(deadline).min(self.limits.all)
+    }
+
+    /// Takes out of the race whoever has used up its time; nobody starts with none left.
+    fn end_the_late(&mut self, now: Instant) {
+        let Limits { connect, all } = self.limits;
+        if now < connect.min(all) {
+            return;
+        }
+        self.waiting = Vec::new().into_iter();
+        let late = |runner: &Runner| now >= if runner.is_securing() { all } else { connect.min(all) };
+        let (late, running) = std::mem::take(&mut self.running).into_iter().partition(late);
+        self.running = running;
+        for runner in &late {
+            self.faults.late(runner.candidate.address, runner.is_securing());
+        }
+    }
+
+    async fn first_step(&mut self) -> (usize, Step) {
+        std::future::poll_fn(|context| {
+            for (place, runner) in self.running.iter_mut().enumerate() {
+                if let Poll::Ready(step) = runner.step.poll(context) {
+                    return Poll::Ready((place, step));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// What the addresses are to be told, the race being over. A handshake that fails everywhere is
+    /// the name's affair, not the addresses'.
+    fn failures(&self, winner: Option<SocketAddr>) -> Vec<(SocketAddr, Failure)> {
+        let now = self.now();
+        let told = self.faults.seen.iter().copied();
+        let failed = told.filter(|(_, failure)| winner.is_some() || *failure != Failure::Tls);
+        let outrun =
+            |runner: &&Runner| now.saturating_duration_since(runner.started) >= runner.candidate.head_start;
+        let slow = self.running.iter().filter(outrun).map(|runner| (runner.candidate.address, Failure::Slow));
+        failed.chain(slow).collect()
     }
 }
 
-async fn first_to_end(running: &mut Vec<Runner>) -> (io::Result<TcpStream>, SocketAddr) {
-    std::future::poll_fn(|context| {
-        for (place, runner) in running.iter_mut().enumerate() {
-            if let Poll::Ready(result) = runner.connecting.as_mut().poll(context) {
-                return Poll::Ready((result, running.swap_remove(place).address));
-            }
+impl Runner {
+    const fn is_securing(&self) -> bool {
+        matches!(self.step, Running::Securing(_))
+    }
+}
+
+impl Running {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step> {
+        match self {
+            Self::Connecting(connecting) => connecting.as_mut().poll(context).map(|ended| match ended {
+                Ok(socket) => Step::Connected(socket),
+                Err(error) => Step::Failed(error),
+            }),
+            Self::Securing(securing) => securing.as_mut().poll(context).map(|ended| match ended {
+                Ok(stream) => Step::Ready(Stream::Tls(Box::new(stream))),
+                Err(error) => Step::Failed(error),
+            }),
         }
-        Poll::Pending
-    })
-    .await
+    }
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -241,31 +397,56 @@ struct Faults {
     others: usize,
     /// Addresses that were never asked, for want of a socket.
     ours: usize,
-    last: Option<(String, Option<SocketAddr>)>,
+    seen: Vec<(SocketAddr, Failure)>,
+    last: Option<DialFault>,
 }
 
 impl Faults {
-    fn add(&mut self, error: &io::Error, address: SocketAddr) {
+    fn add(&mut self, error: &io::Error, address: SocketAddr, securing: bool) {
         match error.kind() {
-            _ if is_shortage(error, address) => self.ours += 1,
+            _ if securing => {}
+            _ if is_shortage(error, address) => {
+                // it says nothing about the address
+                self.ours += 1;
+                self.last = Some(DialFault {
+                    stage: Stage::Shortage,
+                    cause: error.to_string(),
+                    address: Some(address),
+                });
+                return;
+            }
             io::ErrorKind::ConnectionRefused => self.refused += 1,
             // this machine has no such address family: that says nothing of the region
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {}
             _ => self.others += 1,
         }
-        self.last = Some((error.to_string(), Some(address)));
+        self.note(error.to_string(), address, securing);
     }
 
-    fn late(&mut self, address: Option<SocketAddr>) {
-        self.others += 1;
-        self.last = Some(("no connection in time".to_owned(), address));
+    fn late(&mut self, address: SocketAddr, securing: bool) {
+        self.others += usize::from(!securing);
+        let cause = if securing { "no handshake in time" } else { "no connection in time" };
+        self.note(cause.to_owned(), address, securing);
     }
 
-    fn verdict(self) -> DialFault {
-        let refused = self.refused > 0 && self.others == 0;
-        let (cause, address) = self.last.unwrap_or_else(|| ("no address".to_owned(), None));
-        let stage = if self.ours > 0 { Stage::Shortage } else { Stage::Connect { refused } };
-        DialFault { stage, cause, address }
+    /// An address that came as far as a handshake says more than those that did not.
+    fn note(&mut self, cause: String, address: SocketAddr, securing: bool) {
+        self.seen.push((address, if securing { Failure::Tls } else { Failure::Connect }));
+        if securing || self.last.as_ref().is_none_or(|last| last.stage != Stage::Tls) {
+            let stage = if securing { Stage::Tls } else { Stage::Connect { refused: false } };
+            self.last = Some(DialFault { stage, cause, address: Some(address) });
+        }
+    }
+
+    fn verdict(&self) -> DialFault {
+        let none = || DialFault { stage: Stage::Dns, cause: "no address".to_owned(), address: None };
+        let mut fault = self.last.clone().unwrap_or_else(none);
+        if self.ours > 0 {
+            fault.stage = Stage::Shortage;
+        } else if let Stage::Connect { refused } = &mut fault.stage {
+            *refused = self.refused > 0 && self.others == 0;
+        }
+        fault
     }
 }
 
@@ -365,6 +546,8 @@ mod tests {
     use super::*;
     use crate::dns::resolver::Lookup;
     use crate::dns::{Answer, DnsFault};
+    use crate::names::Secret;
+    use crate::pem::PemFile;
     use crate::view::{UpstreamIdentity, UpstreamTls};
 
     const QUICK: DialTimeouts =
@@ -380,14 +563,128 @@ mod tests {
         }
     }
 
+    fn region() -> Arc<Addresses> {
+        let (region, now) = (crate::names::RegionId::new("eu"), Clock::system().now().mono);
+        Arc::new(Addresses::new(region, now, crate::chance::Coin::seeded(1)))
+    }
+
     async fn dial_to(
         host: &str,
         port: u16,
         tls: Option<&TlsClient>,
         timeouts: DialTimeouts,
     ) -> Result<Stream, DialFault> {
-        let clock = Clock::system();
-        dial(Target { host, port, tls }, &Resolver::over(Nowhere, clock), timeouts, clock).await
+        let (clock, addresses) = (Clock::system(), region());
+        let target = Target { host, port, tls, addresses: &addresses, avoid: &[] };
+        dial(target, &Resolver::over(Nowhere, clock), timeouts, clock).await.map(|dialled| dialled.stream)
+    }
+
+    /// A name server that knows one set of addresses for every name.
+    struct Knows(Vec<std::net::IpAddr>);
+
+    impl Lookup for Knows {
+        async fn lookup(&self, _host: Arc<str>) -> Result<Answer, DnsFault> {
+            Ok(Answer { addresses: self.0.clone(), ttl: Duration::from_mins(1), unheard: None })
+        }
+    }
+
+    /// 127.0.0.`last`: all of 127/8 is this machine.
+    fn local(last: u8) -> std::net::IpAddr {
+        std::net::IpAddr::from([127, 0, 0, last])
+    }
+
+    /// Listeners on addresses of this machine, all on one port that is theirs on each.
+    async fn on_one_port<const N: usize>(lasts: [u8; N]) -> ([TcpListener; N], u16) {
+        loop {
+            let first = TcpListener::bind((local(lasts[0]), 0)).await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let mut all = vec![first];
+            for last in &lasts[1..] {
+                all.extend(TcpListener::bind((local(*last), port)).await);
+            }
+            if let Ok(all) = all.try_into() {
+                return (all, port);
+            }
+        }
+    }
+
+    /// One region at these addresses, dialled over and over.
+    struct Dialling {
+        resolver: Resolver,
+        addresses: Arc<Addresses>,
+        port: u16,
+    }
+
+    impl Dialling {
+        fn to(lasts: &[u8], port: u16) -> Self {
+            let known = Knows(lasts.iter().map(|last| local(*last)).collect());
+            Self { resolver: Resolver::over(known, Clock::system()), addresses: region(), port }
+        }
+
+        async fn dial(&self, tls: Option<&TlsClient>) -> Result<Dialled, DialFault> {
+            let addresses = &self.addresses;
+            let target = Target { host: "store.test", port: self.port, tls, addresses, avoid: &[] };
+            dial(target, &self.resolver, PATIENT, Clock::system()).await
+        }
+
+        fn state(&self, last: u8) -> &'static str {
+            let seen = self.addresses.seen(Clock::system().now().mono);
+            seen.iter().find(|seen| seen.address.ip() == local(last)).unwrap().state.name()
+        }
+    }
+
+    #[tokio::test]
+    async fn one_address_refuses_one_hangs_and_one_serves_all() {
+        let ([hangs, _serves], port) = on_one_port([12, 13]).await;
+        let _filling = fill(&hangs).await;
+        let region = Dialling::to(&[11, 12, 13], port);
+        for _ in 0..3 {
+            assert_eq!(region.dial(None).await.unwrap().address.ip(), local(13));
+        }
+        assert_eq!((region.state(11), region.state(12), region.state(13)), ("out", "out", "well"));
+        assert_eq!(region.addresses.generation(), 2);
+    }
+
+    #[tokio::test]
+    async fn connections_are_spread_and_an_address_comes_back_on_trial() {
+        let ([_a, _b], port) = on_one_port([21, 22]).await;
+        let region = Dialling::to(&[21, 22, 23], port);
+        let mut firsts = std::collections::BTreeMap::new();
+        for _ in 0..12 {
+            *firsts.entry(region.dial(None).await.unwrap().address.ip()).or_insert(0) += 1;
+        }
+        assert!(firsts.len() == 2 && firsts.values().all(|count| *count >= 4), "{firsts:?}");
+        assert_eq!(region.state(23), "out");
+        let _back = TcpListener::bind((local(23), port)).await.unwrap();
+        while region.state(23) == "out" {
+            // dials are what starts a trial
+            region.dial(None).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut again = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            again.insert(region.dial(None).await.unwrap().address.ip());
+        }
+        assert_eq!(again.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_address_of_somebody_else_is_never_spoken_to() {
+        let authority = Authority::new();
+        let client = authority.client(None);
+        let ([ours, theirs], port) = on_one_port([31, 32]).await;
+        serve_tls(&authority, "store.test", false, ours);
+        serve_tls(&authority, "elsewhere.test", false, theirs);
+        let region = Dialling::to(&[32, 31], port);
+        for _ in 0..4 {
+            let dialled = region.dial(Some(&client)).await.unwrap();
+            assert_eq!(dialled.address.ip(), local(31));
+        }
+        assert_eq!((region.state(31), region.state(32)), ("well", "out"));
+        // where no address has the name, it is the name that is wrong: nobody is out for it
+        let region = Dialling::to(&[32], port);
+        let fault = region.dial(Some(&client)).await.unwrap_err();
+        assert_eq!((fault.stage, region.state(32)), (Stage::Tls, "well"));
     }
 
     async fn listener() -> (TcpListener, SocketAddr) {
@@ -410,6 +707,15 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
+        let filling = fill(&listener).await;
+        (listener, filling, address)
+    }
+
+    /// Connections that nobody accepts, until the listener takes no more.
+    async fn fill(listener: &TcpListener) -> Vec<TcpStream> {
+        // the shortest backlog that there is
+        SockRef::from(listener).listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
         let (mut filling, mut silent) = (Vec::new(), 0);
         // twice in a row: once may be a busy machine
         while silent < 2 {
@@ -422,7 +728,7 @@ mod tests {
                 Err(_elapsed) => silent += 1,
             }
         }
-        (listener, filling, address)
+        filling
     }
 
     #[tokio::test]
@@ -468,16 +774,27 @@ mod tests {
         let (_hole, _filling, silent) = black_hole().await;
         let (_socket, refused) = refusing();
         let clock = Clock::system();
-        let deadline = Instant::from_std(clock.now().mono) + Duration::from_secs(10);
-        for addresses in [vec![silent, good], vec![refused, good], vec![silent, refused, good]] {
-            let (socket, winner) = race(&addresses, deadline, clock).await.unwrap();
-            assert_eq!((socket.peer_addr().unwrap(), winner), (good, good));
+        let limit = Instant::from_std(clock.now().mono) + Duration::from_secs(10);
+        let race = |addresses: Vec<SocketAddr>| {
+            let candidate = |address| Candidate { address, head_start: RACE_AFTER };
+            let candidates = addresses.into_iter().map(candidate).collect();
+            Race::new(candidates, None, Limits { connect: limit, all: limit }, clock)
+        };
+        for (addresses, failed) in [
+            (vec![silent, good], vec![(silent, Failure::Slow)]),
+            (vec![refused, good], vec![(refused, Failure::Connect)]),
+            (vec![silent, refused, good], vec![(refused, Failure::Connect), (silent, Failure::Slow)]),
+        ] {
+            let mut race = race(addresses);
+            let won = race.run().await.unwrap();
+            assert_eq!((won.stream.socket().peer_addr().unwrap(), won.address), (good, good));
+            assert_eq!(race.failures(Some(good)), failed);
         }
         // if each refusal waited for its turn to end, this would take six seconds
         let mut many = vec![refused; 20];
         many.push(good);
         let began = clock.now().mono;
-        race(&many, deadline, clock).await.unwrap();
+        race(many).run().await.unwrap();
         assert!(clock.now().mono - began < RACE_AFTER * 10);
     }
 
@@ -488,7 +805,7 @@ mod tests {
         let stage = |faults: &[(i32, SocketAddr)]| {
             let mut all = Faults::default();
             for (code, at) in faults {
-                all.add(&io::Error::from_raw_os_error(*code), *at);
+                all.add(&io::Error::from_raw_os_error(*code), *at, false);
             }
             all.verdict().stage
         };
@@ -520,12 +837,11 @@ mod tests {
     /// A certificate authority of the test, and files signed by it.
     struct Authority {
         issuer: CertifiedIssuer<'static, KeyPair>,
-        folder: tempfile::TempDir,
     }
 
     struct Signed {
-        certificate: PathBuf,
-        key: PathBuf,
+        certificate: PemFile,
+        key: PemFile,
         chain: Vec<rustls::pki_types::CertificateDer<'static>>,
         secret: PrivateKeyDer<'static>,
     }
@@ -535,11 +851,11 @@ mod tests {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-            Self { issuer, folder: tempfile::tempdir().unwrap() }
+            Self { issuer }
         }
 
-        fn file(&self) -> PathBuf {
-            self.written("ca.pem", &self.issuer.pem())
+        fn file(&self) -> PemFile {
+            pem("ca.pem", &self.issuer.pem())
         }
 
         fn sign(&self, name: &str) -> Signed {
@@ -547,17 +863,11 @@ mod tests {
             let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
             let certificate = params.signed_by(&key, &self.issuer).unwrap();
             Signed {
-                certificate: self.written(&format!("{name}.crt"), &certificate.pem()),
-                key: self.written(&format!("{name}.key"), &key.serialize_pem()),
+                certificate: pem(&format!("{name}.crt"), &certificate.pem()),
+                key: pem(&format!("{name}.key"), &key.serialize_pem()),
                 chain: vec![certificate.der().clone()],
                 secret: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             }
-        }
-
-        fn written(&self, name: &str, text: &str) -> PathBuf {
-            let file = self.folder.path().join(name);
-            std::fs::write(&file, text).unwrap();
-            file
         }
 
         fn client(&self, identity: Option<&Signed>) -> TlsClient {
@@ -570,8 +880,18 @@ mod tests {
         }
     }
 
-    /// Serves TLS for `name`; writes `ok` to whoever finishes the handshake.
+    fn pem(name: &str, text: &str) -> PemFile {
+        PemFile::new(PathBuf::from(name), Secret::from(text.to_owned()))
+    }
+
     async fn tls_server(authority: &Authority, name: &str, wants_client: bool) -> SocketAddr {
+        let (listener, address) = listener().await;
+        serve_tls(authority, name, wants_client, listener);
+        address
+    }
+
+    /// Serves TLS for `name`; writes `ok` to whoever finishes the handshake.
+    fn serve_tls(authority: &Authority, name: &str, wants_client: bool, listener: TcpListener) {
         let signed = authority.sign(name);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -588,7 +908,6 @@ mod tests {
         let mut config = builder.with_single_cert(signed.chain, signed.secret).unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let (listener, address) = listener().await;
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
@@ -600,7 +919,6 @@ mod tests {
                 });
             }
         });
-        address
     }
 
     async fn said(stream: Result<Stream, DialFault>) -> Result<String, String> {

@@ -1,6 +1,7 @@
 //! The way to one region, as one worker sees it: settings, TLS, idle connections.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use metrics::Gauge;
 
-use super::dial::{self, DialFault, DialTimeouts, Stream, Target};
+use super::dial::{self, DialFault, DialTimeouts, Dialled, Target};
 use super::meters::Meter;
 use super::pool::{Connection, Pool};
 use super::socket::Socket;
@@ -59,17 +60,9 @@ impl Lane {
     ) -> Self {
         let region = settings.id.clone();
         let connections = metric::gauge(Metric::UpstreamConnections, &[region.as_str()]);
-        Self {
-            region,
-            settings,
-            pool: Pool::default(),
-            meter,
-            tls,
-            resolver,
-            clock,
-            connections,
-            told: Cell::default(),
-        }
+        let pool = Pool::new(Arc::clone(&meter.addresses), resolver.clone(), settings.endpoint.port);
+        let told = Cell::default();
+        Self { region, settings, pool, meter, tls, resolver, clock, connections, told }
     }
 
     /// Sets up TLS towards a region, where it speaks TLS.
@@ -83,15 +76,28 @@ impl Lane {
         TlsClient::new(&settings.tls, roots).map(Some)
     }
 
-    /// Connects to an authority of this region.
+    /// The host that is dialled for an authority of this region.
+    #[must_use]
+    pub fn host<'a>(&self, authority: &'a str) -> &'a str {
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.parse() == Ok(self.settings.endpoint.port) => host,
+            _ => authority,
+        }
+    }
+
+    /// Connects to an authority of this region; addresses in `avoid` are tried last.
     ///
     /// # Errors
     /// How far it came.
-    pub async fn dial(&self, authority: &str, timeouts: &Timeouts) -> Result<Stream, DialFault> {
-        let endpoint = &self.settings.endpoint;
-        let explicit = format!(":{}", endpoint.port);
-        let host = authority.strip_suffix(explicit.as_str()).unwrap_or(authority);
-        let target = Target { host, port: endpoint.port, tls: self.tls.as_ref() };
+    pub async fn dial(
+        &self,
+        authority: &str,
+        avoid: &[SocketAddr],
+        timeouts: &Timeouts,
+    ) -> Result<Dialled, DialFault> {
+        let host = self.host(authority);
+        let (port, addresses) = (self.settings.endpoint.port, &self.meter.addresses);
+        let target = Target { host, port, tls: self.tls.as_ref(), addresses, avoid };
         let limits = DialTimeouts { connect: timeouts.connect, tls: timeouts.tls };
         let dialled = dial::dial(target, &self.resolver, limits, self.clock).await;
         let outcome = match &dialled {
@@ -124,15 +130,16 @@ impl Lane {
     ///
     /// # Errors
     /// hyper's, where the connection ended at once.
-    pub async fn open(&self, stream: Stream, authority: &str) -> hyper::Result<Connection> {
-        let socket = Socket::new(stream);
+    pub async fn open(&self, dialled: Dialled, authority: &str) -> hyper::Result<Connection> {
+        let pulse = self.meter.addresses.pulse(dialled.address);
+        let socket = Socket::new(dialled.stream);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
             .handshake::<_, Upload>(TokioIo::new(socket.clone()))
             .await?;
         let driver = tokio::task::spawn_local(driver);
         let open = self.connections.clone();
-        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::from(authority), open))
+        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::from(authority), pulse, open))
     }
 }
 

@@ -3,11 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
+use http::header::{AGE, DATE};
+
+use super::addresses::Addresses;
+use super::mark::Mark;
+use super::skew::Skew;
+use crate::chance::Coin;
+use crate::clock::Moment;
 use crate::names::RegionId;
+use crate::route::budget::slot;
+use crate::sigv4::Stamp;
+use crate::units::UnixSeconds;
 
 /// One region's meter.
 #[derive(Debug)]
@@ -19,21 +30,121 @@ pub struct Meter {
     /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
     /// one; 0 where it was not.
     mute_since: AtomicU64,
+    /// Microseconds from `origin` to when it last asked for less, plus one; 0 where it never did.
+    throttled: AtomicU64,
+    /// How its addresses are doing.
+    pub addresses: Arc<Addresses>,
+    /// By what its answers are known.
+    pub mark: Mark,
+    /// Microseconds from `origin` until which its rate is booked, where it is governed.
+    booked: AtomicU64,
+    /// Seconds by which its clock is ahead of ours.
+    ahead: AtomicI64,
+    /// When its date was last looked at, as `answered`.
+    dated: AtomicU64,
+    /// Locked once a second at most.
+    skew: Mutex<Skew>,
+    /// When the certificate expires that it showed last; 0 where it showed none.
+    certificate: AtomicI64,
 }
+
+/// How often the date of an answer is looked at: a clock does not change faster.
+const DATES: Duration = Duration::from_secs(1);
 
 /// How long a region is remembered not to say `100 Continue`. Asking anew costs one upload a second;
 /// never asking again would cost every upload its proof for as long as the process lives, because
 /// of one busy second.
 const MUTE: Duration = Duration::from_mins(10);
+/// How long a region counts as throttling after it asked for less: as long as repeats are counted.
+const THROTTLED: Duration = Duration::from_secs(10);
 
 impl Meter {
-    fn new(origin: Instant) -> Self {
+    fn new(region: &RegionId, origin: Instant, coin: Coin) -> Self {
         Self {
+            addresses: Arc::new(Addresses::new(region.clone(), origin, coin)),
+            mark: Mark::default(),
             origin,
             answered: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             mute_since: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
+            booked: AtomicU64::new(0),
+            ahead: AtomicI64::new(0),
+            dated: AtomicU64::new(0),
+            skew: Mutex::default(),
+            certificate: AtomicI64::new(0),
         }
+    }
+
+    /// Books a request at this many a second: how long it is to wait. `None` where that is longer
+    /// than `patience`; then nothing is booked.
+    #[must_use]
+    pub fn book(&self, rate: f64, patience: Duration, now: Instant) -> Option<Duration> {
+        let now = Duration::from_micros(self.mark(now));
+        let mut wait = None;
+        let book = |booked| {
+            let slot = slot(Duration::from_micros(booked), rate, patience, now)?;
+            wait = Some(slot.wait);
+            u64::try_from(slot.booked.as_micros()).ok()
+        };
+        // wait is that of the booking that was made: a try that lost a race is made anew
+        let made = self.booked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, book).is_ok();
+        wait.filter(|_| made)
+    }
+
+    /// Whether a request at this many a second need not wait.
+    #[must_use]
+    pub fn has_slot(&self, rate: f64, now: Instant) -> bool {
+        let booked = Duration::from_micros(self.booked.load(Ordering::Relaxed));
+        slot(booked, rate, Duration::ZERO, Duration::from_micros(self.mark(now))).is_some()
+    }
+
+    /// An answer of the region came at `now`, and says when it was given.
+    pub fn dated(&self, headers: &HeaderMap, now: Moment) {
+        let (mark, last) = (self.mark(now.mono), self.dated.load(Ordering::Relaxed));
+        let due = last == 0 || mark.saturating_sub(last) >= DATES.as_micros().try_into().unwrap_or(u64::MAX);
+        let taken = || self.dated.compare_exchange(last, mark, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if due
+            && taken()
+            && let Some(date) = date(headers)
+        {
+            let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).observe(date, now.wall);
+            self.ahead.store(offset, Ordering::Relaxed);
+        }
+    }
+
+    /// The region refused the clock by which a request was signed: what its answer says of its own
+    /// counts alone. Returns the offset from now on.
+    pub fn clock_refused(&self, headers: &HeaderMap, now: Moment) -> i64 {
+        if let Some(date) = date(headers) {
+            let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).correct(date, now.wall);
+            self.ahead.store(offset, Ordering::Relaxed);
+        }
+        self.ahead()
+    }
+
+    /// Seconds by which its clock is ahead of ours; negative where it is behind.
+    #[must_use]
+    pub fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Its time, by ours.
+    #[must_use]
+    pub fn its_time(&self, ours: UnixSeconds) -> UnixSeconds {
+        UnixSeconds(ours.0.saturating_add(self.ahead()))
+    }
+
+    /// It showed a certificate that expires then.
+    pub fn showed_certificate(&self, expires: UnixSeconds) {
+        self.certificate.store(expires.0, Ordering::Relaxed);
+    }
+
+    /// When the certificate expires that it showed last.
+    #[must_use]
+    pub fn certificate(&self) -> Option<UnixSeconds> {
+        let expires = self.certificate.load(Ordering::Relaxed);
+        (expires != 0).then_some(UnixSeconds(expires))
     }
 
     /// The region answered something, to traffic or to a probe.
@@ -57,6 +168,18 @@ impl Meter {
     #[must_use]
     pub fn fresh(&self, now: Instant, age: Duration) -> bool {
         now.checked_sub(age).is_some_and(|then| self.answered_since(then))
+    }
+
+    /// The region asked for less.
+    pub fn learn_throttled(&self, now: Instant) {
+        self.throttled.fetch_max(self.mark(now), Ordering::Relaxed);
+    }
+
+    /// Whether the region asked for less lately.
+    #[must_use]
+    pub fn throttles(&self, now: Instant) -> bool {
+        let at = self.throttled.load(Ordering::Relaxed);
+        at > 0 && Duration::from_micros(self.mark(now).saturating_sub(at)) < THROTTLED
     }
 
     /// One more request on its way; the guard takes it off again.
@@ -91,10 +214,24 @@ impl Meter {
     }
 }
 
+/// When an answer says that it was given; `None` of one out of a cache, which has its first date.
+fn date(headers: &HeaderMap) -> Option<UnixSeconds> {
+    let date = headers.get(DATE).filter(|_| !headers.contains_key(AGE))?;
+    Some(Stamp::parse_date(date.to_str().ok()?)?.at())
+}
+
 /// One request on its way to a region.
 #[derive(Debug)]
 pub struct InFlight {
     meter: Arc<Meter>,
+}
+
+impl InFlight {
+    /// The region's meter.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
 }
 
 impl Drop for InFlight {
@@ -107,8 +244,14 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct Meters {
     origin: Instant,
-    regions: RwLock<BTreeMap<RegionId, Arc<Meter>>>,
+    regions: RwLock<Regions>,
     hopeful: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct Regions {
+    known: BTreeMap<RegionId, Arc<Meter>>,
+    coin: Coin,
 }
 
 /// One try at a region that is not fit, made because nothing else is left.
@@ -124,10 +267,11 @@ impl Drop for Hope {
 }
 
 impl Meters {
-    /// No region yet; `origin` is where time is counted from.
+    /// No region yet; `origin` is where time is counted from, `coin` spreads what is timed.
     #[must_use]
-    pub fn new(origin: Instant) -> Self {
-        Self { origin, regions: RwLock::default(), hopeful: Arc::default() }
+    pub fn new(origin: Instant, coin: Coin) -> Self {
+        let regions = RwLock::new(Regions { known: BTreeMap::new(), coin });
+        Self { origin, regions, hopeful: Arc::default() }
     }
 
     /// Room for one more try at a region that is not fit, of at most `most` at a time: regions that
@@ -142,11 +286,13 @@ impl Meters {
     /// The region's meter.
     #[must_use]
     pub fn of(&self, region: &RegionId) -> Arc<Meter> {
-        if let Some(meter) = self.regions.read().unwrap_or_else(PoisonError::into_inner).get(region) {
+        if let Some(meter) = self.regions.read().unwrap_or_else(PoisonError::into_inner).known.get(region) {
             return Arc::clone(meter);
         }
         let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(regions.entry(region.clone()).or_insert_with(|| Arc::new(Meter::new(self.origin))))
+        let Regions { known, coin } = &mut *regions;
+        let new = || Arc::new(Meter::new(region, self.origin, coin.fork()));
+        Arc::clone(known.entry(region.clone()).or_insert_with(new))
     }
 }
 
@@ -157,7 +303,7 @@ mod tests {
     #[test]
     fn freshness_is_since_an_instant_of_ours() {
         let origin = crate::clock::Clock::system().now().mono;
-        let meters = Meters::new(origin);
+        let meters = Meters::new(origin, Coin::seeded(1));
         let meter = meters.of(&RegionId::new("a"));
         let at = |ms| origin + Duration::from_millis(ms);
         assert!(!meter.answered_since(at(0)));
@@ -175,7 +321,7 @@ mod tests {
     #[test]
     fn an_answer_before_an_instant_is_none_since_it() {
         let origin = crate::clock::Clock::system().now().mono;
-        let meter = Meter::new(origin);
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         meter.answered(origin + Duration::from_micros(100_100));
         assert!(!meter.answered_since(origin + Duration::from_micros(100_900)), "within one millisecond");
     }
@@ -183,7 +329,7 @@ mod tests {
     #[test]
     fn silence_about_expectations_is_remembered_and_asked_about_again() {
         let origin = crate::clock::Clock::system().now().mono;
-        let meter = Meter::new(origin);
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         assert!(!meter.is_mute(origin));
         meter.learn_mute(origin);
         assert!(meter.is_mute(origin) && meter.is_mute(origin + MUTE / 2));
@@ -193,9 +339,81 @@ mod tests {
         assert!(!meter.is_mute(origin));
     }
 
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&str, &str)| -> (http::HeaderName, http::HeaderValue) {
+            (name.parse().unwrap(), value.parse().unwrap())
+        };
+        fields.iter().map(field).collect()
+    }
+
+    const DATE_THEN: &str = "Fri, 24 May 2013 00:20:00 GMT";
+    const THEN: UnixSeconds = UnixSeconds(1_369_353_600);
+
+    #[test]
+    fn a_clock_is_learnt_from_dates_once_a_second_and_from_a_refusal_at_once() {
+        let now = Moment { wall: THEN, ..crate::clock::Clock::system().now() };
+        let later = |ms| Moment { mono: now.mono + Duration::from_millis(ms), ..now };
+        let meter = Meter::new(&RegionId::new("a"), now.mono, Coin::seeded(1));
+        meter.dated(&headers(&[("date", DATE_THEN)]), now);
+        assert_eq!(meter.ahead(), 1_200);
+        assert_eq!(meter.its_time(THEN), UnixSeconds(THEN.0 + 1_200));
+        let right = headers(&[("date", "Fri, 24 May 2013 00:00:00 GMT")]);
+        for ms in 0..3 {
+            meter.dated(&right, later(ms * 300));
+        }
+        assert_eq!(meter.ahead(), 1_200, "within one second there is one look");
+        for second in 1..3 {
+            meter.dated(&right, later(second * 1_000));
+        }
+        assert_eq!(meter.ahead(), 0);
+        assert_eq!(meter.clock_refused(&headers(&[("date", DATE_THEN)]), now), 1_200);
+    }
+
+    #[test]
+    fn the_date_of_a_cache_and_no_date_say_nothing() {
+        let now = Moment { wall: THEN, ..crate::clock::Clock::system().now() };
+        for fields in [&[("date", DATE_THEN), ("age", "1200")][..], &[("date", "yesterday")], &[]] {
+            let meter = Meter::new(&RegionId::new("a"), now.mono, Coin::seeded(1));
+            meter.dated(&headers(fields), now);
+            assert_eq!(meter.clock_refused(&headers(fields), now), 0, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_booked_rate_is_kept_by_all_together() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meters = Meters::new(origin, Coin::seeded(1));
+        let meter = meters.of(&RegionId::new("a"));
+        let booked = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while meter.book(100.0, Duration::ZERO, origin).is_some() {
+                        booked.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(booked.into_inner(), 25, "a quarter of a second's, and no more");
+        assert!(!meter.has_slot(100.0, origin));
+        assert!(meter.has_slot(100.0, origin + Duration::from_millis(11)));
+        let waits = meter.book(100.0, Duration::from_millis(50), origin);
+        assert!(waits.is_some_and(|wait| wait <= Duration::from_millis(10) && !wait.is_zero()), "{waits:?}");
+    }
+
+    #[test]
+    fn a_region_throttles_for_a_while_after_it_asked_for_less() {
+        let origin = crate::clock::Clock::system().now().mono;
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        assert!(!meter.throttles(origin));
+        meter.learn_throttled(origin);
+        assert!(meter.throttles(origin) && meter.throttles(origin + THROTTLED / 2));
+        assert!(!meter.throttles(origin + THROTTLED));
+    }
+
     #[test]
     fn hopes_are_bounded_and_given_back() {
-        let meters = Meters::new(crate::clock::Clock::system().now().mono);
+        let meters = Meters::new(crate::clock::Clock::system().now().mono, Coin::seeded(1));
         let first = meters.hope(1);
         assert!(first.is_some() && meters.hope(1).is_none());
         drop(first);

@@ -1,13 +1,19 @@
 //! Room: the exchange with regions. Signs per attempt, sends, reads what came back, and carries
 //! a request from region to region as `route` decides. A door: it decides nothing itself.
 
+pub mod addresses;
 pub mod attempt;
 pub mod bell;
 pub mod dial;
+mod hedge;
+pub mod idle;
 pub mod lane;
+pub mod mark;
 pub mod meters;
 pub mod pool;
+pub mod resume;
 pub mod run;
+pub mod skew;
 pub mod socket;
 pub mod tls;
 
@@ -15,4 +21,5 @@ pub mod tls;
 mod tests;
 
 pub use attempt::Prepared;
-pub use run::{Errand, Exchange, Journey, Reached, Unanswered};
+pub use resume::{Abandoned, Resumption};
+pub use run::{CANCELLED, Errand, Exchange, Journey, Reached, Unanswered};

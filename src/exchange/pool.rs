@@ -1,19 +1,29 @@
 //! Our own small pool over hyper's connection API: last in, first out; idle for at most
-//! `timeouts.upstream_idle`; no retry out of sight. One a region and worker, so no lock.
+//! `timeouts.upstream_idle`, or less where the region closes earlier; none to an address that is out
+//! or that DNS has given up; no retry out of sight. One a region and worker, so no lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::SendRequest;
 use metrics::Gauge;
+use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
+use super::addresses::{Addresses, Pulse};
+use super::idle::IdleLimit;
 use super::socket::Socket;
 use crate::body::Upload;
+use crate::dns::Resolver;
 
 /// Idle connections kept for one authority of one region by one worker.
 const IDLE_MAX: usize = 256;
+/// How often a pool in use looks at what DNS and the other workers know of its addresses although
+/// nobody has said that anything changed: an address that DNS has dropped becomes unwanted by time.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
 
 /// An open connection to a region. Dropping it ends the connection at once.
 pub struct Connection {
@@ -22,6 +32,9 @@ pub struct Connection {
     driver: AbortHandle,
     socket: Socket,
     authority: Rc<str>,
+    pulse: Arc<Pulse>,
+    /// How long it had lain idle when it was taken last; `None` while it is fresh.
+    rested: Option<Duration>,
     open: Gauge,
 }
 
@@ -34,10 +47,22 @@ impl Connection {
         driver: AbortHandle,
         socket: Socket,
         authority: Rc<str>,
+        pulse: Arc<Pulse>,
         open: Gauge,
     ) -> Self {
         open.increment(1.0);
-        Self { sender, driver, socket, authority, open }
+        Self { sender, driver, socket, authority, pulse, rested: None, open }
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.pulse.address
+    }
+
+    /// A request was answered on it.
+    pub fn answered(&self, now: Instant) {
+        self.pulse.answered(now);
     }
 
     /// Whether the region has neither ended it nor sent what nobody asked for.
@@ -60,35 +85,107 @@ struct Idle {
 }
 
 /// The idle connections of one region.
-#[derive(Clone, Default)]
-pub struct Pool {
-    idle: Rc<RefCell<Vec<Idle>>>,
+#[derive(Clone)]
+pub struct Pool(Rc<Inside>);
+
+struct Inside {
+    idle: RefCell<Vec<Idle>>,
+    /// How long they may be idle, as this region has taught.
+    limit: Cell<IdleLimit>,
+    addresses: Arc<Addresses>,
+    resolver: Resolver,
+    port: u16,
+    followed: Cell<Followed>,
+    /// The addresses whose connections are not to be used again, as of the last look.
+    unwanted: RefCell<SmallVec<[SocketAddr; 2]>>,
+}
+
+/// What a pool has seen of the world around it.
+#[derive(Clone, Copy, Default)]
+struct Followed {
+    /// Of the resolver.
+    version: u64,
+    /// Of the region's addresses.
+    generation: u64,
+    at: Option<Instant>,
+}
+
+/// How a connection is asked for.
+pub struct Wanted<'a> {
+    /// Its authority, with the host in it that is dialled for it.
+    pub authority: &'a str,
+    /// That host.
+    pub host: &'a str,
+    /// Addresses that have failed the same request already.
+    pub avoid: &'a [SocketAddr],
+    /// `timeouts.upstream_idle`.
+    pub idle_max: Duration,
 }
 
 impl Pool {
+    /// An empty pool of one region's connections.
+    #[must_use]
+    pub fn new(addresses: Arc<Addresses>, resolver: Resolver, port: u16) -> Self {
+        Self(Rc::new(Inside {
+            idle: RefCell::default(),
+            limit: Cell::default(),
+            addresses,
+            resolver,
+            port,
+            followed: Cell::default(),
+            unwanted: RefCell::default(),
+        }))
+    }
+
     /// The connection used last for this authority that is still good.
     #[must_use]
-    pub fn take(&self, authority: &str, now: Instant, idle_max: Duration) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
+    pub fn take(&self, wanted: &Wanted<'_>, now: Instant) -> Option<Connection> {
+        self.0.follow(wanted.host, now);
+        let mut idle = self.0.idle.borrow_mut();
+        let mut limit = self.0.limit.get();
         // The oldest stand first: all that is stale goes at once.
+        let idle_max = limit.now(wanted.idle_max);
         let stale =
             idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > idle_max).count();
         idle.drain(..stale);
-        while let Some(at) = idle.iter().rposition(|idle| &*idle.connection.authority == authority) {
-            let candidate = idle.remove(at).connection;
-            if !candidate.sender.is_closed() {
-                return Some(candidate);
+        let fits = |idle: &Idle| {
+            *idle.connection.authority == *wanted.authority
+                && !wanted.avoid.contains(&idle.connection.address())
+        };
+        while let Some(at) = idle.iter().rposition(fits) {
+            let Idle { mut connection, since } = idle.remove(at);
+            let rested = now.saturating_duration_since(since);
+            if connection.sender.is_closed() {
+                limit.was_closed(rested, wanted.idle_max, now);
+                self.0.limit.set(limit);
+                continue;
             }
+            connection.rested = Some(rested);
+            return Some(connection);
         }
         None
     }
 
+    /// A connection that was taken from here turned out to be closed by the region.
+    pub fn was_closed(&self, connection: &Connection, idle_max: Duration, now: Instant) {
+        if let Some(rested) = connection.rested {
+            let mut limit = self.0.limit.get();
+            limit.was_closed(rested, idle_max, now);
+            self.0.limit.set(limit);
+        }
+    }
+
     /// Gives a connection back after a whole reply to a wholly sent request.
-    pub fn put(&self, connection: Connection, now: Instant) {
-        if connection.sender.is_closed() {
+    pub fn put(&self, connection: Connection, idle_max: Duration, now: Instant) {
+        if connection.sender.is_closed() || self.0.unwanted.borrow().contains(&connection.address()) {
             return;
         }
-        let mut idle = self.idle.borrow_mut();
+        if connection.rested.is_some() {
+            let mut limit = self.0.limit.get();
+            limit.was_open(idle_max, now);
+            self.0.limit.set(limit);
+        }
+        let mut idle = self.0.idle.borrow_mut();
         if idle.len() >= IDLE_MAX {
             idle.remove(0);
         }
@@ -97,18 +194,211 @@ impl Pool {
 
     /// Ends every idle connection: the region is out, or its settings changed.
     pub fn clear(&self) {
-        self.idle.borrow_mut().clear();
+        self.0.idle.borrow_mut().clear();
     }
 
     /// How many are idle.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.idle.borrow().len()
+        self.0.idle.borrow().len()
     }
 
     /// Whether none is idle.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty()
+        self.0.idle.borrow().is_empty()
+    }
+}
+
+impl Inside {
+    /// Looks whether an address went out or DNS says something new, and ends the idle connections
+    /// that this concerns; those in use end when they are given back.
+    fn follow(&self, host: &str, now: Instant) {
+        let seen = self.followed.get();
+        let (version, generation) = (self.resolver.version(), self.addresses.generation());
+        let lately = |at: Instant| now.saturating_duration_since(at) < LOOK_AROUND;
+        if (version, generation) == (seen.version, seen.generation) && seen.at.is_some_and(lately) {
+            return;
+        }
+        self.followed.set(Followed { version, generation, at: Some(now) });
+        if let Some(listed) = self.resolver.follow(host, self.port) {
+            self.addresses.listed(host, &listed, now);
+        }
+        let unwanted = self.addresses.unwanted(now);
+        self.idle.borrow_mut().retain(|idle| !unwanted.contains(&idle.connection.address()));
+        *self.unwanted.borrow_mut() = unwanted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::chance::Coin;
+    use crate::clock::Clock;
+    use crate::dns::accrual::{Failure, RETIRE_AFTER};
+    use crate::dns::resolver::Lookup;
+    use crate::dns::{Answer, DnsFault};
+    use crate::exchange::dial::Stream;
+    use crate::names::RegionId;
+    use crate::telemetry::metric::{self, Metric};
+
+    const HOST: &str = "store.test";
+    const IDLE: Duration = Duration::from_mins(1);
+
+    /// A name server that says what it is told to, for the shortest time there is.
+    #[derive(Clone)]
+    struct Says(Arc<Mutex<Vec<u8>>>);
+
+    impl Lookup for Says {
+        async fn lookup(&self, _host: Arc<str>) -> Result<Answer, DnsFault> {
+            let lasts = self.0.lock().unwrap().clone();
+            let addresses = lasts.into_iter().map(|last| [127, 0, 0, last].into()).collect();
+            Ok(Answer { addresses, ttl: Duration::ZERO, unheard: None })
+        }
+    }
+
+    struct Scene {
+        says: Says,
+        resolver: Resolver,
+        addresses: Arc<Addresses>,
+        pool: Pool,
+        listener: TcpListener,
+        far: Vec<TcpStream>,
+    }
+
+    impl Scene {
+        async fn with(lasts: &[u8]) -> Self {
+            let clock = Clock::system();
+            let says = Says(Arc::new(Mutex::new(lasts.to_vec())));
+            let resolver = Resolver::over(says.clone(), clock);
+            let region = RegionId::new("eu");
+            let addresses = Arc::new(Addresses::new(region, clock.now().mono, Coin::seeded(1)));
+            let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let pool = Pool::new(Arc::clone(&addresses), resolver.clone(), port);
+            Self { says, resolver, addresses, pool, listener, far: Vec::new() }
+        }
+
+        fn now() -> Instant {
+            Clock::system().now().mono
+        }
+
+        fn at(&self, last: u8) -> SocketAddr {
+            SocketAddr::from(([127, 0, 0, last], self.listener.local_addr().unwrap().port()))
+        }
+
+        /// A connection to 127.0.0.`last`, as a dial would make it.
+        async fn connection(&mut self, last: u8) -> Connection {
+            let found = self.resolver.addresses(HOST, self.at(last).port()).await.unwrap();
+            self.addresses.order(HOST, &found, &[], Self::now());
+            let near = TcpStream::connect(self.at(last)).await.unwrap();
+            self.far.push(self.listener.accept().await.unwrap().0);
+            let socket = Socket::new(Stream::Tcp(near));
+            let (sender, driver) = http1::handshake::<_, Upload>(TokioIo::new(socket.clone())).await.unwrap();
+            let driver = tokio::task::spawn_local(driver).abort_handle();
+            let open = metric::gauge(Metric::UpstreamConnections, &["eu"]);
+            Connection::new(sender, driver, socket, Rc::from(HOST), self.addresses.pulse(self.at(last)), open)
+        }
+
+        async fn put(&mut self, last: u8) {
+            let connection = self.connection(last).await;
+            self.pool.put(connection, IDLE, Self::now());
+        }
+
+        fn take(&self, avoid: &[SocketAddr]) -> Option<Connection> {
+            let wanted = Wanted { authority: HOST, host: HOST, avoid, idle_max: IDLE };
+            self.pool.take(&wanted, Self::now())
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_address_that_goes_out_loses_its_idle_connections() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                for last in [42, 41, 41] {
+                    scene.put(last).await;
+                }
+                let busy = scene.take(&[]).unwrap();
+                assert_eq!(busy.address(), scene.at(41));
+                scene.addresses.failed(scene.at(41), Failure::Connect, Scene::now());
+                let other = scene.take(&[]).unwrap();
+                assert_eq!(other.address(), scene.at(42));
+                assert!(scene.pool.is_empty());
+                // the one in use goes when it is given back
+                scene.pool.put(busy, IDLE, Scene::now());
+                assert!(scene.pool.is_empty());
+                scene.pool.put(other, IDLE, Scene::now());
+                assert_eq!(scene.pool.len(), 1);
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_request_is_not_sent_again_where_it_has_failed() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                for last in [42, 41] {
+                    scene.put(last).await;
+                }
+                let avoid = [scene.at(41)];
+                assert_eq!(scene.take(&avoid).unwrap().address(), scene.at(42));
+                assert!(scene.take(&avoid).is_none());
+                assert!(scene.take(&[]).is_some());
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn what_dns_lists_no_more_is_retired_and_what_it_lists_is_kept() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                for last in [41, 42] {
+                    scene.put(last).await;
+                }
+                *scene.says.0.lock().unwrap() = vec![42];
+                let began = Scene::now();
+                let mut held = Vec::new();
+                while scene.pool.len() + held.len() == 2 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    held.extend(scene.take(&[scene.at(42)]));
+                    for connection in held.drain(..) {
+                        scene.pool.put(connection, IDLE, Scene::now());
+                    }
+                    assert!(Scene::now() - began < Duration::from_mins(1), "never retired");
+                }
+                assert!(Scene::now() - began >= RETIRE_AFTER, "a list that rotates ends no connection");
+                assert_eq!(scene.take(&[]).unwrap().address(), scene.at(42));
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn a_region_that_closes_early_is_no_longer_left_waiting_as_long() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41]).await;
+                for _ in 0..6 {
+                    scene.put(41).await;
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    scene.far.clear();
+                    // the driver sees the end
+                    while scene.pool.0.idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed()) {
+                        tokio::task::yield_now().await;
+                    }
+                    assert!(scene.take(&[]).is_none());
+                }
+                assert!(scene.pool.0.limit.get().now(IDLE) < IDLE);
+            })
+            .await;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::attempt::{Answer, Desk, Failed, Prepared, Try, attempt};
 use super::bell::Bell;
 use super::lane::Lane;
 use super::meters::{Hope, Meters};
+use super::skew;
 use super::tls::MachineRoots;
 use crate::body::source::{BodyFault, HOLD_BACK};
 use crate::body::{Reply, Source};
@@ -23,12 +25,14 @@ use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
+use crate::dns::accrual::Blame;
 use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
+use crate::route::hedge::Hedges;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage, Step,
-    Unsent, Verdict,
+    self, BodyState, Budget, GiveUp, Hedge, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage,
+    Step, Unsent, Verdict,
 };
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
@@ -39,6 +43,8 @@ use crate::telemetry::access::TryNote;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
+/// The outcome of a try that was given up because another had won.
+pub const CANCELLED: &str = "cancelled";
 /// Most of an error document that is read: S3's are below 4 KiB.
 const ERROR_DOCUMENT: usize = 64 * 1024;
 /// How long an error document may take.
@@ -47,6 +53,15 @@ const ERROR_DOCUMENT_WAIT: Duration = Duration::from_secs(2);
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// One in so many of `limits.in_flight` may at a time be trying regions that are not fit.
 const HOPES: usize = 10;
+/// Addresses that one request remembers to have failed it: more than it has tries.
+const ADDRESSES_AVOIDED: usize = 8;
+/// How long a request may wait for a place in the rate of a region that asked for less. Longer
+/// would pile requests up; shorter would refuse what a steady client is owed.
+const RATE_WAIT: Duration = Duration::from_millis(100);
+/// A region takes what is above another's rate while it has fewer requests at work than this share
+/// of `limits.in_flight_per_region`, in tenths.
+const ROOM_USED: usize = 7;
+const ROOM_PARTS: usize = 10;
 /// How long a write may take: progress clocks end it long before.
 const WRITE_DEADLINE: Duration = Duration::from_hours(24);
 
@@ -74,6 +89,8 @@ pub struct Exchange {
     pub workers: usize,
     /// Repeats that may be spent: [`Self::budget_in_force`].
     pub budget: RefCell<Budget>,
+    /// What second tries of slow reads go by.
+    pub hedges: RefCell<Hedges>,
     /// Pauses and trials.
     pub coin: RefCell<Coin>,
     /// Keys derived for signing.
@@ -93,6 +110,7 @@ pub struct Lanes {
 pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
 
 /// One request's errand.
+#[derive(Clone, Copy)]
 pub struct Errand<'a> {
     /// Proof that it may be carried out.
     pub permit: &'a Permit,
@@ -135,6 +153,8 @@ pub enum Unanswered {
     Body(BodyFault),
     /// Every region that may be asked is full.
     Full,
+    /// The region asked for less, and no other may take what is above its rate.
+    Throttled,
     /// No region is fit, and as many requests as may are trying those that are not.
     Hopeless,
     /// The request's target cannot be said to a region.
@@ -164,26 +184,12 @@ impl Exchange {
         plan: Plan,
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
-        let now = self.clock.now().mono;
-        self.budget_in_force(&self.view.load()).request(now);
-        let mut run = Run {
-            exchange: self,
-            errand,
-            journey,
-            started: now,
-            deadline: now + deadline_of(errand.permit),
-            attempts: 0,
-            tried: SmallVec::new(),
-            broken: SmallVec::new(),
-            distrusts_kept: false,
-            acted: false,
-            send_by: None,
-        };
-        run.go(plan).await
+        self.budget_in_force(&self.view.load()).request(self.clock.now().mono);
+        Run::new(self, errand, journey).go(plan).await
     }
 
     /// The budget, with what this view grants: a reload changes it at once.
-    fn budget_in_force(&self, view: &View) -> RefMut<'_, Budget> {
+    pub(super) fn budget_in_force(&self, view: &View) -> RefMut<'_, Budget> {
         #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
         let floor = view.limits.retry_floor.0 / self.workers.max(1) as f64;
         let mut budget = self.budget.borrow_mut();
@@ -246,18 +252,20 @@ fn deadline_of(permit: &Permit) -> Duration {
     if facts.kind == Kind::Read && facts.body == BodyKind::Empty { READ_DEADLINE } else { WRITE_DEADLINE }
 }
 
-struct Run<'a> {
-    exchange: &'a Exchange,
-    errand: &'a Errand<'a>,
+pub(super) struct Run<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) errand: &'a Errand<'a>,
     journey: &'a RefCell<Journey>,
     started: Instant,
     deadline: Instant,
-    attempts: u8,
-    tried: SmallVec<[RegionId; 4]>,
+    pub(super) attempts: u8,
+    pub(super) tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
-    distrusts_kept: bool,
+    pub(super) distrusts_kept: bool,
+    /// Addresses, of whatever region, at which a try failed.
+    avoid: RefCell<SmallVec<[SocketAddr; 2]>>,
     /// A try before the last one may have been carried out.
     acted: bool,
     /// When a repeat would come too late to be harmless.
@@ -265,32 +273,65 @@ struct Run<'a> {
 }
 
 /// A step, and the turn that goes with it where the region is on trial.
-struct Turn {
-    step: Step,
+pub(super) struct Turn {
+    pub(super) step: Step,
     trial: Option<fleet::Turn>,
     /// Of a last resort: its share of those that may be tried at a time.
     hope: Option<Hope>,
+    /// The region whose rate it is above, where it is sent to another for that.
+    moved_from: Option<RegionId>,
     /// No other fit region is left to try.
-    alone: bool,
+    pub(super) alone: bool,
 }
 
 /// A try that ended in an answer, read as far as judging it takes.
-struct Judged {
-    outcome: Outcome,
+pub(super) struct Judged {
+    pub(super) outcome: Outcome,
     /// It ended on a kept connection, which may have been stale: no evidence against the request.
     kept: bool,
-    answer: Option<Reached>,
+    /// One address's affair: another one has just shown that the region is alive.
+    blame: Blame,
+    pub(super) answer: Option<Reached>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    pub(super) fn new(exchange: &'a Exchange, errand: &'a Errand<'a>, journey: &'a RefCell<Journey>) -> Self {
+        let now = exchange.clock.now().mono;
+        Self {
+            exchange,
+            errand,
+            journey,
+            started: now,
+            deadline: now + deadline_of(errand.permit),
+            attempts: 0,
+            tried: SmallVec::new(),
+            broken: SmallVec::new(),
+            distrusts_kept: false,
+            avoid: RefCell::default(),
+            acted: false,
+            send_by: None,
+        }
+    }
+
     async fn go(&mut self, plan: Plan) -> Result<Reached, Unanswered> {
         let first = self.first_open(&plan);
+        let mut second = first.as_ref().ok().and_then(|turn| self.second(&plan, &turn.step));
         let mut failover = plan.failover;
         self.journey.borrow_mut().why = Some(plan.why);
         let mut turn = first?;
+        let mut before = None;
         loop {
             let step = turn.step.clone();
-            let judged = self.try_once(&step, turn.alone).await?;
+            if !self.keeps_rate(&step, turn.moved_from.take()).await {
+                return before.ok_or(Unanswered::Throttled);
+            }
+            let (step, judged) = if let Some(second) = second.take() {
+                // Boxed: most requests are none of these, and their futures stay as small.
+                Box::pin(self.try_two(step, second)).await?
+            } else {
+                let judged = self.try_once(&step, turn.alone).await?;
+                (step, judged)
+            };
             // At most once a request, as a stale connection is: the same try, made anew, in its turn.
             if !judged.outcome.is_stale() {
                 self.attempts += 1;
@@ -328,24 +369,74 @@ impl Run<'_> {
                     (failover, turn, self.send_by) = (fresh.failover, next, None);
                 }
             }
+            before = judged.answer;
         }
     }
 
     /// The first step that is not full and, where it is a trial, gives us the turn. A trial that
     /// is somebody else's turn is taken all the same where the plan has nothing else.
-    fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
+    pub(super) fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
         let view = self.exchange.view.load();
         let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
+        let turn = |step: &Step, trial| match self.spared(step, plan, &view, most) {
+            Some(spare) => self.turn(plan, spare, None, &view, Some(step)),
+            None => self.turn(plan, step, trial, &view, None),
+        };
         for step in plan.steps.iter().filter(open) {
             let row = view.table.row(&step.region).filter(|_| step.trial);
             match row.map(|row| row.of(self.kind()).trial.take()) {
                 Some(None) if !self.tried.contains(&step.region) => {}
-                trial => return self.turn(plan, step, trial.flatten(), &view),
+                trial => return turn(step, trial.flatten()),
             }
         }
-        let step = plan.steps.iter().find(open).ok_or(Unanswered::Full)?;
-        self.turn(plan, step, None, &view)
+        turn(plan.steps.iter().find(open).ok_or(Unanswered::Full)?, None)
+    }
+
+    /// Where a request goes that is above a region's rate: to another one that the plan allows and
+    /// that is not itself near what it can take, so that one throttled region does not push over
+    /// the next. `None` where it is not above the rate, or must wait.
+    fn spared<'p>(&self, step: &Step, plan: &'p Plan, view: &View, most: usize) -> Option<&'p Step> {
+        let now = self.exchange.clock.now().mono;
+        let rate = view.table.row(&step.region)?.rate?;
+        let meter = |region: &RegionId| self.exchange.meters.of(region);
+        if meter(&step.region).has_slot(rate.limit, now) {
+            return None;
+        }
+        plan.steps.iter().find(|other| {
+            let rate = view.table.row(&other.region).and_then(|row| row.rate);
+            let ordinary = !other.trial && !other.last_resort && other.region != step.region;
+            ordinary
+                && !self.tried.contains(&other.region)
+                && rate.is_none_or(|rate| rate.has_room())
+                && meter(&other.region).in_flight() * ROOM_PARTS < most * ROOM_USED
+        })
+    }
+
+    /// Keeps to the rate of a region that asked for less: waits for a place in it, or says that
+    /// there is none.
+    async fn keeps_rate(&self, step: &Step, moved_from: Option<RegionId>) -> bool {
+        let rate = self.exchange.view.load().table.row(&step.region).and_then(|row| row.rate);
+        let held = |region: &RegionId, how| {
+            metric::counter(Metric::RegionRateHeld, &[region.as_str(), how]).increment(1);
+        };
+        if let Some(from) = moved_from {
+            held(&from, "moved");
+        }
+        let Some(rate) = rate else { return true };
+        let now = self.exchange.clock.now().mono;
+        match self.exchange.meters.of(&step.region).book(rate.limit, RATE_WAIT, now) {
+            Some(Duration::ZERO) => true,
+            Some(wait) => {
+                held(&step.region, "waited");
+                tokio::time::sleep(wait).await;
+                true
+            }
+            None => {
+                held(&step.region, "refused");
+                false
+            }
+        }
     }
 
     /// A step's turn; of a last resort, where there is room for one more hope.
@@ -355,6 +446,7 @@ impl Run<'_> {
         step: &Step,
         trial: Option<fleet::Turn>,
         view: &View,
+        instead_of: Option<&Step>,
     ) -> Result<Turn, Unanswered> {
         let hope = if step.last_resort {
             let most = usize::try_from(view.limits.in_flight).unwrap_or(usize::MAX) / HOPES;
@@ -362,10 +454,11 @@ impl Run<'_> {
         } else {
             None
         };
+        let moved_from = instead_of.map(|step| step.region.clone());
         let other = |other: &Step| {
             other.region != step.region && !other.last_resort && !self.tried.contains(&other.region)
         };
-        Ok(Turn { step: step.clone(), trial, hope, alone: !plan.steps.iter().any(other) })
+        Ok(Turn { step: step.clone(), trial, hope, moved_from, alone: !plan.steps.iter().any(other) })
     }
 
     async fn decide(&mut self, failover: bool, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
@@ -378,7 +471,7 @@ impl Run<'_> {
             facts: permit.call().facts(),
             conditional: permit.call().conditional_write,
             wildcard: permit.access_point().is_wildcard(),
-            own_credential: *permit.credential() != CredentialId::Region,
+            own_credential: permit.credential(&step.region) != CredentialId::Region,
             outcome: judged.outcome,
             body: BodyState {
                 empty: source.length() == 0,
@@ -432,26 +525,44 @@ impl Run<'_> {
         }
     }
 
-    async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
+    pub(super) async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
         let began = self.exchange.clock.now().mono;
+        let (judged, ttfb) = self.ask(step, alone, began).await?;
+        self.note(step, &judged, began, ttfb);
+        Ok(judged)
+    }
+
+    /// One try, whose outcome nobody is told yet; with it the time to its first byte.
+    pub(super) async fn ask(
+        &self,
+        step: &Step,
+        alone: bool,
+        began: Instant,
+    ) -> Result<(Judged, Option<Duration>), Unanswered> {
         let view = self.exchange.view.load_full();
         let alone = alone || u32::from(self.attempts) + 1 >= view.limits.attempts;
         let patience = patience(&view, step, self.errand.permit, self.errand.source, alone);
-        let tried = self.send(&view, step, began, patience).await;
-        let (judged, ttfb) = match tried {
+        match self.send(&view, step, began, patience).await {
             Ok(answer) => {
                 let ttfb = answer.ttfb;
-                (self.read(answer, step).await, Some(ttfb))
+                Ok((self.read(answer, step).await, Some(ttfb)))
             }
-            Err(Failed::Client(fault)) => return Err(Unanswered::Body(fault)),
-            Err(Failed::Target) => return Err(Unanswered::Target),
-            Err(Failed::Region { outcome, kept }) => (Judged { outcome, kept, answer: None }, None),
-        };
-        if matches!(judged.outcome, Outcome::Silent { stage: Stage::FirstByte, .. }) {
-            self.tell_given_up(step, began, patience);
+            Err(Failed::Client(fault)) => Err(Unanswered::Body(fault)),
+            Err(Failed::Target) => Err(Unanswered::Target),
+            Err(Failed::Region { outcome, kept, address, blame }) => {
+                // a kept connection that was stale says nothing about where it went
+                let met = address.filter(|_| !(kept && outcome.is_stale()));
+                let mut avoid = self.avoid.borrow_mut();
+                let room = avoid.len() < ADDRESSES_AVOIDED;
+                avoid.extend(met.filter(|_| room));
+                drop(avoid);
+                let silent = matches!(outcome, Outcome::Silent { stage: Stage::FirstByte, .. });
+                if silent && blame == Blame::Region {
+                    self.tell_given_up(step, began, patience);
+                }
+                Ok((Judged { outcome, kept, blame, answer: None }, None))
+            }
         }
-        self.note(step, &judged.outcome, began, ttfb);
-        Ok(judged)
     }
 
     fn kind(&self) -> Kind {
@@ -495,6 +606,7 @@ impl Run<'_> {
             patience,
             repeatable: kind == Kind::Read,
             fresh: self.distrusts_kept,
+            avoid: self.avoid.borrow().clone(),
             send_by: self.send_by,
             deadline: self.deadline,
         };
@@ -503,8 +615,11 @@ impl Run<'_> {
 
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
     async fn read(&self, answer: Answer, step: &Step) -> Judged {
-        let Answer { head, body, connection, pool, request_sent, ttfb: _, in_flight } = answer;
-        let pace = crate::body::progress::Pace::over(self.exchange.view.load().timeouts.body_progress);
+        let Answer { head, body, connection, pool, request_sent, ttfb: _, ahead, in_flight } = answer;
+        let view = self.exchange.view.load();
+        let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
+        let idle_max = view.timeouts.upstream_idle;
+        drop(view);
         let clock = self.exchange.clock;
         // An early answer leaves the rest of our body in the pipe: never used again. A refusal of a
         // longer body may be early although the last byte was handed over, to hyper's buffer.
@@ -513,7 +628,7 @@ impl Run<'_> {
         let release = Box::new(move || {
             drop(in_flight);
             if whole {
-                pool.put(connection, clock.now().mono);
+                pool.put(connection, idle_max, clock.now().mono);
             }
         });
         let mut body = Reply::stream(body, pace, release);
@@ -525,13 +640,37 @@ impl Run<'_> {
             error = xml::read_error(&document);
             body = Reply::full(document);
         }
-        let meaning = Meaning::read(status, error.as_ref().map(|error| error.code.as_str()));
+        let code = error.as_ref().map(|error: &StoreError| error.code.as_str());
+        let meaning = match Meaning::read(status, code) {
+            Meaning::Forbidden if self.knows_its_clock_now(&head.headers, code, &step.region, ahead) => {
+                Meaning::Skewed
+            }
+            meaning => meaning,
+        };
         let outcome = Outcome::Answered { status, meaning };
-        Judged { outcome, kept: false, answer: Some(Reached { head, body, error, step: step.clone() }) }
+        let answer = Some(Reached { head, body, error, step: step.clone() });
+        Judged { outcome, kept: false, blame: Blame::Region, answer }
+    }
+
+    /// Whether a refusal is of our clock (it says so, or says nothing and is dated far from what we
+    /// signed), and the region's clock is known better now than when the request was dated.
+    fn knows_its_clock_now(
+        &self,
+        headers: &http::HeaderMap,
+        code: Option<&str>,
+        region: &RegionId,
+        ahead: i64,
+    ) -> bool {
+        if code.is_some_and(|code| code != "RequestTimeTooSkewed") {
+            return false;
+        }
+        let offset = self.exchange.meters.of(region).clock_refused(headers, self.exchange.clock.now());
+        let off = (offset - ahead).abs();
+        if code.is_some() { off > 1 } else { off >= skew::PLAIN }
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
-    fn tell(&self, region: &RegionId, signal: Signal) {
+    pub(super) fn tell(&self, region: &RegionId, signal: Signal) {
         let call = self.errand.permit.call();
         let (kind, class) = (call.facts().kind, call.facts().class);
         let (steward, mut digest) = (&self.exchange.steward, self.exchange.digest.borrow_mut());
@@ -559,16 +698,36 @@ impl Run<'_> {
     }
 
     /// Tells the steward and the journey.
-    fn note(&self, step: &Step, outcome: &Outcome, began: Instant, ttfb: Option<Duration>) {
-        let facts = self.errand.permit.call().facts();
-        if let Some(signal) = outcome.signal(ttfb.filter(|_| measurable(facts.body))) {
+    pub(super) fn note(&self, step: &Step, judged: &Judged, began: Instant, ttfb: Option<Duration>) {
+        let (facts, outcome) = (self.errand.permit.call().facts(), &judged.outcome);
+        if let Some(ttfb) = ttfb.filter(|_| self.errand.permit.access_point().hedge != Hedge::Off) {
+            self.exchange.hedges.borrow_mut().observe(&step.region, facts.class, ttfb);
+        }
+        if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
+            self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.now().mono);
+        }
+        let signal = outcome.signal(ttfb.filter(|_| measurable(facts.body)));
+        if let Some(signal) = signal.filter(|_| judged.answer.is_some() || judged.blame == Blame::Region) {
             self.tell(&step.region, signal);
         }
         let mut journey = self.journey.borrow_mut();
         journey.ttfb = ttfb.or(journey.ttfb);
-        let at_us =
-            u64::try_from(began.saturating_duration_since(self.errand.came).as_micros()).unwrap_or(u64::MAX);
-        journey.notes.push(TryNote { region: step.region.clone(), at_us, outcome: word(outcome) });
+        journey.notes.push(self.noted_as(step, began, word(outcome)));
+    }
+
+    /// Notes a try that was given up because another had won: nothing is to be said against its
+    /// region, and it would have taken longer than this.
+    pub(super) fn note_cancelled(&self, step: &Step, began: Instant) {
+        let waited = self.exchange.clock.now().mono.saturating_duration_since(began);
+        let class = self.errand.permit.call().facts().class;
+        self.exchange.hedges.borrow_mut().observe(&step.region, class, waited);
+        self.journey.borrow_mut().notes.push(self.noted_as(step, began, CANCELLED));
+    }
+
+    fn noted_as(&self, step: &Step, began: Instant, outcome: &'static str) -> TryNote {
+        let at = began.saturating_duration_since(self.errand.came);
+        let at_us = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        TryNote { region: step.region.clone(), at_us, outcome }
     }
 }
 
@@ -603,6 +762,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Answered { meaning: Meaning::ServerFault, .. } => "server fault",
         Outcome::Answered { meaning: Meaning::Throttled, .. } => "throttled",
         Outcome::Answered { meaning: Meaning::Forbidden, .. } => "forbidden",
+        Outcome::Answered { meaning: Meaning::Skewed, .. } => "clock refused",
         Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
         Outcome::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. } => "answered",
     }

@@ -1,11 +1,13 @@
 //! One try at a region: what ends it before anything of the request is sent.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use smallvec::SmallVec;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
@@ -16,11 +18,12 @@ use super::meters::Meters;
 use super::tls::{MachineRoots, TlsClient};
 use crate::body::Source;
 use crate::body::upload::Framing;
+use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::dns::Resolver;
 use crate::head::Head;
 use crate::names::{BucketName, RegionId};
-use crate::route::{Outcome, Unsent};
+use crate::route::{Outcome, Sent, Unsent};
 use crate::s3::profile::Profile;
 use crate::sigv4::{KeyCache, PayloadMark};
 use crate::view::{CredentialSource, Endpoint, ProbeSettings, RegionSettings, Timeouts, UpstreamTls};
@@ -57,10 +60,11 @@ impl Rig {
                 interval: ProbeSettings::INTERVAL,
                 bucket: Some(BucketName::new("photos")),
                 key: ProbeSettings::KEY.to_owned(),
+                write: None,
             },
         };
         let client = tls.then(|| TlsClient::new(&UpstreamTls::default(), &MachineRoots::load()).unwrap());
-        let meter = Meters::new(clock.now().mono).of(&id);
+        let meter = Meters::new(clock.now().mono, Coin::seeded(1)).of(&id);
         let lane = Lane::new(Arc::new(settings), client, meter, Resolver::system(clock), clock);
         Self {
             region,
@@ -94,6 +98,7 @@ impl Rig {
             patience: FOREVER,
             repeatable: false,
             fresh: false,
+            avoid: SmallVec::new(),
             send_by,
             deadline: self.clock.now().mono + FOREVER,
         };
@@ -110,7 +115,7 @@ impl Rig {
 #[track_caller]
 fn unsent(tried: Result<Answer, Failed>) -> Unsent {
     match tried {
-        Err(Failed::Region { outcome: Outcome::NotSent(unsent), kept: false }) => unsent,
+        Err(Failed::Region { outcome: Outcome::NotSent(unsent), kept: false, .. }) => unsent,
         Err(failed) => panic!("{failed:?}"),
         Ok(_) => panic!("nobody answers here"),
     }
@@ -151,4 +156,44 @@ async fn what_must_be_sent_by_then_is_not_written_later() {
     let mut written = Vec::new();
     socket.read_to_end(&mut written).await.unwrap();
     assert!(written.is_empty(), "{}", String::from_utf8_lossy(&written));
+}
+
+/// What a DELETE ends in whose connection to 127.0.0.1 is closed before it takes anything, where the
+/// region is at these addresses.
+async fn closed_before_it_was_sent(addresses: &[u8]) -> (Outcome, Option<SocketAddr>) {
+    let rig = Rig::new(false).await;
+    let port = rig.lane.settings.endpoint.port;
+    let at = |last: &u8| SocketAddr::from(([127, 0, 0, *last], port));
+    let listed: Vec<SocketAddr> = addresses.iter().map(at).collect();
+    let now = rig.clock.now().mono;
+    rig.lane.meter.addresses.listed("store.test", &listed, now);
+    let sent = async {
+        let deleting = rig.delete(None);
+        let closing = async {
+            let (socket, _) = rig.region.accept().await.unwrap();
+            // a reset, and nothing of the request read
+            socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(socket);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { tried = deleting => tried, () = closing => unreachable!() }
+    };
+    match tokio::task::LocalSet::new().run_until(sent).await {
+        Err(Failed::Region { outcome, address, .. }) => (outcome, address),
+        _ => panic!("nobody answers here"),
+    }
+}
+
+#[tokio::test]
+async fn what_an_address_took_nothing_of_is_never_called_unsent_once_it_may_be_out() {
+    for addresses in [&[1][..], &[1, 2]] {
+        let (outcome, address) = closed_before_it_was_sent(addresses).await;
+        // the reset may come before there is a connection to blame
+        assert!(address.is_none_or(|address| address.ip() == std::net::Ipv4Addr::LOCALHOST), "{address:?}");
+        // hyper gives the request back whole: another address takes it, where there is one; or it
+        // had begun to write, and then it may be out
+        assert!(addresses.len() > 1 || !outcome.is_stale(), "nobody else takes it: {outcome:?}");
+        let unsent = matches!(outcome, Outcome::NotSent(_) | Outcome::Stale { sent: Sent::Nothing });
+        assert!(unsent || outcome == Outcome::Broken { sent: Sent::Head }, "{outcome:?}");
+    }
 }

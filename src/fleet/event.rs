@@ -20,6 +20,22 @@ pub enum Event {
         /// Time to its first byte, or why it failed.
         alive: Result<Duration, ProbeFault>,
     },
+    /// A write probe came back, or did not.
+    WriteProbed {
+        /// Of which region.
+        region: RegionId,
+        /// Whether the region took the write; why it did not, where that is its fault.
+        alive: Result<(), ProbeFault>,
+    },
+    /// What was written in one region was looked for in another.
+    Lagged {
+        /// Where it was written.
+        from: RegionId,
+        /// Where it was looked for.
+        to: RegionId,
+        /// How long it took to come, or how long it has not come.
+        lag: Duration,
+    },
     /// One attempt of a client's request ended.
     Answered {
         /// At which region.
@@ -87,6 +103,8 @@ pub enum Event {
         regions: Vec<RegionId>,
         /// Those whose endpoint, signing or credentials changed: they start anew.
         renewed: Vec<RegionId>,
+        /// The regions of each access point.
+        groups: Vec<Vec<RegionId>>,
     },
 }
 
@@ -155,6 +173,12 @@ pub enum Subject {
     Configuration(AccessPointName),
     /// The region became the nearest; `from` and `to` are its standing for reads.
     Nearest,
+    /// How fast it answers: healthy, or suspect while it is ranked behind others for it.
+    Speed,
+    /// Its probes, where requests contradict them: out while they fail and requests do not.
+    Probes,
+    /// Ourselves: suspect while every region has failed at once.
+    Ourselves,
 }
 
 /// A change worth a log line, a metric and a new table.
@@ -205,6 +229,20 @@ pub enum Cause {
     RefusalExpired,
     /// It has been answering faster than the one before it.
     Faster,
+    /// It takes so long, and took so long before; others are quicker.
+    Slower(Duration, Duration),
+    /// It is as quick as it was.
+    QuickAgain,
+    /// Requests are as slow elsewhere: it is not the region.
+    SlowElsewhereToo,
+    /// So many probes failed in a row while requests were answered.
+    ProbesContradicted(u32, ProbeFault),
+    /// Probes and requests agree again.
+    ProbesAgree,
+    /// So many regions, all there are, failed within the window.
+    AllFailed(u32),
+    /// A region serves again.
+    OneServes,
 }
 
 impl fmt::Display for Never {
@@ -246,6 +284,27 @@ impl fmt::Display for Cause {
             Self::CanaryPassed => f.write_str("the canary passed"),
             Self::RefusalExpired => f.write_str("due to be tried again"),
             Self::Faster => f.write_str("lastingly faster"),
+            Self::Slower(now, before) => {
+                write!(
+                    f,
+                    "takes {} ms, and took {} ms; others are quicker",
+                    now.as_millis(),
+                    before.as_millis()
+                )
+            }
+            Self::QuickAgain => f.write_str("as quick as before"),
+            Self::SlowElsewhereToo => f.write_str("the same requests are slow elsewhere too"),
+            Self::ProbesContradicted(count, fault) => write!(
+                f,
+                "{count} probes in a row failed ({fault}) while requests were answered: check probe.bucket and \
+                 probe.key; the region stays in service"
+            ),
+            Self::ProbesAgree => f.write_str("probes and requests agree again"),
+            Self::AllFailed(count) => write!(
+                f,
+                "all {count} regions failed at once: check this machine's network; ejections are not held against them"
+            ),
+            Self::OneServes => f.write_str("a region serves again"),
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::chance::Coin;
 
 use super::event::{Cause, Never, ProbeFault};
 use super::settings::FleetSettings;
-use super::window::{Blame, Window};
+use super::streak::Streak;
+use super::window::Window;
 
 /// What a region may do now, for one kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,8 +66,18 @@ impl fmt::Display for Standing {
 pub(super) struct Scene<'a> {
     pub(super) settings: &'a FleetSettings,
     pub(super) now: Instant,
-    /// No other region serves this kind: caution about this one would help nobody.
+    /// No other region of any of its access points serves this kind: caution about this one would
+    /// help nobody.
     pub(super) alone: bool,
+    /// No other region of at least one of its access points serves this kind.
+    pub(super) needed: bool,
+    /// Every region failed at once, so that it is perhaps our own network: nothing is held against
+    /// anybody.
+    pub(super) frozen: bool,
+    /// Reads: where probes pass that requests contradict, an ejection may last so long from its
+    /// start. Writes have no such patience: the same region is often the only one that may take
+    /// them.
+    pub(super) contradicted: Option<Duration>,
 }
 
 /// A change of standing.
@@ -77,24 +88,13 @@ pub(super) struct Change {
     pub(super) why: Cause,
 }
 
-/// What the failures in a row were.
-#[derive(Clone, Debug, Default)]
-struct Streak {
-    /// Unanswered, before any request was sent.
-    unconnected: u32,
-    /// Unanswered after a request was sent, by key.
-    unanswered: VecDeque<u64>,
-    /// Server errors, by key.
-    errors: VecDeque<u64>,
-    /// When the last one was.
-    last: Option<Instant>,
-}
-
 /// The ejection under way.
 #[derive(Clone, Copy, Debug)]
 struct Ejection {
     /// Not tried before this while others serve.
     until: Instant,
+    /// The same for as long as probes contradict what requests met.
+    until_contradicted: Instant,
     /// Probes failed too: a passing one is then news.
     probes_agree: bool,
 }
@@ -113,6 +113,15 @@ pub(super) struct Health {
     ejection: Option<Ejection>,
     flaps: VecDeque<Instant>,
     held_until: Option<Instant>,
+    /// Since when it has not been healthy, trials that failed included.
+    down_since: Option<Instant>,
+}
+
+impl Ejection {
+    /// When the region may be tried again.
+    fn ends(&self) -> Instant {
+        if self.probes_agree { self.until } else { self.until.max(self.until_contradicted) }
+    }
 }
 
 impl Health {
@@ -130,6 +139,7 @@ impl Health {
             ejection: None,
             flaps: VecDeque::new(),
             held_until: None,
+            down_since: None,
         }
     }
 
@@ -139,6 +149,25 @@ impl Health {
 
     pub(super) fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Since when it has been out, trials that failed in between included.
+    pub(super) fn down_since(&self) -> Option<Instant> {
+        self.down_since.filter(|_| self.standing == Standing::Out)
+    }
+
+    /// It went out together with every other region: it is perhaps our own network that failed,
+    /// and neither this nor a hold-down is held against the region.
+    pub(super) fn absolve(&mut self, settings: &FleetSettings) {
+        let Some(down) = self.down_since else { return };
+        while self.flaps.back().is_some_and(|at| *at >= down) {
+            self.flaps.pop_back();
+        }
+        self.held_until = self.held_until.filter(|_| !self.flaps.is_empty());
+        if let Some(ejection) = &mut self.ejection {
+            ejection.until = ejection.until.min(self.since + settings.ejection);
+            ejection.until_contradicted = ejection.until;
+        }
     }
 
     pub(super) fn held_until(&self) -> Option<Instant> {
@@ -177,8 +206,7 @@ impl Health {
 
     /// A request was throttled: the region is alive, and that is all it says.
     pub(super) fn throttled(&mut self) {
-        self.streak.connected();
-        self.streak.unanswered.clear();
+        self.streak.answered();
     }
 
     /// A request of the other kind was answered at `at`: the region could be reached then.
@@ -219,10 +247,11 @@ impl Health {
         scene: Scene<'_>,
         coin: &mut Coin,
     ) -> Option<Change> {
-        self.streak.unanswered(key, scene);
+        self.streak.unanswered(key, scene.settings.window, scene.now);
         let count = self.streak.never();
         if self.standing == Standing::Probation {
-            return self.trial_failed(self.streak.is_spread(), scene, coin);
+            let agree = never.is_of_the_connection();
+            return self.trial_failed(self.streak.is_spread(), agree, scene, coin);
         }
         if count >= scene.settings.never_answered && self.streak.is_spread() {
             return self.fail(Cause::NeverAnswered(count, never), scene, coin);
@@ -243,12 +272,11 @@ impl Health {
         coin: &mut Coin,
     ) -> Option<Change> {
         self.window.bad(scene.now, Some(key));
-        self.streak.connected();
-        self.streak.unanswered.clear();
-        self.streak.error(key, scene);
+        self.streak.answered();
+        self.streak.error(key, scene.settings.window, scene.now);
         let blame = self.streak.blame();
         if self.standing == Standing::Probation {
-            return self.trial_failed(blame.spread, scene, coin);
+            return self.trial_failed(blame.spread, false, scene, coin);
         }
         if blame.counted >= scene.settings.server_errors && blame.spread {
             return self.fail(Cause::ServerErrors(blame.counted, status), scene, coin);
@@ -290,7 +318,7 @@ impl Health {
                 }
                 None
             }
-            Standing::Probation => Some(self.eject(why, scene, coin)),
+            Standing::Probation => Some(self.eject(why, true, scene, coin)),
             Standing::Unknown | Standing::Healthy | Standing::Suspect => {
                 if self.probe_fails >= scene.settings.fall {
                     self.fail(why, scene, coin)
@@ -303,7 +331,7 @@ impl Health {
 
     /// What time alone changes.
     pub(super) fn tick(&mut self, scene: Scene<'_>) -> Option<Change> {
-        self.streak.forget_old(scene);
+        self.streak.forget_old(scene.settings.window, scene.now);
         while self.flaps.front().is_some_and(|at| age(*at, scene.now) > scene.settings.flap_memory) {
             self.flaps.pop_front();
         }
@@ -326,7 +354,7 @@ impl Health {
             Standing::Out => self
                 .ejection
                 .filter(|_| self.probe_passes >= settings.rise)
-                .map(|ejection| ejection.until.max(self.since + settings.out_dwell)),
+                .map(|ejection| ejection.ends().max(self.since + settings.out_dwell)),
         }
     }
 
@@ -356,7 +384,13 @@ impl Health {
 
     /// Out, unless it is already.
     fn fail(&mut self, why: Cause, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
-        (self.standing != Standing::Out).then(|| self.eject(why, scene, coin))
+        // a probe takes the same road: one that passes where connections failed is news
+        let probes_agree = match why {
+            Cause::ProbesFailed(..) => true,
+            Cause::NeverAnswered(_, never) => never.is_of_the_connection(),
+            _ => false,
+        };
+        (self.standing != Standing::Out).then(|| self.eject(why, probes_agree, scene, coin))
     }
 
     /// Out by the share of successes, where it is too small.
@@ -387,12 +421,12 @@ impl Health {
     /// serves, that is all the proof there will ever be.
     fn answered_while_out(&mut self, scene: Scene<'_>) -> Option<Change> {
         let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
-        (scene.alone && dwelt).then(|| self.enter(Standing::Healthy, Cause::AnsweredAlone, scene))
+        (scene.needed && dwelt).then(|| self.enter(Standing::Healthy, Cause::AnsweredAlone, scene))
     }
 
     fn trial_passed(&mut self, scene: Scene<'_>) -> Option<Change> {
         self.trials += 1;
-        if !scene.alone && self.trials < scene.settings.trials {
+        if !scene.needed && self.trials < scene.settings.trials {
             return None;
         }
         let why = Cause::TrialsPassed(self.trials);
@@ -401,9 +435,15 @@ impl Health {
 
     /// One poisonous request must not keep a region out: `spread` says that there were two, or
     /// that none can be to blame.
-    fn trial_failed(&mut self, spread: bool, scene: Scene<'_>, coin: &mut Coin) -> Option<Change> {
+    fn trial_failed(
+        &mut self,
+        spread: bool,
+        probes_agree: bool,
+        scene: Scene<'_>,
+        coin: &mut Coin,
+    ) -> Option<Change> {
         self.trials = 0;
-        spread.then(|| self.eject(Cause::TrialFailed, scene, coin))
+        spread.then(|| self.eject(Cause::TrialFailed, probes_agree, scene, coin))
     }
 
     /// From out to probation: never by a probe alone, since probation ends by requests only.
@@ -411,17 +451,18 @@ impl Health {
         let ejection = self.ejection?;
         let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
         let risen = self.probe_passes >= scene.settings.rise;
-        let over = scene.now >= ejection.until && risen;
+        let over = scene.now >= ejection.ends() && risen;
         // a passing probe is news where probes failed too; else it takes more of them
-        let needed = scene.alone && (risen || (ejection.probes_agree && self.probe_passes > 0));
+        let needed = scene.needed && (risen || (ejection.probes_agree && self.probe_passes > 0));
         (dwelt && (over || needed))
             .then(|| self.enter(Standing::Probation, Cause::ProbesPassed(self.probe_passes), scene))
     }
 
-    fn eject(&mut self, why: Cause, scene: Scene<'_>, coin: &mut Coin) -> Change {
+    fn eject(&mut self, why: Cause, probes_agree: bool, scene: Scene<'_>, coin: &mut Coin) -> Change {
         let settings = scene.settings;
         // where nothing else serves it is perhaps our own network that failed: not held against it
-        if !scene.alone {
+        let held = !scene.alone && !scene.frozen;
+        if held {
             if self.flaps.len() >= FLAPS {
                 self.flaps.pop_front();
             }
@@ -430,12 +471,17 @@ impl Health {
             self.held_until = Some(scene.now + hold);
         }
         let change = self.enter(Standing::Out, why, scene);
-        let length = doubled(settings.ejection, self.earlier_flaps(), settings.ejection_cap);
+        let times = if scene.frozen { 0 } else { self.earlier_flaps() };
         let jitter = 1.0 + settings.ejection_jitter * (2.0 * coin.share() - 1.0);
+        let length = doubled(settings.ejection, times, settings.ejection_cap);
         let length = length.mul_f64(jitter.max(0.0)).min(settings.ejection_cap);
+        let contradicted = scene.contradicted.filter(|_| held && !scene.needed);
+        let contradicted =
+            contradicted.map_or(length, |first| doubled(first, times, settings.contradicted_cap));
         self.ejection = Some(Ejection {
             until: scene.now + length,
-            probes_agree: matches!(why, Cause::ProbesFailed(..)),
+            until_contradicted: scene.now + contradicted,
+            probes_agree,
         });
         change
     }
@@ -449,6 +495,11 @@ impl Health {
         let change = Change { from: self.standing, to, why };
         self.standing = to;
         self.since = scene.now;
+        match to {
+            Standing::Out => self.down_since = self.down_since.or(Some(scene.now)),
+            Standing::Healthy => self.down_since = None,
+            Standing::Unknown | Standing::Suspect | Standing::Probation => {}
+        }
         self.trials = 0;
         self.ejection = None;
         if to != Standing::Suspect {
@@ -464,63 +515,6 @@ impl Health {
 
 /// Ejections remembered: enough for the cap of the ejection and of the hold-down.
 const FLAPS: usize = 16;
-
-/// Keys remembered of failures in a row: more than twice what ejects, so that a key with more
-/// than half of them is told from two that alternate.
-const STREAK: usize = 32;
-
-impl Streak {
-    fn unanswered(&mut self, key: Option<u64>, scene: Scene<'_>) {
-        self.forget_old(scene);
-        self.last = Some(scene.now);
-        match key {
-            None => self.unconnected = self.unconnected.saturating_add(1),
-            Some(key) => push(&mut self.unanswered, key),
-        }
-    }
-
-    fn error(&mut self, key: u64, scene: Scene<'_>) {
-        self.forget_old(scene);
-        self.last = Some(scene.now);
-        push(&mut self.errors, key);
-    }
-
-    fn connected(&mut self) {
-        self.unconnected = 0;
-    }
-
-    /// Failures in a row must also be near in time: three in an hour are no outage.
-    fn forget_old(&mut self, scene: Scene<'_>) {
-        if self.last.is_some_and(|last| age(last, scene.now) >= scene.settings.window) {
-            *self = Self::default();
-        }
-    }
-
-    fn never(&self) -> u32 {
-        u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX).saturating_add(self.unconnected)
-    }
-
-    /// Whether what was never answered cannot be blamed on one request.
-    fn is_spread(&self) -> bool {
-        let first = self.unanswered.front();
-        self.unconnected > 0 || self.unanswered.iter().any(|key| Some(key) != first)
-    }
-
-    fn blame(&self) -> Blame {
-        Blame::of(self.errors.iter().map(|key| Some(*key)))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.never() == 0 && self.errors.is_empty()
-    }
-}
-
-fn push(keys: &mut VecDeque<u64>, key: u64) {
-    if keys.len() >= STREAK {
-        keys.pop_front();
-    }
-    keys.push_back(key);
-}
 
 fn age(at: Instant, now: Instant) -> Duration {
     now.saturating_duration_since(at)

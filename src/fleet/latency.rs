@@ -34,6 +34,13 @@ impl Peak {
         self.samples = self.samples.saturating_add(1);
     }
 
+    /// Forgets the peak: what counts is the last sample.
+    pub(super) fn settle(&mut self) {
+        let [.., last] = self.last;
+        self.last = [None, None, last];
+        self.estimate = last.or(self.estimate);
+    }
+
     /// The estimate in seconds.
     pub(super) fn seconds(&self) -> Option<f64> {
         self.estimate

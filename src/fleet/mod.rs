@@ -11,8 +11,13 @@ mod event;
 mod health;
 mod latency;
 mod nearest;
+mod offer;
 mod quantile;
 mod settings;
+mod slow;
+mod speed;
+mod streak;
+mod suspicion;
 mod table;
 mod window;
 
@@ -29,22 +34,23 @@ use crate::s3::operation::{Class, Kind};
 pub use digest::Digest;
 pub use event::{Cause, Event, Never, ProbeFault, Signal, Subject, Transition};
 pub use health::Standing;
+pub use offer::Rate;
 pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
-pub use table::{KindRow, Pace, RegionRow, RegionTable, Trial, Turn};
+pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable, Trial, Turn};
 
 use health::{Change, Health, Scene};
 use latency::Peak;
-use nearest::{Distance, Nearest};
+use nearest::Nearest;
+use offer::Offer;
 use quantile::Spread;
+use slow::{Samples, Slow};
+use suspicion::Disagreement;
 use table::class_slot;
 
 /// How often the order of nearness is compared. Finer would cost time, coarser would blur the
 /// five seconds of [`FleetSettings::much_better`].
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
-
-/// Weight of a new sample in the learnt surcharge of a class: some fifty samples to forget.
-const SURCHARGE_WEIGHT: f64 = 0.02;
 
 /// Every region's standing. One exists; the steward owns it.
 #[derive(Debug)]
@@ -57,7 +63,16 @@ pub struct Fleet {
     surcharge: [Option<f64>; 4],
     credentials: BTreeMap<(RegionId, CredentialId), Instant>,
     configurations: BTreeMap<(RegionId, AccessPointName), Instant>,
+    /// The regions of each access point; none: all belong together.
+    groups: Vec<Vec<RegionId>>,
+    /// How far regions are behind others, and when that was measured.
+    lags: BTreeMap<(RegionId, RegionId), (Duration, Instant)>,
+    /// Every region failed at once, and none serves yet.
+    suspicious: bool,
 }
+
+/// How long a measured lag counts: several write probes, so that a lost one changes nothing.
+const LAG_MEMORY: Duration = Duration::from_mins(5);
 
 /// One region's part.
 #[derive(Debug)]
@@ -70,6 +85,12 @@ struct Region {
     latency: [Peak; 4],
     spread: [Spread; 4],
     probes: Peak,
+    samples: Samples,
+    slow: Slow,
+    offer: Offer,
+    disagreement: Disagreement,
+    /// Whether the last write probe was taken; `None` where there are none.
+    takes_writes: Option<bool>,
     last_success: Option<Instant>,
     last_answer: Option<Instant>,
 }
@@ -88,14 +109,31 @@ impl Fleet {
             surcharge: [None; 4],
             credentials: BTreeMap::new(),
             configurations: BTreeMap::new(),
+            groups: Vec::new(),
+            lags: BTreeMap::new(),
+            suspicious: false,
         }
+    }
+
+    /// Says which regions serve an access point together.
+    #[must_use]
+    pub fn shared_by(mut self, groups: Vec<Vec<RegionId>>) -> Self {
+        self.groups = groups;
+        self
     }
 
     /// Takes one observation; returns what changed by it. An event about a region that is not
     /// (or no longer) there changes nothing.
     pub fn apply(&mut self, event: Event, now: Instant, coin: &mut Coin) -> Vec<Transition> {
-        let transitions = match event {
+        let mut transitions = match event {
             Event::Probed { region, alive } => self.probed(&region, alive, now, coin),
+            Event::WriteProbed { region, alive } => self.write_probed(&region, alive, now, coin),
+            Event::Lagged { from, to, lag } => {
+                if self.place(&from).is_some() && self.place(&to).is_some() {
+                    self.lags.insert((from, to), (lag, now));
+                }
+                Vec::new()
+            }
             Event::Answered { region, kind, class, key_hash, signal, at, count } => {
                 let attempt = Attempt { kind, class, key_hash, signal, at: at.min(now), count };
                 self.answered(&region, attempt, now, coin)
@@ -117,11 +155,13 @@ impl Fleet {
             Event::ConfigurationJudged { region, access_point, sound } => {
                 self.configuration_judged(region, access_point, sound, now)
             }
-            Event::Reloaded { regions, renewed } => {
+            Event::Reloaded { regions, renewed, groups } => {
                 self.reloaded(&regions, &renewed, now);
+                self.groups = groups;
                 Vec::new()
             }
         };
+        transitions.extend(self.suspect_ourselves(now));
         self.check_invariants();
         transitions
     }
@@ -135,6 +175,8 @@ impl Fleet {
             }
         }
         self.forget_refusals(now, &mut transitions);
+        self.lags.retain(|_, (_, at)| now.saturating_duration_since(*at) < LAG_MEMORY);
+        transitions.extend(self.suspect_ourselves(now));
         if now.saturating_duration_since(self.compared) >= COMPARE_EVERY {
             transitions.extend(self.compare(now));
         }
@@ -160,7 +202,10 @@ impl Fleet {
     #[must_use]
     pub fn table(&self, now: Instant) -> RegionTable {
         let rows = self.nearest.order().iter().filter_map(|place| self.regions.get(*place));
-        RegionTable::new(rows.map(|region| self.row(region, now)).collect(), self.suspects_itself())
+        let lags = self.lags.iter();
+        let lags = lags.map(|((from, to), (lag, _))| Lag { from: from.clone(), to: to.clone(), lag: *lag });
+        let rows = rows.map(|region| self.row(region, now)).collect();
+        RegionTable::new(rows, lags.collect(), self.suspicious)
     }
 
     /// How soon a region should be probed again, after its last probe ended.
@@ -178,6 +223,8 @@ impl Fleet {
                 let fault = health.fault(&self.settings);
                 debug_assert!(fault.is_none(), "{}: {}: {health:?}", region.id, fault.unwrap_or_default());
             }
+            let fault = region.slow.fault().or(region.offer.fault());
+            debug_assert!(fault.is_none(), "{}: {}: {region:?}", region.id, fault.unwrap_or_default());
             let mut estimates = region.latency.iter().chain([&region.probes]).filter_map(Peak::seconds);
             debug_assert!(estimates.all(|seconds| seconds.is_finite() && seconds >= 0.0));
         }
@@ -201,6 +248,7 @@ impl Fleet {
             match alive {
                 Ok(ttfb) => {
                     region.probes.observe(ttfb, decay, now);
+                    region.samples.probe(ttfb);
                     region.last_answer = Some(now);
                     region.last_success = Some(now);
                 }
@@ -208,12 +256,39 @@ impl Fleet {
                 Err(ProbeFault::Never(_)) => {}
             }
         }
+        if !self.believes_probe(place, alive, now, &mut transitions) {
+            return transitions;
+        }
         for kind in [Kind::Read, Kind::Write] {
+            // where writes are probed as well, a read that is answered says nothing about them
+            let refused = self.regions.get(place).is_some_and(|region| region.takes_writes == Some(false));
+            if kind == Kind::Write && refused && alive.is_ok() {
+                continue;
+            }
             self.change(place, kind, now, &mut transitions, |health, scene| match alive {
                 Ok(_) => health.probe_passed(scene),
                 Err(fault) => health.probe_failed(fault, scene, coin),
             });
         }
+        transitions
+    }
+
+    fn write_probed(
+        &mut self,
+        region: &RegionId,
+        alive: Result<(), ProbeFault>,
+        now: Instant,
+        coin: &mut Coin,
+    ) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        let Some(place) = self.place(region) else { return transitions };
+        if let Some(region) = self.regions.get_mut(place) {
+            region.takes_writes = Some(alive.is_ok());
+        }
+        self.change(place, Kind::Write, now, &mut transitions, |health, scene| match alive {
+            Ok(()) => health.probe_passed(scene),
+            Err(fault) => health.probe_failed(fault, scene, coin),
+        });
         transitions
     }
 
@@ -227,7 +302,10 @@ impl Fleet {
         let mut transitions = Vec::new();
         let Some(place) = self.place(region) else { return transitions };
         let Attempt { kind, class, key_hash, signal, at, count } = attempt;
-        self.note(place, class, signal, now);
+        self.note(place, class, signal, count, now);
+        if let (Signal::Answered { .. }, Some(region)) = (signal, self.regions.get_mut(place)) {
+            region.disagreement.answered(at);
+        }
         self.change(place, kind, now, &mut transitions, |health, scene| match signal {
             Signal::Answered { .. } => health.answered(count, at, scene),
             Signal::NeverAnswered(never) => health.never_answered(never, key_hash, scene, coin),
@@ -265,38 +343,28 @@ impl Fleet {
     }
 
     /// Keeps what does not depend on standing: times and latencies.
-    fn note(&mut self, place: usize, class: Class, signal: Signal, now: Instant) {
+    fn note(&mut self, place: usize, class: Class, signal: Signal, count: u32, now: Instant) {
         let decay = self.settings.latency_decay;
         let Some(region) = self.regions.get_mut(place) else { return };
+        region.offer.sent(count, now);
+        if !matches!(signal, Signal::NeverAnswered(_)) {
+            region.last_answer = Some(now);
+        }
         match signal {
-            Signal::NeverAnswered(_) => return,
-            Signal::ServerError(_) | Signal::Throttled => {
-                region.last_answer = Some(now);
-                return;
-            }
+            Signal::NeverAnswered(_) | Signal::ServerError(_) => {}
+            Signal::Throttled => region.offer.throttled(now),
             Signal::Answered { ttfb } => {
-                region.last_answer = Some(now);
                 region.last_success = Some(now);
                 let peak = region.latency.get_mut(class_slot(class));
                 let (Some(peak), Some(ttfb)) = (peak, ttfb) else { return };
                 peak.observe(ttfb, decay, now);
+                if class == Class::Get {
+                    region.samples.request(ttfb, now);
+                }
+                if self.surcharge.get(class_slot(class)).is_some_and(Option::is_none) {
+                    self.learn_surcharge(place, class, now);
+                }
             }
-        }
-        self.learn_surcharge(place, class, now);
-    }
-
-    /// A class usually takes longer than a probe. Where both are fresh the difference is learnt,
-    /// so that a region that is only probed can be compared with one that is busy.
-    fn learn_surcharge(&mut self, place: usize, class: Class, now: Instant) {
-        let Some(region) = self.regions.get(place) else { return };
-        if !region.probes.is_within(self.settings.latency_decay, now) {
-            return;
-        }
-        let peak = region.latency.get(class_slot(class)).and_then(Peak::seconds);
-        let (Some(peak), Some(probes)) = (peak, region.probes.seconds()) else { return };
-        let seen = (peak - probes).max(0.0);
-        if let Some(known) = self.surcharge.get_mut(class_slot(class)) {
-            *known = Some(known.map_or(seen, |known| known + SURCHARGE_WEIGHT * (seen - known)));
         }
     }
 
@@ -309,8 +377,15 @@ impl Fleet {
         transitions: &mut Vec<Transition>,
         mutate: impl FnOnce(&mut Health, Scene<'_>) -> Option<Change>,
     ) {
-        let alone = !self.others_serve(place, kind);
-        let scene = Scene { settings: &self.settings, now, alone };
+        let (alone, needed) = self.company(place, kind);
+        let scene = Scene {
+            settings: &self.settings,
+            now,
+            alone,
+            needed,
+            frozen: self.suspicious,
+            contradicted: (kind == Kind::Read).then_some(self.settings.contradicted),
+        };
         let Some(region) = self.regions.get_mut(place) else { return };
         let Some(change) = mutate(region.of_mut(kind), scene) else { return };
         if (kind, change.to) == (Kind::Read, Standing::Out) {
@@ -326,9 +401,21 @@ impl Fleet {
         });
     }
 
-    fn others_serve(&self, place: usize, kind: Kind) -> bool {
-        let mut others = self.regions.iter().enumerate().filter(|(other, _)| *other != place);
-        others.any(|(_, region)| region.of(kind).standing().is_serving())
+    /// Whether no other region of any of its access points serves, and whether none of at least
+    /// one does.
+    fn company(&self, place: usize, kind: Kind) -> (bool, bool) {
+        let Some(region) = self.regions.get(place) else { return (true, true) };
+        let serves = |other: &Region| other.id != region.id && other.of(kind).standing().is_serving();
+        let (mut alone, mut needed, mut shared) = (true, false, false);
+        for group in self.groups.iter().filter(|group| group.contains(&region.id)) {
+            let served = self.regions.iter().any(|other| group.contains(&other.id) && serves(other));
+            (alone, needed, shared) = (alone && !served, needed || !served, true);
+        }
+        if shared {
+            return (alone, needed);
+        }
+        let served = self.regions.iter().any(serves);
+        (!served, !served)
     }
 
     fn credential_judged(
@@ -397,41 +484,9 @@ impl Fleet {
         self.nearest = Nearest::new(self.regions.len());
         let stays = |region: &RegionId| ids.contains(region) && !renewed.contains(region);
         self.credentials.retain(|(region, _), _| stays(region));
+        self.lags.retain(|(from, to), _| stays(from) && stays(to));
         // which buckets an access point has may have changed too: canaries will say it again
         self.configurations.clear();
-    }
-
-    fn compare(&mut self, now: Instant) -> Option<Transition> {
-        self.compared = now;
-        let distances: Vec<Distance> = self.regions.iter().map(|region| self.distance(region, now)).collect();
-        let before = self.nearest.order().first().copied();
-        self.nearest.compare(&distances, &self.settings, now);
-        let first = self.nearest.order().first().copied().filter(|first| Some(*first) != before)?;
-        let region = self.regions.get(first)?;
-        let standing = region.reads.standing();
-        let (subject, why) = (Subject::Nearest, Cause::Faster);
-        Some(Transition { region: region.id.clone(), subject, from: standing, to: standing, why, at: now })
-    }
-
-    /// A region's distance: what live requests take beyond their class's usual surcharge, or what
-    /// probes take where there were none lately.
-    fn distance(&self, region: &Region, now: Instant) -> Distance {
-        let live = [Class::Get, Class::List, Class::Put].into_iter().find_map(|class| {
-            let peak = region.latency.get(class_slot(class))?;
-            let surcharge = self.surcharge_of(class)?;
-            let fresh = peak.is_within(self.settings.latency_decay, now);
-            peak.seconds().filter(|_| fresh).map(|seconds| (seconds - surcharge).max(0.0))
-        });
-        let samples =
-            region.latency.iter().map(Peak::samples).fold(region.probes.samples(), u32::saturating_add);
-        Distance { seconds: live.or(region.probes.seconds()), samples }
-    }
-
-    /// `None` while it cannot be known although probes are: nothing may be compared by it then.
-    fn surcharge_of(&self, class: Class) -> Option<f64> {
-        let probed = self.regions.iter().any(|region| region.probes.samples() > 0);
-        let known = self.surcharge.get(class_slot(class)).copied().flatten();
-        if probed { known } else { Some(0.0) }
     }
 
     fn row(&self, region: &Region, now: Instant) -> RegionRow {
@@ -455,29 +510,20 @@ impl Fleet {
             last_answer: region.last_answer,
             refused_credentials: names_at(&self.credentials, &region.id),
             refused_configurations: names_at(&self.configurations, &region.id),
+            slow: region.slow.is_slow(),
+            probe_contradicted: region.disagreement.is_raised(),
+            rate: region.offer.rate(now),
             pace: self.pace(region),
         }
     }
 
-    /// A class's own peak while it is fresh, else the probes' with the class's surcharge.
-    fn latency(&self, region: &Region, class: Class, now: Instant) -> Option<Duration> {
-        let own = region.latency.get(class_slot(class));
-        if let Some(own) = own.filter(|own| own.is_within(self.settings.latency_decay, now)) {
-            return own.duration();
-        }
-        let surcharge = self.surcharge.get(class_slot(class)).copied().flatten().unwrap_or(0.0);
-        let probes =
-            region.probes.seconds().and_then(|probes| Duration::try_from_secs_f64(probes + surcharge).ok());
-        probes.or_else(|| own.and_then(Peak::duration))
-    }
-
     fn pace(&self, region: &Region) -> Pace {
         let place = self.regions.iter().position(|other| other.id == region.id);
-        let alone = |kind| place.is_some_and(|place| !self.others_serve(place, kind));
+        let needed = |kind| place.is_some_and(|place| self.company(place, kind).1);
         let pace = |health: &Health, kind: Kind| match health.standing() {
             Standing::Healthy | Standing::Probation => Pace::Normal,
             Standing::Unknown | Standing::Suspect => Pace::Fast(self.settings.probe_fast),
-            Standing::Out if alone(kind) => Pace::Fast(self.settings.probe_fast),
+            Standing::Out if needed(kind) => Pace::Fast(self.settings.probe_fast),
             Standing::Out => match health.probe_passes() {
                 0 => Pace::Down(self.down_pace(health.probe_fails())),
                 passes if passes < self.settings.rise => Pace::Fast(self.settings.probe_fast),
@@ -491,16 +537,6 @@ impl Fleet {
         let extra = fails.saturating_sub(self.settings.fall).min(16);
         let growth = 1.5_f64.powi(i32::try_from(extra).unwrap_or(0));
         self.settings.probe_down.mul_f64(growth).min(self.settings.probe_down_cap)
-    }
-
-    /// Every region out, and all within one window: perhaps it is us.
-    fn suspects_itself(&self) -> bool {
-        let outs = self.regions.iter().map(|region| &region.reads);
-        let all_out = outs.clone().all(|health| health.standing() == Standing::Out);
-        let first = outs.clone().map(Health::since).min();
-        let last = outs.map(Health::since).max();
-        let together = first.zip(last).is_some_and(|(first, last)| last - first <= self.settings.window);
-        self.regions.len() > 1 && all_out && together
     }
 
     fn place(&self, id: &RegionId) -> Option<usize> {
@@ -530,6 +566,11 @@ impl Region {
             latency: Default::default(),
             spread: std::array::from_fn(|_| Spread::new(now)),
             probes: Peak::default(),
+            samples: Samples::default(),
+            slow: Slow::default(),
+            offer: Offer::new(now),
+            disagreement: Disagreement::default(),
+            takes_writes: None,
             last_success: None,
             last_answer: None,
         }

@@ -15,6 +15,8 @@ pub(super) struct Distance {
     pub(super) seconds: Option<f64>,
     /// How many measurements stand behind it.
     pub(super) samples: u32,
+    /// It is slow for now: ranked behind others by that, it keeps its place for when it is not.
+    pub(super) slow: bool,
 }
 
 /// The order of regions by distance; regions are named by their place in the fleet.
@@ -92,6 +94,10 @@ impl Rival {
         let lasted = |since: Option<Instant>, margin: Margin| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= margin.lasting)
         };
+        let slow = |place: usize| distances.get(place).is_some_and(|distance| distance.slow);
+        if slow(self.before) {
+            return false;
+        }
         let unsettled = |place: usize| distances.get(place).is_none_or(|distance| distance.samples < SETTLED);
         unsettled(self.before)
             || unsettled(self.after)
@@ -105,9 +111,7 @@ impl Rival {
 fn is_nearer(distances: &[Distance], pair: (usize, usize), margin: Margin) -> bool {
     let seconds = |place: usize| distances.get(place).and_then(|distance| distance.seconds);
     match (seconds(pair.0), seconds(pair.1)) {
-        (Some(near), Some(far)) => {
-            far - near >= margin.gap.as_secs_f64() && far >= near * (1.0 + margin.share)
-        }
+        (Some(near), Some(far)) => margin.lies_between(near, far),
         (Some(_), None) => true,
         (None, _) => false,
     }
@@ -123,7 +127,7 @@ mod tests {
     use super::*;
 
     fn far(millis: &[f64]) -> Vec<Distance> {
-        millis.iter().map(|ms| Distance { seconds: Some(ms / 1e3), samples: 100 }).collect()
+        millis.iter().map(|ms| Distance { seconds: Some(ms / 1e3), samples: 100, slow: false }).collect()
     }
 
     fn secs(seconds: u64) -> Duration {

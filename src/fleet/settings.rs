@@ -33,6 +33,12 @@ pub struct FleetSettings {
     /// Share by which an ejection is shortened or lengthened by chance, 0 to 1. Default 0.5, so
     /// that many gateways do not return at once.
     pub ejection_jitter: f64,
+    /// The first ejection for reads where probes pass all the while and other regions serve; each
+    /// flap doubles it. Default 60 s: requests are better witnesses than probes, and trying the
+    /// region every few seconds because of them would be flapping.
+    pub contradicted: Duration,
+    /// The longest of these. Default 2 min.
+    pub contradicted_cap: Duration,
     /// Successful requests, one at a time, until probation ends. Default 3.
     pub trials: u32,
     /// How long after it went out a region is not preferred again while another serves; each
@@ -52,6 +58,13 @@ pub struct FleetSettings {
     pub better: Margin,
     /// ...or by this: a large and plain difference acts sooner.
     pub much_better: Margin,
+    /// A region that takes this much longer than it used to, and...
+    pub slower_than_before: Margin,
+    /// ...this much longer than another that serves, is slow, and ranked behind others.
+    pub slower_than_peers: Margin,
+    /// The least time a slow region stays behind; each further time within [`Self::flap_memory`]
+    /// doubles it, to [`Self::hold_down_cap`]. Default 20 s.
+    pub slow_hold: Duration,
     /// How long a credential or a configuration that a canary refused is left alone before
     /// requests may try it again (a canary may clear it sooner). Default 60 s.
     pub refusal_memory: Duration,
@@ -75,6 +88,14 @@ pub struct Margin {
     pub lasting: Duration,
 }
 
+impl Margin {
+    /// Whether `far` is longer than `near` by both the share and the gap; both in seconds.
+    #[must_use]
+    pub fn lies_between(&self, near: f64, far: f64) -> bool {
+        far - near >= self.gap.as_secs_f64() && far >= near * (1.0 + self.share)
+    }
+}
+
 impl Default for FleetSettings {
     fn default() -> Self {
         Self {
@@ -90,6 +111,8 @@ impl Default for FleetSettings {
             ejection: Duration::from_secs(2),
             ejection_cap: Duration::from_mins(1),
             ejection_jitter: 0.5,
+            contradicted: Duration::from_mins(1),
+            contradicted_cap: Duration::from_mins(2),
             trials: 3,
             hold_down: Duration::from_secs(30),
             hold_down_cap: Duration::from_mins(10),
@@ -102,6 +125,17 @@ impl Default for FleetSettings {
                 gap: Duration::from_millis(50),
                 lasting: Duration::from_secs(5),
             },
+            slower_than_before: Margin {
+                share: 2.0,
+                gap: Duration::from_millis(100),
+                lasting: Duration::from_secs(3),
+            },
+            slower_than_peers: Margin {
+                share: 1.0,
+                gap: Duration::from_millis(50),
+                lasting: Duration::from_secs(3),
+            },
+            slow_hold: Duration::from_secs(20),
             refusal_memory: Duration::from_mins(1),
             probe_fast: Duration::from_millis(250),
             probe_down: Duration::from_secs(2),

@@ -8,6 +8,7 @@ use crate::names::{AccessPointName, CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 
 use super::health::Standing;
+use super::offer::Rate;
 use super::quantile::Quantiles;
 
 /// How soon a region should be probed again.
@@ -53,6 +54,12 @@ pub struct RegionRow {
     pub refused_credentials: Vec<CredentialId>,
     /// Access points whose bucket or signing region is wrong there.
     pub refused_configurations: Vec<AccessPointName>,
+    /// It answers, but became plainly slow: ranked behind others.
+    pub slow: bool,
+    /// Its probes fail while its requests are answered: they do not count.
+    pub probe_contradicted: bool,
+    /// How much it may be sent, where it asked for less lately.
+    pub rate: Option<Rate>,
     /// How soon to probe it again.
     pub pace: Pace,
 }
@@ -96,13 +103,38 @@ const FRESH: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct RegionTable {
     rows: Vec<RegionRow>,
+    lags: Vec<Lag>,
     self_suspect: bool,
+}
+
+/// How far one region is behind another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Where it is written.
+    pub from: RegionId,
+    /// Where it comes later.
+    pub to: RegionId,
+    /// By how much.
+    pub lag: Duration,
 }
 
 impl RegionTable {
     /// Rows in the order of nearness.
-    pub(super) fn new(rows: Vec<RegionRow>, self_suspect: bool) -> Self {
-        Self { rows, self_suspect }
+    pub(super) fn new(rows: Vec<RegionRow>, lags: Vec<Lag>, self_suspect: bool) -> Self {
+        Self { rows, lags, self_suspect }
+    }
+
+    /// How far `to` is behind `from`, as the replication canary measured it lately; `None` where
+    /// nothing is measured.
+    #[must_use]
+    pub fn lag(&self, from: &RegionId, to: &RegionId) -> Option<Duration> {
+        self.lags.iter().find(|lag| lag.from == *from && lag.to == *to).map(|lag| lag.lag)
+    }
+
+    /// All that is measured.
+    #[must_use]
+    pub fn lags(&self) -> &[Lag] {
+        &self.lags
     }
 
     /// All regions, the nearest first.
@@ -128,8 +160,8 @@ impl RegionTable {
         self.row(region).map_or(Standing::Unknown, |row| row.of(kind).standing)
     }
 
-    /// Every region went out within one window: our own network is the likelier culprit. A metric
-    /// and a log line, never a reason to refuse.
+    /// Every region went out within one window: our own network is the likelier culprit. Never a
+    /// reason to refuse; ejections are then not held against the regions.
     #[must_use]
     pub fn self_suspect(&self) -> bool {
         self.self_suspect

@@ -62,6 +62,7 @@ pub(super) fn view(settings: &Settings, descriptors: Descriptors) -> anyhow::Res
     let regions: Vec<_> = settings.regions.iter().cloned().map(Arc::new).collect();
     Ok(View {
         epoch: 0,
+        configuration: 0,
         logical_region: settings.logical_region.clone(),
         rules: Arc::new(Rules::new(region)),
         domains: Arc::new(Domains::new(settings.domains.clone())),

@@ -14,7 +14,7 @@ use super::descriptors::Descriptors;
 use super::reload::Reloader;
 use super::status::Gauges;
 use super::worker::Crew;
-use super::{Origin, compile, count_configuration, fresh_coin, status};
+use super::{Doors, Origin, compile, count_configuration, fresh_coin, status};
 use crate::admin::{self, AdminSocket, Plane, Readiness};
 use crate::body::ReplayRoom;
 use crate::clock::Clock;
@@ -22,26 +22,29 @@ use crate::config::Settings;
 use crate::credentials::{self, Store};
 use crate::dns::Resolver;
 use crate::exchange::meters::Meters;
-use crate::exchange::tls::{MachineRoots, TlsClient};
+use crate::exchange::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
-use crate::listen::{Admission, Door};
-use crate::names::RegionId;
+use crate::listen::Admission;
+use crate::names::{BucketName, RegionId};
 use crate::pipeline::Quarantine;
-use crate::probe::{self, Canaries, Outlook, ProbeTarget, Tools};
+use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
+use crate::route::AccessPoint;
 use crate::steward::{self, Steward};
 use crate::telemetry::metric::{self, Metric, PrometheusHandle};
-use crate::view::View;
+use crate::view::{RegionSettings, View};
 
 /// How long the first round of probes may hold readiness back.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
+/// How often clocks and certificates are looked at, to warn of them.
+const WARNINGS: Duration = Duration::from_secs(5);
 
 /// What the control thread starts with.
 pub(super) struct Control {
     pub settings: Settings,
     pub origin: Origin,
     pub depends_on: BTreeSet<PathBuf>,
-    pub doors: Vec<Arc<Door>>,
+    pub doors: Doors,
     pub admin_socket: AdminSocket,
     pub metrics: PrometheusHandle,
     pub clock: Clock,
@@ -92,8 +95,9 @@ fn assemble(control: Control, view: View) -> Crew {
     let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
     keep_credentials_fresh(store.clone());
     let roots = MachineRoots::load();
-    let tools = Tools { resolver: resolver.clone(), credentials: store.clone(), clock };
-    let meters = Arc::new(Meters::new(now));
+    let meters = Arc::new(Meters::new(now, fresh_coin()));
+    let tools =
+        Tools { resolver: resolver.clone(), credentials: store.clone(), meters: Arc::clone(&meters), clock };
     let crew = Crew {
         clock,
         view: reader.clone(),
@@ -110,10 +114,11 @@ fn assemble(control: Control, view: View) -> Crew {
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
-    let (probes, settings_of_probes) = watch::channel(settings.regions.clone());
-    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters, clock };
+    let (probes, settings_of_probes) = watch::channel(Probing::of(&settings));
+    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
+    tokio::spawn(warnings(crew.clone()));
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
@@ -123,7 +128,7 @@ fn assemble(control: Control, view: View) -> Crew {
         }),
         status: {
             let (view, clock) = (reader, clock);
-            Arc::new(move || status::document(&view.load(), clock.now().mono))
+            Arc::new(move || status::document(&view.load(), &meters, clock.now()))
         },
         clock,
     };
@@ -136,6 +141,7 @@ fn assemble(control: Control, view: View) -> Crew {
         origin,
         depends_on,
         settings,
+        configuration: 0,
         doors,
         steward: handle,
         store,
@@ -161,32 +167,61 @@ fn keep_credentials_fresh(store: Store) {
 #[cfg(not(feature = "aws-chain"))]
 fn keep_credentials_fresh(_store: Store) {}
 
+/// What probes read of the configuration in force.
+#[derive(Clone)]
+pub(super) struct Probing {
+    regions: Vec<RegionSettings>,
+    access_points: Vec<AccessPoint>,
+}
+
+impl Probing {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { regions: settings.regions.clone(), access_points: settings.access_points.clone() }
+    }
+
+    fn targets(&self, roots: &MachineRoots) -> Vec<ProbeTarget> {
+        let sites: Vec<(&RegionSettings, Option<TlsClient>)> = self
+            .regions
+            .iter()
+            .filter_map(|region| match tls(region, roots) {
+                Ok(tls) => Some((region, tls)),
+                Err(fault) => {
+                    error!(region = %region.id, %fault, "a region cannot be probed");
+                    None
+                }
+            })
+            .collect();
+        let follower = |(region, bucket): (RegionId, BucketName)| {
+            let (settings, tls) = sites.iter().find(|(settings, _)| settings.id == region)?;
+            Some(Follower { region, site: Site::new(settings, tls.clone()), bucket })
+        };
+        let target = |(region, tls): &(&RegionSettings, Option<TlsClient>)| {
+            let followers = written::followers(region, &self.access_points);
+            ProbeTarget::new(region, tls.clone(), followers.into_iter().filter_map(follower).collect())
+        };
+        sites.iter().map(target).collect()
+    }
+}
+
 /// Probes the regions of the configuration in force.
 async fn keep_probing(
-    mut regions: watch::Receiver<Vec<crate::view::RegionSettings>>,
+    mut settings: watch::Receiver<Probing>,
     tools: Tools,
     roots: MachineRoots,
     outlook: Watch,
 ) {
     loop {
-        let targets =
-            regions.borrow_and_update().iter().filter_map(|region| target(region, &roots)).collect();
+        let targets = settings.borrow_and_update().targets(&roots);
         tokio::select! {
             () = probe::run(targets, tools.clone(), outlook.clone(), fresh_coin()) => return,
-            changed = regions.changed() => if changed.is_err() { return },
+            changed = settings.changed() => if changed.is_err() { return },
         }
     }
 }
 
-fn target(region: &crate::view::RegionSettings, roots: &MachineRoots) -> Option<ProbeTarget> {
-    let tls = match region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose() {
-        Ok(tls) => tls,
-        Err(fault) => {
-            error!(region = %region.id, %fault, "a region cannot be probed");
-            return None;
-        }
-    };
-    Some(ProbeTarget::new(region, tls))
+/// TLS towards a region, where it speaks it.
+fn tls(region: &RegionSettings, roots: &MachineRoots) -> Result<Option<TlsClient>, TlsFault> {
+    region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose()
 }
 
 /// The fleet as probes see it.
@@ -221,6 +256,24 @@ impl Outlook for Watch {
         self.steward.report(Event::Probed { region: region.clone(), alive });
     }
 
+    fn wrote(&self, region: &RegionId, wrote: &Wrote) {
+        let (result, alive) = match wrote {
+            Wrote::Taken => ("taken", Some(Ok(()))),
+            Wrote::Failed(fault) => ("failed", Some(Err(*fault))),
+            Wrote::Refused(_) => ("refused", None),
+            Wrote::Throttled => ("throttled", None),
+            Wrote::Unsent => ("shortage", None),
+        };
+        metric::counter(Metric::WriteProbes, &[region.as_str(), result]).increment(1);
+        if let Some(alive) = alive {
+            self.steward.report(Event::WriteProbed { region: region.clone(), alive });
+        }
+    }
+
+    fn lagged(&self, from: &RegionId, to: &RegionId, lag: Duration) {
+        self.steward.report(Event::Lagged { from: from.clone(), to: to.clone(), lag });
+    }
+
     fn unsent(&self, region: &RegionId) {
         metric::counter(Metric::Probes, &[region.as_str(), "shortage"]).increment(1);
         warn!(%region, "a probe was not sent: this machine has no file or port left for it");
@@ -241,4 +294,12 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     let all = tokio::time::timeout(FIRST_ROUND, heard).await.is_ok();
     info!(all, "first round of probes");
     ready.probed();
+}
+
+async fn warnings(crew: Crew) {
+    let mut warned = status::Warned::default();
+    loop {
+        tokio::time::sleep(WARNINGS).await;
+        status::warn_in_time(&crew, &mut warned);
+    }
 }

@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -32,7 +33,7 @@ use crate::admin;
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings};
-use crate::listen::{self, Address, Door};
+use crate::listen::{self, Address, Bound, Door};
 use crate::publish::Published;
 use crate::telemetry::access::AccessWriter;
 use crate::telemetry::metric::{self, Metric};
@@ -40,6 +41,26 @@ use crate::view::View;
 
 /// How long the access log may take to reach its file at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// New listeners' sockets that may wait for a worker to take them: a reload sends them and waits.
+const SOCKETS_AHEAD: usize = 16;
+
+/// The data listeners in force, and how workers get the sockets of new ones.
+#[derive(Clone)]
+struct Doors {
+    in_force: Arc<ArcSwap<Vec<Arc<Door>>>>,
+    workers: Vec<mpsc::Sender<Bound>>,
+}
+
+impl Doors {
+    fn new(doors: Vec<Arc<Door>>, workers: Vec<mpsc::Sender<Bound>>) -> Self {
+        Self { in_force: Arc::new(ArcSwap::from_pointee(doors)), workers }
+    }
+
+    fn now(&self) -> Arc<Vec<Arc<Door>>> {
+        self.in_force.load_full()
+    }
+}
 
 /// Where a configuration came from, and so how it is read again.
 #[derive(Clone, Debug)]
@@ -86,13 +107,15 @@ impl Gateway {
         ready.configured();
 
         let (stop, over) = (CancellationToken::new(), CancellationToken::new());
+        let (new_sockets, served): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::channel(SOCKETS_AHEAD)).unzip();
         let (reloads, asked) = mpsc::channel(1);
         let (addresses, admin_address) = (addresses(&binding.doors), admin_socket.address().clone());
         let control = control::Control {
             settings,
             origin,
             depends_on,
-            doors: binding.doors,
+            doors: Doors::new(binding.doors, new_sockets),
             admin_socket,
             metrics,
             clock,
@@ -110,9 +133,9 @@ impl Gateway {
         let view = crew.view.clone();
 
         let mut threads = Vec::with_capacity(workers);
-        for (number, sockets) in binding.workers.into_iter().enumerate() {
+        for (number, (sockets, later)) in binding.workers.into_iter().zip(served).enumerate() {
             let (crew, stop, log) = (crew.clone(), stop.clone(), access.handle());
-            let work = move || worker::run(&crew, sockets, &log, stop);
+            let work = move || worker::run(&crew, (sockets, later), &log, stop);
             let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(work);
             threads.push(thread.context("a worker thread")?);
         }

@@ -5,20 +5,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::control::Probing;
 use super::descriptors::Descriptors;
 use super::waypoints::{folders, waypoints};
-use super::{Origin, compile, count_configuration};
+use super::{Doors, Origin, compile, count_configuration};
 use crate::clock::Clock;
 use crate::config::{self, How, Loaded, Settings};
 use crate::credentials::{self, Store};
-use crate::listen::Door;
+use crate::listen::{self, Rebinding, Terms, TlsSettings};
+use crate::names::Secret;
+use crate::pem::PemFile;
 use crate::steward;
 use crate::telemetry::metric::{self, Metric};
-use crate::view::RegionSettings;
+
+/// What to do about a listener that cannot be bound while the old ones are.
+const CANNOT_NOW: &str = "; free it and reload again, or restart with the new configuration";
 
 /// Editors and `ConfigMap`s write in several steps: the last one counts.
 const DEBOUNCE: Duration = Duration::from_millis(250);
@@ -27,10 +33,12 @@ pub(super) struct Reloader {
     pub origin: Origin,
     pub depends_on: BTreeSet<PathBuf>,
     pub settings: Settings,
-    pub doors: Vec<Arc<Door>>,
+    /// The number of the configuration in force.
+    pub configuration: u64,
+    pub doors: Doors,
     pub steward: steward::Handle,
     pub store: Store,
-    pub probes: watch::Sender<Vec<RegionSettings>>,
+    pub probes: watch::Sender<Probing>,
     pub clock: Clock,
     pub descriptors: Descriptors,
     /// What the last round refused, in words: not told again until somebody asks.
@@ -103,40 +111,27 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
-        self.renew_certificates();
-        let Origin::File(file) = &self.origin else { return self.tell_no_more() };
-        match config::load(file) {
-            Ok(loaded) => self.take(loaded).await,
-            Err(refused) => {
-                count_configuration(false, self.clock);
-                for fault in &refused.faults {
-                    if self.is_news(fault.to_string()) {
-                        error!(%fault, "the new configuration is refused; the old one stays in force");
-                    }
+        if let Origin::File(file) = &self.origin {
+            match config::load(file) {
+                Ok(loaded) => self.take(loaded).await,
+                Err(refused) => {
+                    self.depends_on.extend(refused.depends_on);
+                    self.refuse(&refused.faults);
                 }
-                self.depends_on.extend(refused.depends_on);
             }
         }
-        self.tell_no_more();
-    }
-
-    /// What was refused in this round is told by now.
-    fn tell_no_more(&mut self) {
+        // what was refused in this round is told by now
         self.told = std::mem::take(&mut self.refused);
     }
 
-    fn renew_certificates(&mut self) {
-        for door in self.doors.clone() {
-            let Some(reloaded) = door.tls().map(|tls| tls.reload()) else { continue };
-            let result = if reloaded.is_ok() { "taken" } else { "refused" };
-            let values = [&*door.address().to_string(), result];
-            metric::counter(Metric::CertificateReloads, &values).increment(1);
-            if let Err(fault) = reloaded
-                && self.is_news(format!("{} {fault}", door.address()))
-            {
-                error!(address = %door.address(), %fault, "a certificate was not taken; the old one stays");
+    fn refuse<F: std::fmt::Display>(&mut self, faults: &[F]) {
+        count_configuration(false, self.clock);
+        for fault in faults {
+            if self.is_news(fault.to_string()) {
+                error!(%fault, "the new configuration is refused; the old one stays in force");
             }
         }
+        self.renew_certificates();
     }
 
     async fn take(&mut self, loaded: Loaded) {
@@ -147,21 +142,21 @@ impl Reloader {
         }
         // A second region may be new, and with it the need for a key.
         if let Err(fault) = compile::token_keys(&mut settings) {
-            error!(%fault, "the new configuration is refused; the old one stays in force");
-            return count_configuration(false, self.clock);
+            return self.refuse(&[format!("{fault:#}")]);
         }
         let changes = config::diff(&self.settings, &settings);
         if changes.is_empty() {
             return;
         }
-        let view = match compile::view(&settings, self.descriptors) {
-            Ok(view) => view,
-            Err(fault) => {
-                if self.is_news(fault.to_string()) {
-                    error!(%fault, "the new configuration is refused; the old one stays in force");
-                }
-                return count_configuration(false, self.clock);
-            }
+        // Everything that can fail comes first: then all of it is in force, or nothing.
+        let prepared = compile::view(&settings, self.descriptors).and_then(|view| {
+            let doors = self.doors.now();
+            let rebinding = Rebinding::prepare(&doors, &settings.listeners, self.doors.workers.len());
+            Ok((view, rebinding.map_err(|fault| anyhow::anyhow!("{fault}{CANNOT_NOW}"))?))
+        });
+        let (mut view, rebinding) = match prepared {
+            Ok(prepared) => prepared,
+            Err(fault) => return self.refuse(&[format!("{fault:#}")]),
         };
         for warning in &warnings {
             warn!(%warning, "configuration");
@@ -178,20 +173,100 @@ impl Reloader {
                 info!(what = %change.what, how, "configuration");
             }
         }
+        self.configuration += 1;
+        view.configuration = self.configuration;
         self.store.replace(credentials::rows(&settings.regions, &view.clients));
         self.steward.replace(view).await;
-        self.probes.send_replace(settings.regions.clone());
-        for door in &self.doors {
-            // By the address as it was asked for: of port 0 nobody knows another name.
-            let asked = &door.settings().address;
-            if let Some(listener) = settings.listeners.iter().find(|listener| listener.address == *asked) {
-                door.replace(listener.clone());
-            }
-        }
+        self.put_in_force(rebinding).await;
+        self.probes.send_replace(Probing::of(&settings));
         self.settings = settings;
         count_configuration(true, self.clock);
         info!("the new configuration is in force");
     }
+
+    /// Swaps the listeners: those that stay have other terms at once, those that are gone stop
+    /// accepting, and workers take the new ones.
+    async fn put_in_force(&self, rebinding: Rebinding) {
+        for door in rebinding.gone() {
+            let address = door.address().to_string();
+            info!(%address, "no longer listening");
+            if door.terms().tls.is_some() {
+                // a date of nothing, that no alert is below
+                metric::gauge(Metric::CertificateExpiry, &[&address]).set(f64::NAN);
+            }
+        }
+        let before = self.doors.now();
+        let certificates: Vec<_> = before.iter().map(|door| (Arc::clone(door), door.terms())).collect();
+        let binding = rebinding.put_in_force(self.configuration);
+        for (door, before) in certificates {
+            if let (Some(old), Some(new)) = (&before.tls, &door.terms().tls)
+                && !Arc::ptr_eq(old, new)
+            {
+                count_certificate(&door, "taken");
+            }
+        }
+        self.doors.in_force.store(Arc::new(binding.doors));
+        let new: BTreeSet<String> =
+            binding.workers.iter().flatten().map(|bound| bound.door().address().to_string()).collect();
+        for (worker, sockets) in self.doors.workers.iter().zip(binding.workers) {
+            for bound in sockets {
+                // a worker that is gone is draining, and takes nobody in
+                drop(worker.send(bound).await);
+            }
+        }
+        for address in new {
+            info!(%address, "listening");
+        }
+    }
+
+    /// A configuration that is refused does not let certificates run out: those that are in force
+    /// are renewed from their files on their own.
+    fn renew_certificates(&mut self) {
+        for door in self.doors.now().iter() {
+            let terms = door.terms();
+            let Some(old) = &terms.settings.tls else { continue };
+            let renewed = read_again(old).and_then(|files| {
+                let mut settings = terms.settings.clone();
+                settings.tls = Some(files);
+                Ok(Terms { configuration: terms.configuration, ..Terms::new(&settings, Some(&terms))? })
+            });
+            match renewed {
+                Ok(renewed) if renewed.settings == terms.settings => {}
+                Ok(renewed) => {
+                    let own = self.settings.listeners.iter_mut().find(|own| **own == terms.settings);
+                    if let Some(own) = own {
+                        own.clone_from(&renewed.settings);
+                    }
+                    door.put(renewed);
+                    count_certificate(door, "taken");
+                }
+                Err(fault) => {
+                    count_certificate(door, "refused");
+                    if self.is_news(format!("{} {fault:#}", door.address())) {
+                        let address = door.address();
+                        error!(%address, fault = format!("{fault:#}"), "a certificate was not taken; the old one stays");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn count_certificate(door: &listen::Door, result: &str) {
+    metric::counter(Metric::CertificateReloads, &[&*door.address().to_string(), result]).increment(1);
+}
+
+/// The same files, as they are now.
+fn read_again(files: &TlsSettings) -> anyhow::Result<TlsSettings> {
+    let read = |file: &PemFile| -> anyhow::Result<PemFile> {
+        let text = config::read_file(file.path()).with_context(|| file.path().display().to_string())?;
+        Ok(PemFile::new(file.path().to_owned(), Secret::from(text)))
+    };
+    Ok(TlsSettings {
+        certificate: read(&files.certificate)?,
+        key: read(&files.key)?,
+        client_ca: files.client_ca.as_ref().map(read).transpose()?,
+    })
 }
 
 /// Watches the folders in which these names stand, and listens to these names only: logs and state

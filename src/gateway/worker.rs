@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -22,6 +23,7 @@ use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
+use crate::route::hedge::Hedges;
 use crate::sigv4::KeyCache;
 use crate::steward;
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog, LogHandle};
@@ -48,8 +50,11 @@ pub(super) struct Crew {
     pub workers: usize,
 }
 
+/// A worker's sockets: those of the start, and those of listeners that come with a reload.
+pub(super) type Sockets = (Vec<Bound>, mpsc::Receiver<Bound>);
+
 /// Serves until `stop`, then drains.
-pub(super) fn run(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: CancellationToken) {
+pub(super) fn run(crew: &Crew, sockets: Sockets, log: &LogHandle, stop: CancellationToken) {
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -60,7 +65,7 @@ pub(super) fn run(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cance
     runtime.block_on(serve(crew, sockets, log, stop));
 }
 
-async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: CancellationToken) {
+async fn serve(crew: &Crew, sockets: Sockets, log: &LogHandle, stop: CancellationToken) {
     let access = log.worker();
     let house = Rc::new(house(crew, access.clone()));
     let bell = house.exchange.bell.clone();
@@ -90,7 +95,8 @@ async fn serve(crew: &Crew, sockets: Vec<Bound>, log: &LogHandle, stop: Cancella
         coin: super::fresh_coin(),
         refused: refused_at_the_wire(crew.clock, access.clone()),
     };
-    match run_worker(sockets, worker, stop).await {
+    let (sockets, later) = sockets;
+    match run_worker(sockets, later, worker, stop).await {
         Ok(drained) if drained.cut > 0 => {
             warn!(cut = drained.cut, finished = drained.finished, "connections were cut at the drain's end");
         }
@@ -137,6 +143,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         roots: crew.roots.clone(),
         workers: crew.workers,
         budget: RefCell::new(Budget::empty(crew.clock.now().mono)),
+        hedges: RefCell::new(Hedges::new(crew.clock.now().mono)),
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         lanes: RefCell::new(Lanes::default()),

@@ -7,51 +7,25 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::door::{Door, Terms};
 use super::settings::{Address, ListenerSettings};
-use super::tls::{Terminator, TlsFault};
-
-/// One data listener: what all its workers share.
-#[derive(Debug)]
-pub struct Door {
-    settings: ArcSwap<ListenerSettings>,
-    address: Address,
-    tls: Option<Arc<Terminator>>,
-}
-
-impl Door {
-    /// The settings in force; a connection keeps those of its beginning.
-    #[must_use]
-    pub fn settings(&self) -> Arc<ListenerSettings> {
-        self.settings.load_full()
-    }
-
-    /// Puts new settings in force for connections to come. Address and certificate files are
-    /// those of the bind: changing them takes a new one.
-    pub fn replace(&self, settings: ListenerSettings) {
-        self.settings.store(Arc::new(settings));
-    }
-
-    /// Where it really listens: port 0 resolved.
-    #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// Its certificate, where it speaks TLS.
-    #[must_use]
-    pub fn tls(&self) -> Option<&Arc<Terminator>> {
-        self.tls.as_ref()
-    }
-}
+use super::tls::TlsFault;
 
 /// One worker's socket of one listener.
 #[derive(Debug)]
 pub struct Bound {
     pub(super) door: Arc<Door>,
     pub(super) socket: BoundSocket,
+}
+
+impl Bound {
+    /// The listener that it is of.
+    #[must_use]
+    pub fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
 }
 
 /// A listening socket that does not block, for a runtime to take.
@@ -117,25 +91,83 @@ const BACKLOG: i32 = 1024;
 /// # Errors
 /// [`BindFault`]; sockets bound before it are closed again.
 pub fn bind(settings: &[ListenerSettings], workers: usize) -> Result<Binding, BindFault> {
-    let mut binding =
-        Binding { doors: Vec::new(), workers: (0..workers.max(1)).map(|_| Vec::new()).collect() };
-    for listener in settings {
-        let tls = match &listener.tls {
-            None => None,
-            Some(files) => {
-                let terminator = Terminator::load(files)
-                    .map_err(|cause| BindFault::Tls { address: listener.address.clone(), cause })?;
-                Some(Arc::new(terminator))
-            }
-        };
-        let (sockets, address) = listen_on(&listener.address, workers.max(1))?;
-        let door = Arc::new(Door { settings: ArcSwap::from_pointee(listener.clone()), address, tls });
-        for (worker, socket) in binding.workers.iter_mut().zip(sockets) {
-            worker.push(Bound { door: Arc::clone(&door), socket });
+    Ok(Rebinding::prepare(&[], settings, workers)?.put_in_force(0))
+}
+
+/// Other listeners than those in force, ready to be put in force whole: certificates are read,
+/// sockets are bound. Dropped, nothing has changed.
+#[derive(Debug)]
+pub struct Rebinding {
+    /// With the terms to come.
+    kept: Vec<(Arc<Door>, Terms)>,
+    gone: Vec<Arc<Door>>,
+    binding: Binding,
+}
+
+impl Rebinding {
+    /// Prepares listeners in place of those in force. A listener is the same where its address is
+    /// asked for in the same words; of several with port 0 the first is the first.
+    ///
+    /// # Errors
+    /// [`BindFault`]; sockets bound before it are closed again.
+    pub fn prepare(
+        in_force: &[Arc<Door>],
+        settings: &[ListenerSettings],
+        workers: usize,
+    ) -> Result<Self, BindFault> {
+        let workers = workers.max(1);
+        let mut gone: Vec<_> = in_force.to_vec();
+        let mut planned = Vec::with_capacity(settings.len());
+        for listener in settings {
+            let at = gone.iter().position(|door| door.terms().settings.address == listener.address);
+            let door = at.map(|at| gone.remove(at));
+            let before = door.as_ref().map(|door| door.terms());
+            let terms = Terms::new(listener, before.as_deref())
+                .map_err(|cause| BindFault::Tls { address: listener.address.clone(), cause })?;
+            planned.push((door, terms));
         }
-        binding.doors.push(door);
+        let mut binding = Binding { doors: Vec::new(), workers: (0..workers).map(|_| Vec::new()).collect() };
+        let mut kept = Vec::new();
+        for (door, terms) in planned {
+            if let Some(door) = door {
+                binding.doors.push(Arc::clone(&door));
+                kept.push((door, terms));
+                continue;
+            }
+            let (sockets, address) = listen_on(&terms.settings.address, workers)?;
+            let door = Arc::new(Door::new(terms, address));
+            for (worker, socket) in binding.workers.iter_mut().zip(sockets) {
+                worker.push(Bound { door: Arc::clone(&door), socket });
+            }
+            binding.doors.push(door);
+        }
+        Ok(Self { kept, gone, binding })
     }
-    Ok(binding)
+
+    /// The listeners that go.
+    #[must_use]
+    pub fn gone(&self) -> &[Arc<Door>] {
+        &self.gone
+    }
+
+    /// Puts the listeners in force as part of this configuration; their sockets that are new are
+    /// the workers' to serve.
+    #[must_use]
+    pub fn put_in_force(self, configuration: u64) -> Binding {
+        for door in &self.gone {
+            door.close();
+        }
+        for (door, terms) in self.kept {
+            door.put(Terms { configuration, ..terms });
+        }
+        for bound in self.binding.workers.first().into_iter().flatten() {
+            let terms = bound.door.terms();
+            if terms.configuration != configuration {
+                bound.door.put(Terms { configuration, ..Terms::clone(&terms) });
+            }
+        }
+        self.binding
+    }
 }
 
 /// Binds one socket for one user: the admin listener. Also says where, with port 0 resolved.
@@ -280,6 +312,27 @@ mod tests {
         assert!(matches!(bind(&address, 1), Err(BindFault::InUse { .. })));
         UnixStream::connect(&path).unwrap();
         drop(alive);
+    }
+
+    #[test]
+    fn what_cannot_be_bound_changes_nothing() {
+        let first = bind(&settings("127.0.0.1:0"), 2).unwrap();
+        let taken = TcpStream::connect(port(&first)).unwrap().peer_addr().unwrap();
+        let mut wanted = settings("127.0.0.1:0");
+        wanted[0].verify = false;
+        wanted.extend(settings("127.0.0.2:0"));
+        wanted.extend(settings(&taken.to_string()));
+        let refused = Rebinding::prepare(&first.doors, &wanted, 2);
+        assert!(matches!(refused, Err(BindFault::InUse { .. })), "{refused:?}");
+        assert!(first.doors[0].terms().settings.verify);
+        wanted.pop();
+        let second = Rebinding::prepare(&first.doors, &wanted, 2).unwrap().put_in_force(7);
+        assert!(Arc::ptr_eq(&first.doors[0], &second.doors[0]), "it stays bound");
+        assert!(second.doors.iter().all(|door| door.terms().configuration == 7));
+        assert!(!first.doors[0].terms().settings.verify);
+        assert!(second.workers.iter().all(|sockets| sockets.len() == 1), "the new one is theirs to serve");
+        let third = Rebinding::prepare(&second.doors, &wanted[1..], 2).unwrap().put_in_force(8);
+        assert!(second.doors[0].terms().closed && !third.doors[0].terms().closed);
     }
 
     #[test]

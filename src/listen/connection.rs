@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -152,7 +153,12 @@ async fn reply<A: Answer>(
         return Err(h2::Reason::PROTOCOL_ERROR.into());
     };
     drop(parts);
-    let response = answer.answer(peer, head, body, in_flight.fate()).await;
+    let mut response = answer.answer(peer, head, body, in_flight.fate()).await;
+    if in_flight.leaves_body() {
+        // hyper ends the connection then, unless the rest happens to be there already: a client that
+        // is told does not send its next request into the end
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| Tracked::new(body, in_flight)))
 }
 

@@ -5,8 +5,8 @@ mod admission;
 #[cfg(test)]
 pub(crate) mod authority;
 mod bind;
-mod certificate;
 mod connection;
+mod door;
 pub mod gate;
 mod peer;
 mod readers;
@@ -18,10 +18,11 @@ mod wire;
 mod worker;
 
 pub use admission::{Admission, Ticket};
-pub use bind::{BindFault, Binding, Bound, BoundSocket, Door, bind, bind_alone};
+pub use bind::{BindFault, Binding, Bound, BoundSocket, Rebinding, bind, bind_alone};
 pub use connection::{ConnectionRules, Fault};
+pub use door::{Door, Terms};
 pub use gate::{HeadLimits, Violation};
-pub use peer::{Peer, PeerAddress};
+pub use peer::{Peer, PeerAddress, Unwelcome};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
 pub use wire::{Fate, Overdue, Patience};
 pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};

@@ -1,12 +1,13 @@
 //! Who is at the other end of a connection.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::settings::ListenerSettings;
+use super::door::{Door, Terms};
 
 /// Where a client connected from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,20 @@ impl fmt::Display for PeerAddress {
     }
 }
 
+/// Why an open connection may bring no more requests. It is being closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwelcome {
+    /// `allow_from` no longer names its address.
+    #[error("the listener no longer admits this address")]
+    NotAllowed,
+    /// Its handshake proved something else than is asked for now, or the listener is no more:
+    /// another connection may be welcome.
+    #[error("the connection is older than the listener's configuration")]
+    Outdated,
+}
+
 /// One client connection, as the story sees it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Peer {
     /// Where it came from.
     pub address: PeerAddress,
@@ -70,8 +83,25 @@ pub struct Peer {
     /// The client's certificate, proven to come from the listener's `client_ca`; `None` where
     /// the listener asks for none.
     pub client_certificate: Option<CertificateDer<'static>>,
-    /// The listener's settings when the connection was accepted.
-    pub listener: Arc<ListenerSettings>,
     /// Distinguishes the connections of one worker; for logs.
     pub id: u64,
+    pub(super) door: Arc<Door>,
+    /// The terms under which it was last found welcome.
+    pub(super) welcomed: RefCell<Arc<Terms>>,
+}
+
+impl Peer {
+    /// The listener's terms for a request that begins now.
+    ///
+    /// # Errors
+    /// [`Unwelcome`] where they have changed, and are no longer for this connection.
+    pub fn terms(&self) -> Result<Arc<Terms>, Unwelcome> {
+        let terms = self.door.terms();
+        let mut welcomed = self.welcomed.borrow_mut();
+        if !Arc::ptr_eq(&terms, &welcomed) {
+            terms.welcome(&welcomed, self)?;
+            *welcomed = Arc::clone(&terms);
+        }
+        Ok(terms)
+    }
 }

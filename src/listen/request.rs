@@ -63,6 +63,11 @@ impl InFlight {
         Self(Fate { wire, reader })
     }
 
+    /// Whether an HTTP/1.1 request is answered before its body has come.
+    pub(super) fn leaves_body(&self) -> bool {
+        self.0.reader.is_none() && self.0.wire.is_in_last_body()
+    }
+
     pub(super) fn fate(&self) -> Fate {
         self.0.clone()
     }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::pem::PemFile;
+
 /// Where a listener listens. Text forms: `127.0.0.1:9000`, `[::1]:9000`, `unix:/run/nearpoint/s3.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -54,16 +56,16 @@ impl FromStr for Address {
     }
 }
 
-/// Files of a TLS listener, all PEM. They are read again when they change.
+/// What a TLS listener's files said when they were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
     /// The certificate chain, the listener's own certificate first.
-    pub certificate: PathBuf,
+    pub certificate: PemFile,
     /// The private key: PKCS#8, PKCS#1 or SEC1.
-    pub key: PathBuf,
+    pub key: PemFile,
     /// The authorities whose clients are let in; where it is set, a client without a
     /// certificate of theirs does not get past the handshake.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<PemFile>,
 }
 
 /// What becomes of a request that carries no credential at all.

@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,8 @@ use super::*;
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::head::Head;
+use crate::names::Secret;
+use crate::pem::PemFile;
 use crate::view::{Limits, Timeouts};
 
 /// An answer's body by script.
@@ -111,6 +113,10 @@ impl Answer for Story {
                 let certificate = peer.client_certificate.is_some();
                 Response::new(Script::text(&format!("{} {} {certificate}", peer.tls, peer.http2)))
             }
+            "/terms" => {
+                let verify = peer.terms().map(|terms| terms.settings.verify);
+                Response::new(Script::text(&format!("{verify:?}")))
+            }
             _ => {
                 let Ok(body) = body.collect().await else {
                     let mut response = Response::new(Script::text("broken body"));
@@ -132,6 +138,7 @@ fn rules() -> WorkerRules {
 struct House {
     address: Address,
     doors: Vec<Arc<Door>>,
+    new_sockets: mpsc::Sender<Bound>,
     story: Story,
     admission: Arc<Admission>,
     refused: Rc<RefCell<Vec<Violation>>>,
@@ -158,9 +165,20 @@ impl House {
             }),
         };
         let sockets = binding.workers.remove(0);
-        let running = spawn_local(run_worker(sockets, worker, shutdown.clone()));
+        let (new_sockets, later) = mpsc::channel(1);
+        let running = spawn_local(run_worker(sockets, later, worker, shutdown.clone()));
         let address = binding.doors[0].address().clone();
-        Self { address, doors: binding.doors, story, admission, refused, shutdown, running }
+        Self { address, doors: binding.doors, new_sockets, story, admission, refused, shutdown, running }
+    }
+
+    /// Puts other listeners in force.
+    async fn reload(&mut self, settings: &[ListenerSettings]) {
+        let number = self.doors.first().map_or(0, |door| door.terms().configuration) + 1;
+        let mut binding = Rebinding::prepare(&self.doors, settings, 1).unwrap().put_in_force(number);
+        for bound in binding.workers.remove(0) {
+            self.new_sockets.send(bound).await.unwrap();
+        }
+        self.doors = binding.doors;
     }
 
     fn plain() -> Self {
@@ -360,14 +378,103 @@ async fn strangers_are_closed_at_once_and_settings_can_be_replaced() {
     on_local(async {
         let mut settings = ListenerSettings::new("127.0.0.1:0".parse().unwrap());
         settings.allow_from = vec!["192.0.2.0/24".parse().unwrap()];
-        let house = House::open(settings.clone(), rules());
+        let mut house = House::open(settings.clone(), rules());
         let mut stream = house.dial().await;
         let mut output = Vec::new();
         assert_eq!(stream.read_to_end(&mut output).await.unwrap(), 0);
         settings.allow_from = vec!["127.0.0.0/8".parse().unwrap()];
-        house.doors[0].replace(settings);
+        house.reload(&[settings]).await;
         let output = house.exchange(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
         assert!(output.starts_with("HTTP/1.1 200 "), "{output}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn open_connections_are_bound_by_new_terms() {
+    on_local(async {
+        let mut settings = ListenerSettings::new("127.0.0.1:0".parse().unwrap());
+        let mut house = House::open(settings.clone(), rules());
+        let mut stream = house.dial().await;
+        let ask = b"GET /terms HTTP/1.1\r\nHost: h\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        read_until(&mut stream, "Ok(true)").await;
+        settings.verify = false;
+        house.reload(&[settings.clone()]).await;
+        stream.write_all(ask).await.unwrap();
+        read_until(&mut stream, "Ok(false)").await;
+        // a request under way ends; the next would be a stranger's
+        stream.write_all(b"GET /hold HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        let mut idle = house.dial().await;
+        idle.write_all(ask).await.unwrap();
+        read_until(&mut idle, "Ok(false)").await;
+        settings.allow_from = vec!["192.0.2.0/24".parse().unwrap()];
+        house.reload(&[settings]).await;
+        idle.write_all(ask).await.unwrap();
+        let mut output = String::new();
+        idle.read_to_string(&mut output).await.unwrap();
+        assert!(output.is_empty() || output.ends_with("Err(NotAllowed)"), "{output}");
+        house.story.release.notify_one();
+        let mut output = String::new();
+        stream.read_to_string(&mut output).await.unwrap();
+        assert!(output.ends_with("held"), "{output}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_while_requests_end() {
+    on_local(async {
+        let first = ListenerSettings::new("127.0.0.1:0".parse().unwrap());
+        let second = ListenerSettings::new("127.0.0.2:0".parse().unwrap());
+        let mut house = House::open(first, rules());
+        let mut busy = house.dial().await;
+        busy.write_all(b"GET /hold HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        house.story.arrived.notified().await;
+        house.reload(&[second]).await;
+        let refused = async { while TcpStream::connect(house.address.to_string()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(20), refused).await.expect("nobody listens any more");
+        house.story.release.notify_one();
+        let mut output = String::new();
+        busy.read_to_string(&mut output).await.unwrap();
+        assert!(output.ends_with("held"), "{output}");
+        house.address = house.doors[0].address().clone();
+        let output = house.exchange(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+        assert!(output.starts_with("HTTP/1.1 200 "), "{output}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_proved_less_than_is_asked_for_now_is_worth_nothing() {
+    on_local(async {
+        let mut secure = Secure::open(false);
+        let mut stream = secure.dial("http/1.1", false).await.unwrap();
+        let ask = b"GET /terms HTTP/1.1\r\nHost: h\r\n\r\n";
+        stream.write_all(ask).await.unwrap();
+        read_until(&mut stream, "Ok(true)").await;
+        let mut settings = secure.house.doors[0].terms().settings.clone();
+        // another certificate of our own proves nothing else
+        let (certificate, key) = secure.authority.issue("localhost");
+        let files = settings.tls.as_mut().unwrap();
+        (files.certificate, files.key) = (pem("tls.crt", certificate), pem("tls.key", key));
+        secure.house.reload(&[settings.clone()]).await;
+        stream.write_all(ask).await.unwrap();
+        read_until(&mut stream, "Ok(true)").await;
+        settings.tls.as_mut().unwrap().client_ca = Some(pem("ca.crt", secure.authority.pem()));
+        settings.verify = false;
+        secure.house.reload(&[settings]).await;
+        stream.write_all(ask).await.unwrap();
+        let mut output = String::new();
+        stream.read_to_string(&mut output).await.unwrap_or_default();
+        assert!(output.is_empty() || output.ends_with("Err(Outdated)"), "{output}");
+        // (TLS 1.3: the client hears of a refusal when it reads)
+        let mut stranger = secure.dial("http/1.1", false).await.unwrap();
+        stranger.write_all(ask).await.unwrap_or_default();
+        assert!(stranger.read_u8().await.is_err());
+        let mut known = secure.dial("http/1.1", true).await.unwrap();
+        known.write_all(ask).await.unwrap();
+        read_until(&mut known, "Ok(false)").await;
     })
     .await;
 }
@@ -475,13 +582,16 @@ fn pipe(story: &Story) -> (DuplexStream, JoinHandle<Ending>) {
 
 /// Who is at the other end of a pipe.
 fn piped() -> Rc<Peer> {
+    let settings = ListenerSettings::new(Address::Unix("/".into()));
+    let door = Arc::new(Door::new(Terms::new(&settings, None).unwrap(), settings.address));
     Rc::new(Peer {
         address: PeerAddress::Unix,
         tls: false,
         http2: false,
         client_certificate: None,
-        listener: Arc::new(ListenerSettings::new(Address::Unix("/".into()))),
         id: 0,
+        welcomed: RefCell::new(door.terms()),
+        door,
     })
 }
 
@@ -729,7 +839,10 @@ proptest! {
 struct Secure {
     house: House,
     authority: Authority,
-    _folder: tempfile::TempDir,
+}
+
+fn pem(name: &str, text: String) -> PemFile {
+    PemFile::new(name.into(), Secret::from(text))
 }
 
 impl Secure {
@@ -738,20 +851,16 @@ impl Secure {
     }
 
     fn with(client_ca: bool, rules: WorkerRules) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let (certificate, key) = authority.issue("localhost");
         let files = TlsSettings {
-            certificate: folder.path().join("tls.crt"),
-            key: folder.path().join("tls.key"),
-            client_ca: client_ca.then(|| folder.path().join("ca.crt")),
+            certificate: pem("tls.crt", certificate),
+            key: pem("tls.key", key),
+            client_ca: client_ca.then(|| pem("ca.crt", authority.pem())),
         };
-        std::fs::write(&files.certificate, certificate).unwrap();
-        std::fs::write(&files.key, key).unwrap();
-        std::fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
         let mut settings = ListenerSettings::new("127.0.0.1:0".parse().unwrap());
         settings.tls = Some(files);
-        Self { house: House::open(settings, rules), authority, _folder: folder }
+        Self { house: House::open(settings, rules), authority }
     }
 
     async fn dial(
@@ -857,12 +966,18 @@ async fn two_hosts_reset_the_stream() {
 #[tokio::test]
 async fn http2_is_for_listeners_that_take_signed_requests_only() {
     on_local(async {
-        let secure = Secure::open(false);
-        secure.http2().await.send_request(get("/peer")).await.unwrap();
-        let mut unverified = ListenerSettings::clone(&secure.house.doors[0].settings());
+        let mut secure = Secure::open(false);
+        let mut sender = secure.http2().await;
+        sender.send_request(get("/peer")).await.unwrap();
+        let mut unverified = secure.house.doors[0].terms().settings.clone();
         unverified.verify = false;
-        secure.house.doors[0].replace(unverified);
+        secure.house.reload(&[unverified]).await;
         assert!(secure.dial("h2", false).await.is_err());
+        // nor may one that is open go on
+        if let Ok(answer) = sender.send_request(get("/terms")).await {
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "Err(Outdated)");
+        }
         assert!(secure.dial("http/1.1", false).await.is_ok());
     })
     .await;

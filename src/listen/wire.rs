@@ -150,6 +150,11 @@ impl Wire {
         }
     }
 
+    /// Whether the body of the only request under way has not come to its end.
+    pub(super) fn is_in_last_body(&self) -> bool {
+        self.phase.get() == Phase::Body && self.begun.get() == self.ended.get() + 1
+    }
+
     /// A request began where no gate counts heads: HTTP/2, whose requests end in tasks of
     /// their own.
     pub(super) fn began(&self) {

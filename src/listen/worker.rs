@@ -14,14 +14,16 @@ use http_body::Body;
 use hyper::body::Incoming;
 use metrics::{Counter, Gauge};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{Admission, Ticket};
-use super::bind::{Bound, BoundSocket, Door};
+use super::bind::{Bound, BoundSocket};
 use super::connection::{ConnectionRules, Ending, Fault, Refuse, part, serve_http1, serve_http2};
+use super::door::{Door, Terms};
 use super::stream::ClientStream;
 use super::wire::{Fate, Wire};
 use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
@@ -151,32 +153,50 @@ impl<A> std::fmt::Debug for Worker<A> {
     }
 }
 
-/// Serves a worker's sockets until `shutdown`, then drains: accepts for `drain_min` more, lets
-/// go of idle connections, waits up to `drain` for the others, cuts the rest. Must run within a
-/// `LocalSet` or a local runtime: connections are tasks of this thread.
+/// Serves a worker's sockets, and those that come later, until `shutdown`, then drains: accepts
+/// for `drain_min` more, lets go of idle connections, waits up to `drain` for the others, cuts the
+/// rest. Must run within a `LocalSet` or a local runtime: connections are tasks of this thread.
 ///
 /// # Errors
-/// Where a socket cannot be given to this runtime.
+/// Where a socket of the start cannot be given to this runtime.
 pub async fn run_worker<A: Answer>(
     sockets: Vec<Bound>,
+    mut later: mpsc::Receiver<Bound>,
     worker: Worker<A>,
     shutdown: CancellationToken,
 ) -> io::Result<Drained> {
     let hall = Rc::new(Hall::new(worker));
     let stop = CancellationToken::new();
     let accepting = TaskTracker::new();
-    for bound in sockets {
+    let open = |bound: Bound| -> io::Result<()> {
         let listener = Listener::new(bound.socket)?;
-        let accept = accept(Rc::clone(&hall), listener, bound.door, stop.clone());
-        accepting.spawn_local(accept);
+        accepting.spawn_local(attend(Rc::clone(&hall), listener, bound.door, stop.clone()));
+        Ok(())
+    };
+    sockets.into_iter().try_for_each(&open)?;
+    let opening = async {
+        while let Some(bound) = later.recv().await {
+            let address = bound.door.address().clone();
+            open(bound).unwrap_or_else(|fault| tracing::error!(%address, %fault, "a listener is not served"));
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = opening => {}
     }
-    accepting.close();
-    shutdown.cancelled().await;
     let rules = (hall.rules)();
     sleep(rules.drain_min).await;
     stop.cancel();
+    accepting.close();
     accepting.wait().await;
     Ok(hall.drain(rules.drain).await)
+}
+
+/// A connection in service.
+struct Open {
+    wire: Rc<Wire>,
+    peer: Rc<Peer>,
 }
 
 /// What the connections of one worker share.
@@ -188,7 +208,7 @@ struct Hall<A> {
     coin: RefCell<Coin>,
     refused: RefusedHook,
     tasks: TaskTracker,
-    wires: RefCell<HashMap<u64, Rc<Wire>>>,
+    open: RefCell<HashMap<u64, Open>>,
     next_id: Cell<u64>,
 }
 
@@ -202,7 +222,7 @@ impl<A: Answer> Hall<A> {
             coin: RefCell::new(worker.coin),
             refused: worker.refused,
             tasks: TaskTracker::new(),
-            wires: RefCell::default(),
+            open: RefCell::default(),
             next_id: Cell::new(0),
         }
     }
@@ -220,12 +240,12 @@ impl<A: Answer> Hall<A> {
     }
 
     async fn drain(&self, limit: Duration) -> Drained {
-        let open = self.wires.borrow().len();
+        let open = self.open.borrow().len();
         self.each(Wire::drain);
         self.tasks.close();
         // the limit passing is what the next lines are about
         let _late = timeout(limit, self.tasks.wait()).await;
-        let cut = self.wires.borrow().values().filter(|wire| wire.is_busy()).count();
+        let cut = self.open.borrow().values().filter(|open| open.wire.is_busy()).count();
         self.each(Wire::cut);
         let _late = timeout(CUT_WAIT, self.tasks.wait()).await;
         let finished = open.saturating_sub(cut);
@@ -238,7 +258,37 @@ impl<A: Answer> Hall<A> {
     }
 
     fn each(&self, act: impl Fn(&Wire)) {
-        self.wires.borrow().values().for_each(|wire| act(wire));
+        self.open.borrow().values().for_each(|open| act(&open.wire));
+    }
+
+    /// Lets go of the connections of a door that its terms are no longer for.
+    fn review(self: &Rc<Self>, door: &Arc<Door>) {
+        let unwelcome: Vec<u64> = {
+            let open = self.open.borrow();
+            let own = open.iter().filter(|(_, open)| Arc::ptr_eq(&open.peer.door, door));
+            own.filter(|(_, open)| open.peer.terms().is_err()).map(|(id, _)| *id).collect()
+        };
+        self.let_go(unwelcome);
+    }
+
+    /// Ends connections as a drain does: what is under way may end, for so long. They bring no
+    /// new request meanwhile: [`Peer::terms`] refuses it.
+    fn let_go(self: &Rc<Self>, ids: Vec<u64>) {
+        let each = |hall: &Self, ids: &[u64], act: fn(&Wire)| {
+            let open = hall.open.borrow();
+            ids.iter().filter_map(|id| open.get(id)).for_each(|open| act(&open.wire));
+        };
+        if ids.is_empty() {
+            return;
+        }
+        each(self, &ids, Wire::drain);
+        let (hall, limit) = (Rc::downgrade(self), (self.rules)().drain);
+        tokio::task::spawn_local(async move {
+            sleep(limit).await;
+            if let Some(hall) = hall.upgrade() {
+                each(&hall, &ids, Wire::cut);
+            }
+        });
     }
 }
 
@@ -279,11 +329,13 @@ impl Listener {
     }
 }
 
-/// Accepts on one socket until told to stop.
-async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door>, stop: CancellationToken) {
+/// Accepts on one socket until told to stop or the door is closed, and lets go of connections that
+/// new terms are not for.
+async fn attend<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door>, stop: CancellationToken) {
     let meters = Rc::new(DoorMeters::new(&door));
+    let mut terms = door.watch();
     let mut complaints = Complaints::default();
-    let work = async {
+    let accepting = async {
         loop {
             match listener.accept().await {
                 Ok(accepted) => admit(&hall, accepted, &door, &meters).await,
@@ -298,10 +350,19 @@ async fn accept<A: Answer>(hall: Rc<Hall<A>>, listener: Listener, door: Arc<Door
             }
         }
     };
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = work => {}
+    tokio::pin!(accepting);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = terms.changed() => {
+                hall.review(&door);
+                if door.terms().closed {
+                    return;
+                }
+            }
+            () = &mut accepting => return,
+        }
     }
 }
 
@@ -337,8 +398,8 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
         Accepted::Tcp(_, address) => *address,
         Accepted::Unix(_) => PeerAddress::Unix,
     };
-    let listener = door.settings();
-    if address.ip().is_some_and(|ip| !listener.admits(ip)) {
+    let terms = door.terms();
+    if address.ip().is_some_and(|ip| !terms.settings.admits(ip)) {
         meters.refused("not_allowed");
         return;
     }
@@ -348,10 +409,20 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
         return;
     };
     meters.accepted.increment(1);
-    let peer = Peer { address, tls: false, http2: false, client_certificate: None, listener, id: hall.id() };
+    // waiting for a place can take longer than a reload
+    let terms = door.terms();
+    let peer = Peer {
+        address,
+        tls: false,
+        http2: false,
+        client_certificate: None,
+        id: hall.id(),
+        door: Arc::clone(door),
+        welcomed: RefCell::new(Arc::clone(&terms)),
+    };
     let guest = Guest {
         hall: Rc::clone(hall),
-        door: Arc::clone(door),
+        terms,
         meters: Rc::clone(meters),
         rules,
         peer,
@@ -366,7 +437,8 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
 /// One accepted connection.
 struct Guest<A> {
     hall: Rc<Hall<A>>,
-    door: Arc<Door>,
+    /// Those that it was accepted under.
+    terms: Arc<Terms>,
     meters: Rc<DoorMeters>,
     rules: WorkerRules,
     peer: Peer,
@@ -375,10 +447,10 @@ struct Guest<A> {
 
 impl<A: Answer> Guest<A> {
     async fn greet<S: ClientStream>(self, stream: S) {
-        match self.door.tls() {
+        match &self.terms.tls {
             None => self.serve(stream).await,
             Some(terminator) => {
-                let acceptor = TlsAcceptor::from(terminator.server(self.peer.listener.takes_signed_only()));
+                let acceptor = TlsAcceptor::from(terminator.server(self.terms.settings.takes_signed_only()));
                 match timeout(self.rules.handshake, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => self.serve_tls(stream).await,
                     Ok(Err(fault)) => {
@@ -404,8 +476,12 @@ impl<A: Answer> Guest<A> {
 
     async fn serve<S: ClientStream>(self, stream: S) {
         let wire = Rc::new(Wire::new(self.hall.clock));
-        let _listed = Listed::new(&self.hall, self.peer.id, &wire);
         let peer = Rc::new(self.peer);
+        let _listed = Listed::new(&self.hall, &peer, &wire);
+        if peer.terms().is_err() {
+            // they changed during the handshake
+            self.hall.let_go(vec![peer.id]);
+        }
         let answer = Rc::clone(&self.hall.answer);
         let rules = self.rules.connection;
         if peer.http2 {
@@ -436,15 +512,16 @@ struct Listed<'a, A> {
 }
 
 impl<'a, A> Listed<'a, A> {
-    fn new(hall: &'a Hall<A>, id: u64, wire: &Rc<Wire>) -> Self {
-        hall.wires.borrow_mut().insert(id, Rc::clone(wire));
-        Self { hall, id }
+    fn new(hall: &'a Hall<A>, peer: &Rc<Peer>, wire: &Rc<Wire>) -> Self {
+        let open = Open { wire: Rc::clone(wire), peer: Rc::clone(peer) };
+        hall.open.borrow_mut().insert(peer.id, open);
+        Self { hall, id: peer.id }
     }
 }
 
 impl<A> Drop for Listed<'_, A> {
     fn drop(&mut self) {
-        self.hall.wires.borrow_mut().remove(&self.id);
+        self.hall.open.borrow_mut().remove(&self.id);
     }
 }
 

@@ -59,7 +59,7 @@ fn question(visit: &Visit<'_>, step: &Step) -> Option<Question> {
     let region = || visit.house.exchange.credentials.current(&step.region, &CredentialId::Region);
     Some(Question {
         region: step.region.clone(),
-        credential_id: visit.sender.credential_id(),
+        credential_id: visit.sender.credential_id(&step.region),
         credential: own.or_else(region)?,
         bucket: step.bucket.clone()?,
         key: settings.probe.key.clone(),

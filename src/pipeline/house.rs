@@ -5,13 +5,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::body::ReplayRoom;
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::exchange::Exchange;
 use crate::head::Head;
+use crate::listen::{Peer, Terms, Unwelcome};
 use crate::names::RequestId;
 use crate::probe::Canaries;
 use crate::publish::Published;
@@ -52,6 +53,11 @@ pub struct House {
     /// Names this process in `Via`, so that a request that comes back is seen.
     pub mark: Arc<str>,
 }
+
+/// How often a request looks whether a reload under way is over, and how many times: it takes some
+/// microseconds, and the control thread may be starved for a while.
+const RELOAD_LOOK: Duration = Duration::from_millis(1);
+const RELOAD_LOOKS: u32 = 2_000;
 
 /// Requests that ended the connections of two regions, refused for a while by every worker. Its
 /// lock is taken only while there is one.
@@ -124,6 +130,30 @@ impl House {
         Ok(())
     }
 
+    /// The configuration in force for a request that begins now: the view, and the listener's terms
+    /// for this connection, both of one configuration.
+    pub(super) async fn in_force(&self, peer: &Peer) -> (Arc<View>, Result<Arc<Terms>, Unwelcome>) {
+        let view = self.view.load_full();
+        let terms = peer.terms();
+        if terms.as_ref().is_ok_and(|terms| terms.configuration != view.configuration) {
+            return self.after_reload(peer).await;
+        }
+        (view, terms)
+    }
+
+    /// The same amid a reload, which puts the two in force one after the other.
+    #[cold]
+    async fn after_reload(&self, peer: &Peer) -> (Arc<View>, Result<Arc<Terms>, Unwelcome>) {
+        for _ in 0..RELOAD_LOOKS {
+            tokio::time::sleep(RELOAD_LOOK).await;
+            let (view, terms) = (self.view.load_full(), peer.terms());
+            if terms.as_ref().map_or(true, |terms| terms.configuration == view.configuration) {
+                return (view, terms);
+            }
+        }
+        (self.view.load_full(), Err(Unwelcome::Outdated))
+    }
+
     pub(super) fn request_id(&self) -> RequestId {
         RequestId(self.coin.borrow_mut().bits())
     }
@@ -151,7 +181,7 @@ mod tests {
         assert_eq!((refused.status.as_u16(), refused.retry_after.is_some()), (503, true));
         assert!(another_worker.admit(&call(Operation::PutObject, "k"), now).is_ok());
         assert!(another_worker.admit(&call(Operation::GetObject, "l"), now).is_ok());
-        let later = now + std::time::Duration::from_mins(1);
+        let later = now + Duration::from_mins(1);
         assert!(another_worker.admit(&call(Operation::GetObject, "k"), later).is_ok());
         assert!(!quarantine.any.load(Ordering::Relaxed), "and costs nothing any more");
     }

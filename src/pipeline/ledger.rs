@@ -14,7 +14,7 @@ use super::sender::Sender;
 use crate::body::Reply;
 use crate::body::reply::Ending;
 use crate::clock::{Clock, Moment};
-use crate::exchange::Journey;
+use crate::exchange::{CANCELLED, Journey};
 use crate::head::Head;
 use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
@@ -59,6 +59,10 @@ struct Late {
     journey: Journey,
     bytes_in: u64,
     first_byte: Option<std::time::Duration>,
+    /// How often the reply was gone on with.
+    resumed: u32,
+    /// Bytes given before it first was.
+    resumed_at: Option<u64>,
 }
 
 impl Ledger {
@@ -132,6 +136,30 @@ impl Ledger {
         late.journey.notes.extend(journey.notes);
         late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
         late.journey.why = journey.why.or(late.journey.why.take());
+    }
+
+    /// The ledger of the same request, for who goes on with its reply.
+    pub(super) fn share(&self) -> Self {
+        Self { entry: Rc::clone(&self.entry) }
+    }
+
+    /// The reply of the region tried last broke off.
+    pub(super) fn broke(&self, how: &'static str) {
+        if let Some(note) = self.entry.late.borrow_mut().journey.notes.last_mut() {
+            note.outcome = how;
+        }
+    }
+
+    /// Regions were asked for the rest of a reply.
+    pub(super) fn went_on(&self, journey: Journey) {
+        self.entry.late.borrow_mut().journey.notes.extend(journey.notes);
+    }
+
+    /// The reply goes on, after so many bytes.
+    pub(super) fn resumed(&self, delivered: u64) {
+        let mut late = self.entry.late.borrow_mut();
+        late.resumed += 1;
+        late.resumed_at.get_or_insert(delivered);
     }
 
     pub(super) fn answered_by(&self, region: &RegionId) {
@@ -230,6 +258,7 @@ impl Entry {
             total,
             first_byte: late.first_byte,
             upstream: late.journey.ttfb,
+            resumed: late.resumed,
             aborted,
         });
         let operation = self.operation.get().unwrap_or("none");
@@ -237,6 +266,9 @@ impl Entry {
         meters.answered(total, late.first_byte.unwrap_or(total));
         self.meters.body_bytes(late.bytes_in, bytes_out);
         self.count_attempts(&late.journey);
+        if let Some(at) = late.resumed_at {
+            metric::counter(Metric::ResumedBytes, &[]).increment(bytes_out.saturating_sub(at));
+        }
         if let Some(aborted) = aborted {
             metric::counter(Metric::RequestsAborted, &[aborted.label()]).increment(1);
         }
@@ -253,6 +285,10 @@ impl Entry {
         }
         for pair in journey.notes.windows(2) {
             let [before, after] = pair else { continue };
+            // The two ran side by side: neither followed the other.
+            if before.outcome == CANCELLED {
+                continue;
+            }
             metric::counter(Metric::Retries, &[before.outcome]).increment(1);
             if before.region != after.region {
                 metric::counter(Metric::Failovers, &[before.region.as_str(), after.region.as_str()])

@@ -57,7 +57,13 @@ pub(super) fn answer(
     let Some(access_point) = access_point.filter(|access_point| !access_point.is_wildcard()) else {
         return Ok(None);
     };
+    let store_judges = matches!(sender.grant, Grant::StoreJudges);
     match call.operation {
+        Operation::HeadBucket | Operation::GetBucketLocation if store_judges => Ok(None),
+        // nobody's bucket calls tell which access points there are
+        _ if sender.anonymous_upstream && is_administration(call) => {
+            Err(Refusal::new(Code::AccessDenied, Blame::Client))
+        }
         Operation::HeadBucket => Ok(Some(head_bucket(region))),
         Operation::GetBucketLocation => Ok(Some(document(xml::location_document(region)))),
         Operation::CreateBucket => Err(Refusal::new(Code::BucketAlreadyOwnedByYou, Blame::Client)
@@ -108,7 +114,9 @@ const CREATED: &str = "2020-01-01T00:00:00.000Z";
 
 /// The named access points that the sender may list, with their dates.
 fn listed<'a>(view: &'a View, grant: &Grant) -> Vec<(&'a str, &'a str)> {
-    let named = view.access_points.iter().filter(|access_point| !access_point.is_wildcard());
+    // under the wildcard a store has answered for its own buckets, and for no access point
+    let judged_here = !matches!(grant, Grant::StoreJudges);
+    let named = view.access_points.iter().filter(|point| judged_here && !point.is_wildcard());
     named
         .filter(|access_point| may_list(grant, access_point))
         .map(|access_point| (access_point.name.as_str(), CREATED))

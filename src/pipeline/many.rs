@@ -128,7 +128,7 @@ impl Part {
 fn bound(visit: &Visit<'_>, region: Option<&RegionId>) -> Permit {
     Permit::granted(
         Arc::clone(&visit.access_point),
-        visit.sender.credential_id(),
+        visit.sender.client.clone(),
         Arc::clone(&visit.call),
         region.cloned().map_or(Affinity::None, Affinity::Region),
     )
@@ -265,6 +265,7 @@ fn is_silence(unanswered: &Unanswered) -> bool {
         Unanswered::NoRoute(_)
         | Unanswered::Body(_)
         | Unanswered::Full
+        | Unanswered::Throttled
         | Unanswered::Hopeless
         | Unanswered::Target => false,
     }

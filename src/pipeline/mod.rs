@@ -13,6 +13,7 @@ mod local;
 mod many;
 mod outgoing;
 mod relay;
+mod resume;
 mod sender;
 
 use std::cell::RefCell;
@@ -31,7 +32,7 @@ use self::sender::Sender;
 use crate::body::Reply;
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
-use crate::listen::{Fate, Peer};
+use crate::listen::{Fate, ListenerSettings, Peer, Unwelcome};
 use crate::names::RegionId;
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
@@ -43,35 +44,51 @@ use crate::view::View;
 
 /// Answers one request. Never fails: a refusal becomes S3's error document.
 pub async fn answer(
-    house: &House,
+    house: &Rc<House>,
     peer: &Rc<Peer>,
     head: Head,
     body: Incoming,
     fate: Fate,
 ) -> Response<Reply> {
     let now = house.clock.now();
-    let view = house.view.load_full();
     let head = Rc::new(head);
     let ledger = Ledger::open(house, peer, &head, fate, now);
+    let (view, terms) = house.in_force(peer).await;
+    let debug_headers = terms.as_ref().is_ok_and(|terms| terms.settings.debug_headers);
     if local::is_health(&head, &view.domains) {
         ledger.named(local::HEALTH_OPERATION);
-        return ledger.close(local::health(), peer.listener.debug_headers);
+        return ledger.close(local::health(), debug_headers);
     }
     let head_only = *head.method() == http::Method::HEAD;
-    let told = tell(house, &view, peer, head, body, &ledger).await;
+    let told = match terms {
+        Ok(terms) => tell(house, &view, (peer, &terms.settings), head, body, &ledger).await,
+        Err(unwelcome) => Err(refuse(unwelcome)),
+    };
     let response = told.unwrap_or_else(|refusal| {
         let refusal = ledger.explained(refusal);
         ledger.refused(&refusal);
         refusal.respond(ledger.resource(), ledger.id(), head_only)
     });
-    ledger.close(response, peer.listener.debug_headers)
+    ledger.close(response, debug_headers)
+}
+
+/// A connection that is being closed brought one more request.
+fn refuse(unwelcome: Unwelcome) -> Refusal {
+    let code = match unwelcome {
+        Unwelcome::NotAllowed => Code::AccessDenied,
+        // SDKs ask again, over a new connection
+        Unwelcome::Outdated => Code::ServiceUnavailable,
+    };
+    let mut refusal = Refusal::new(code, Blame::House).caused_by(unwelcome.to_string());
+    refusal.close = true;
+    refusal
 }
 
 /// From a head to an answer, or to the refusal that the client deserves.
 async fn tell(
-    house: &House,
+    house: &Rc<House>,
     view: &Arc<View>,
-    peer: &Peer,
+    (peer, listener): (&Peer, &ListenerSettings),
     head: Rc<Head>,
     body: Incoming,
     ledger: &Ledger,
@@ -86,7 +103,7 @@ async fn tell(
     }
     ledger.classified(&call);
 
-    let sender = sender::verify(house, view, peer, &head, &call)?;
+    let sender = sender::verify(house, view, listener, &head, &call)?;
     ledger.sent_by(&sender);
     if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
         // HTTP/1.1 cannot say it so: it has a Transfer-Encoding, or no body
@@ -118,7 +135,7 @@ async fn tell(
 
 /// A request that may be carried out, with all that is known of it.
 struct Visit<'a> {
-    house: &'a House,
+    house: &'a Rc<House>,
     view: &'a Arc<View>,
     ledger: &'a Ledger,
     sender: Sender,
@@ -142,8 +159,7 @@ impl Visit<'_> {
             Affinity::None => self.ids.source_region().cloned().map_or(Affinity::None, Affinity::Region),
             bound => bound,
         };
-        let credential = self.sender.credential_id();
-        Permit::granted(self.reachable(), credential, Arc::clone(&self.call), affinity)
+        Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 
     /// The access point less the regions that do not have a copy's source: stores copy only what
@@ -175,7 +191,10 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
     let outgoing = Outgoing::new(&visit, &source, document.as_deref());
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
-    relay::relay(&visit, reached?).await
+    let reached = reached?;
+    let thread = resume::thread(&visit, &reached);
+    let response = relay::relay(&visit, reached).await?;
+    Ok(resume::keep(visit, permit, thread, response))
 }
 
 /// From a plan to a region's answer.

@@ -69,6 +69,9 @@ impl<'a> Outgoing<'a> {
         let mut head = outbound::outbound(&self.visit.head, &self.visit.call, &physical);
         head.push("host", physical.authority(&self.visit.call).as_bytes());
         self.mark(&mut head);
+        if profile.honours.has(Feature::Checksums) && super::resume::adds_checksums(self.visit) {
+            super::resume::ask_for_checksums(&mut head);
+        }
         if !self.dropped_headers.is_empty() {
             head.retain(|field| !self.dropped_headers.iter().any(|dropped| field.name.starts_with(dropped)));
         }

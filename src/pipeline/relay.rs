@@ -177,7 +177,8 @@ pub(super) fn refusal(visit: &Visit<'_>, reached: &Reached) -> Refusal {
     let status = reached.head.status;
     let code = reached.error.as_ref().map_or("", |error| error.code.as_str());
     if status.is_client_error() || status.is_server_error() {
-        said(code, status, visit.sender.credential_id() == CredentialId::Region)
+        let ours = visit.sender.credential_id(&reached.step.region) == CredentialId::Region;
+        said(code, status, ours)
     } else {
         Refusal::unavailable(Blame::Region, format!("the store answers {status}"))
     }

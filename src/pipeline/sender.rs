@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::House;
 use crate::head::Head;
-use crate::listen::{Anonymous, ListenerSettings, Peer};
+use crate::listen::{Anonymous, ListenerSettings};
 use crate::names::{ClientName, CredentialId, RegionId};
-use crate::policy::{Client, Grant, RegionCredentials};
+use crate::policy::{Client, Grant};
 use crate::refusal::{Blame, Refusal};
 use crate::s3::operation::Operation;
 use crate::s3::{Call, Code, classify};
@@ -34,14 +34,9 @@ impl Sender {
         self.client.as_ref().map(|client| &client.name)
     }
 
-    /// Under whose name standing is kept.
-    pub(super) fn credential_id(&self) -> CredentialId {
-        match self.client.as_ref().map(|client| (&client.name, &client.region_credentials)) {
-            None | Some((_, RegionCredentials::None)) => CredentialId::Region,
-            Some((name, RegionCredentials::Same(_) | RegionCredentials::Map(_))) => {
-                CredentialId::Client(name.clone())
-            }
-        }
+    /// Under whose name standing is kept in a region.
+    pub(super) fn credential_id(&self, region: &RegionId) -> CredentialId {
+        self.client.as_ref().map_or(CredentialId::Region, |client| client.credential_id(region))
     }
 
     /// A pair of its own for a region.
@@ -54,11 +49,10 @@ impl Sender {
 pub(super) fn verify(
     house: &House,
     view: &View,
-    peer: &Peer,
+    listener: &ListenerSettings,
     head: &Head,
     call: &Call,
 ) -> Result<Sender, Refusal> {
-    let listener = &peer.listener;
     let now = house.clock.now().wall;
     if call.operation == Operation::Preflight {
         // A browser's question carries no credential; the store answers it.

@@ -29,6 +29,7 @@ pub enum Grant {
     /// Objects and listings on named access points: the only client without a policy.
     NamedObjects,
     /// Whatever the stores allow this identity: `region_credentials: same`, `anonymous: forward`.
+    /// Nothing is answered for a store; the list of access points, which none knows, is not granted.
     StoreJudges,
     /// `GetObject`, `HeadObject` and object listings on named access points: `anonymous: sign`.
     AnonymousReads,

@@ -128,9 +128,9 @@ async fn serve(tools: Tools, mut asked: mpsc::Receiver<Ask>) {
 }
 
 async fn run(question: Question, subject: Subject, tools: Tools) -> (Subject, CanaryVerdict) {
-    let Question { site, bucket, key, credential, .. } = question;
+    let Question { region, site, bucket, key, credential, .. } = question;
     let deadline = tools.clock.now().mono + CANARY_TIMEOUT;
-    (subject, canary(&site, &bucket, &key, &credential, &tools, deadline).await)
+    (subject, canary((&region, &site), &bucket, &key, &credential, &tools, deadline).await)
 }
 
 impl Docket {
@@ -203,8 +203,13 @@ mod tests {
 
     fn question(port: u16, bucket: &str) -> Question {
         let endpoint = Endpoint { tls: false, host: "127.0.0.1".to_owned(), port, base_path: String::new() };
-        let site =
-            Site { endpoint, tls: None, signing_region: "eu".to_owned(), addressing: Addressing::Path };
+        let site = Site {
+            region: RegionId::new("eu"),
+            endpoint,
+            tls: None,
+            signing_region: "eu".to_owned(),
+            addressing: Addressing::Path,
+        };
         let credential = Credential {
             access_key_id: AccessKeyId::new("AKIA"),
             secret: Secret::from("secret"),
@@ -223,7 +228,9 @@ mod tests {
     fn canaries() -> Canaries {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        Canaries::start(Tools { resolver: Resolver::system(clock), credentials, clock })
+        let coin = crate::chance::Coin::seeded(1);
+        let meters = Arc::new(crate::exchange::meters::Meters::new(clock.now().mono, coin));
+        Canaries::start(Tools { resolver: Resolver::system(clock), credentials, meters, clock })
     }
 
     #[tokio::test]

@@ -1,11 +1,13 @@
 //! One probe, one canary: a signed request over a connection of its own. A door.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -14,25 +16,31 @@ use tokio::time::timeout_at;
 
 use super::verdict::{CanaryVerdict, verdict};
 use super::{ProbeTarget, Tools};
-use crate::exchange::dial::{DialFault, DialTimeouts, Target, dial};
+use crate::certificate;
+use crate::dns::accrual::{Blame, Failure};
+use crate::exchange::addresses::Pulse;
+use crate::exchange::dial::{DialFault, DialTimeouts, Stream, Target, dial};
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Never, ProbeFault};
 use crate::head::Head;
-use crate::names::BucketName;
+use crate::names::{BucketName, RegionId};
 use crate::s3::profile::Addressing;
 use crate::s3::query::encode_into;
 use crate::s3::xml::read_error;
 use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
+use crate::units::UnixSeconds;
 use crate::view::{Endpoint, RegionSettings};
 
 /// Bytes read of an error document: S3's are below 1 KiB.
-const DOCUMENT_MAX: usize = 64 << 10;
+pub(super) const DOCUMENT_MAX: usize = 64 << 10;
 /// Bytes of a head that are buffered; the smallest that hyper takes.
 const BUFFER_MAX: usize = 8 << 10;
 
 /// Where a region is and how it wants to be asked.
 #[derive(Clone, Debug)]
 pub struct Site {
+    /// Whose.
+    pub region: RegionId,
     /// Its endpoint.
     pub endpoint: Endpoint,
     /// `None` for plain HTTP.
@@ -48,6 +56,7 @@ impl Site {
     #[must_use]
     pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
         Self {
+            region: region.id.clone(),
             endpoint: region.endpoint.clone(),
             tls,
             signing_region: region.signing_region.clone(),
@@ -71,7 +80,7 @@ impl Site {
     }
 
     /// An unsigned head that asks for `key` in `bucket`, or for the root.
-    fn head(&self, method: Method, bucket: Option<&BucketName>, key: &str) -> Head {
+    pub(super) fn head(&self, method: Method, bucket: Option<&BucketName>, key: &str) -> Head {
         let mut path = format!("{}/", self.endpoint.base_path);
         if let Some(bucket) = bucket {
             if self.virtual_bucket(Some(bucket)).is_none() {
@@ -109,6 +118,13 @@ pub enum CheckFault {
     /// Nothing came in time.
     #[error("no {0} in time")]
     Late(Waiting),
+    /// What answers is not the region's store: it lacks what all its answers had.
+    #[error("{0} is not the region's store")]
+    Stranger(SocketAddr),
+    /// One address did not answer, and another one of the region has just done so: says nothing
+    /// about the region.
+    #[error("{0} did not answer, and other addresses do")]
+    OneAddress(SocketAddr),
 }
 
 /// What a probe waited for when its time was over.
@@ -130,14 +146,15 @@ impl fmt::Display for Waiting {
 }
 
 impl CheckFault {
-    /// In the words of the fleet; `None` where the fault is ours.
+    /// In the words of the fleet; `None` where the fault is ours, or one address's.
     #[must_use]
     pub fn never(&self) -> Option<Never> {
         match self {
             Self::Dial(fault) => fault.stage.never(),
-            Self::Broken(_) => Some(Never::Reset),
+            Self::Broken(_) | Self::Stranger(_) => Some(Never::Reset),
             Self::Late(Waiting::Connection) => Some(Never::ConnectTimeout),
             Self::Late(Waiting::Answer) => Some(Never::FirstByteTimeout),
+            Self::OneAddress(_) => None,
         }
     }
 }
@@ -147,9 +164,10 @@ impl CheckFault {
 pub struct Line(Option<Open>);
 
 #[derive(Debug)]
-struct Open {
-    sender: SendRequest<Empty<Bytes>>,
+pub(super) struct Open {
+    sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
+    pulse: Arc<Pulse>,
 }
 
 impl Line {
@@ -182,67 +200,106 @@ pub async fn probe(
     let bucket = target.bucket.as_ref();
     let method = if bucket.is_some() { Method::HEAD } else { Method::GET };
     let mut head = target.site.head(method, bucket, &target.key);
-    sign(&mut head, credential, &target.site, tools);
-    if let Some(open) = line.0.take().filter(|open| !open.sender.is_closed()) {
-        match ask(line, open, &head, tools, deadline).await {
+    let region = &target.site.region;
+    let meter = tools.meters.of(region);
+    sign(&mut head, credential, &target.site, &PayloadMark::Empty, (region, tools));
+    let unwanted = meter.addresses.unwanted(tools.clock.now().mono);
+    // a certificate that has expired on a kept connection is one that no new one would be let past
+    let expired = meter.certificate().is_some_and(|expires| expires <= tools.clock.now().wall);
+    let usable =
+        |open: &Open| !open.sender.is_closed() && !expired && !unwanted.contains(&open.pulse.address);
+    if let Some(open) = line.0.take().filter(usable) {
+        let address = open.pulse.address;
+        match ask(line, open, (&head, region), tools, deadline).await {
             Err(CheckFault::Broken(_)) => {} // closed between two probes: stale, not dead
-            other => return other,
+            other => return other.map_err(|fault| blamed(fault, &target.site, address, tools)),
         }
     }
     let open = connect(&target.site, bucket, tools, deadline).await?;
-    ask(line, open, &head, tools, deadline).await
+    let address = open.pulse.address;
+    let asked = ask(line, open, (&head, region), tools, deadline).await;
+    asked.map_err(|fault| blamed(fault, &target.site, address, tools))
+}
+
+/// Notes at its address that a probe was not answered, and says whose affair that is.
+fn blamed(fault: CheckFault, site: &Site, address: SocketAddr, tools: &Tools) -> CheckFault {
+    let addresses = &tools.meters.of(&site.region).addresses;
+    let stranger = matches!(fault, CheckFault::Stranger(_));
+    let failure = if stranger { Failure::Stranger } else { Failure::Unanswered };
+    match addresses.failed(address, failure, tools.clock.now().mono) {
+        Blame::Address => CheckFault::OneAddress(address),
+        Blame::Region => fault,
+    }
 }
 
 /// Asks over one connection; keeps it where it can be used again.
 async fn ask(
     line: &mut Line,
     mut open: Open,
-    head: &Head,
+    (head, region): (&Head, &RegionId),
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Alive, CheckFault> {
     let began = tools.clock.now().mono;
-    let response = send(&mut open, head, deadline).await?;
-    let ttfb = tools.clock.now().mono.saturating_duration_since(began);
+    let response = send(&mut open, head, Full::default(), deadline).await?;
+    let to_head = head.method() == Method::HEAD;
+    let meter = tools.meters.of(region);
+    if meter.mark.is_missing(to_head, response.status(), response.headers()) {
+        return Err(CheckFault::Stranger(open.pulse.address));
+    }
+    let now = tools.clock.now();
+    open.pulse.answered(now.mono);
+    meter.dated(response.headers(), now);
+    let ttfb = now.mono.saturating_duration_since(began);
     // the body of a GET is nobody's interest: its connection is not kept
-    if head.method() == Method::HEAD {
+    if to_head {
         line.0 = Some(open);
     }
     Ok(Alive { ttfb, status: response.status().as_u16() })
 }
 
 /// Settles who is to blame for a refusal: asks for the first byte of `key` in `bucket` with
-/// `credential`, over a new connection.
+/// `credential`, over a new connection. A refusal of our clock is answered by the region's own, once.
 pub async fn canary(
-    site: &Site,
+    (region, site): (&RegionId, &Site),
     bucket: &BucketName,
     key: &str,
     credential: &Credential,
     tools: &Tools,
     deadline: Instant,
 ) -> CanaryVerdict {
-    let mut head = site.head(Method::GET, Some(bucket), key);
-    head.push("range", b"bytes=0-0");
-    sign(&mut head, Some(credential), site, tools);
-    match answer(site, bucket, &head, tools, deadline).await {
-        Ok((status, code)) => verdict(status, code.as_deref()),
-        Err(fault) => match fault.never() {
-            Some(never) => CanaryVerdict::Unreachable(ProbeFault::Never(never)),
-            None => CanaryVerdict::Unasked,
-        },
+    let meter = tools.meters.of(region);
+    let mut known = meter.ahead();
+    loop {
+        let mut head = site.head(Method::GET, Some(bucket), key);
+        head.push("range", b"bytes=0-0");
+        sign(&mut head, Some(credential), site, &PayloadMark::Empty, (region, tools));
+        match answer((region, site), bucket, &head, tools, deadline).await {
+            Ok((_, Some(code))) if code == "RequestTimeTooSkewed" && known != meter.ahead() => {
+                known = meter.ahead();
+            }
+            Ok((status, code)) => return verdict(status, code.as_deref()),
+            Err(fault) => {
+                return match fault.never() {
+                    Some(never) => CanaryVerdict::Unreachable(ProbeFault::Never(never)),
+                    None => CanaryVerdict::Unasked,
+                };
+            }
+        }
     }
 }
 
 /// Status, and the code of the error document.
 async fn answer(
-    site: &Site,
+    (region, site): (&RegionId, &Site),
     bucket: &BucketName,
     head: &Head,
     tools: &Tools,
     deadline: Instant,
 ) -> Result<(u16, Option<String>), CheckFault> {
     let mut open = connect(site, Some(bucket), tools, deadline).await?;
-    let response = send(&mut open, head, deadline).await?;
+    let response = send(&mut open, head, Full::default(), deadline).await?;
+    let headers = response.headers().clone();
     let status = response.status().as_u16();
     if status < 300 {
         return Ok((status, None));
@@ -250,26 +307,37 @@ async fn answer(
     let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
     // a document too long, cut or late has no code: the status must do
     let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
-    Ok((status, document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code)))
+    let code = document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code);
+    if code.as_deref() == Some("RequestTimeTooSkewed") {
+        tools.meters.of(region).clock_refused(&headers, tools.clock.now());
+    }
+    Ok((status, code))
 }
 
-async fn connect(
+/// A connection of its own; what certificate the region shows is noted.
+pub(super) async fn connect(
     site: &Site,
     bucket: Option<&BucketName>,
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Open, CheckFault> {
     let (host, _) = site.names(bucket);
-    let to = Target { host: &host, port: site.endpoint.port, tls: site.tls.as_ref() };
+    let meter = tools.meters.of(&site.region);
+    let addresses = &meter.addresses;
+    let (port, tls) = (site.endpoint.port, site.tls.as_ref());
+    let to = Target { host: &host, port, tls, addresses, avoid: &[] };
     let left = deadline.saturating_duration_since(tools.clock.now().mono);
     let timeouts = DialTimeouts { connect: left, tls: left };
     let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
-    let stream = timeout_at(deadline.into(), dialling)
+    let dialled = timeout_at(deadline.into(), dialling)
         .await
         .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))??;
+    if let Some(expires) = shown(&dialled.stream) {
+        meter.showed_certificate(expires);
+    }
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(dialled.stream))
         .await
         .map_err(|error| broken(&error))?;
     let driver = tokio::spawn(async move {
@@ -277,11 +345,23 @@ async fn connect(
             tracing::trace!(%error, "a probe's connection ended");
         }
     });
-    Ok(Open { sender, driver })
+    Ok(Open { sender, driver, pulse: addresses.pulse(dialled.address) })
 }
 
-async fn send(open: &mut Open, head: &Head, deadline: Instant) -> Result<Response<Incoming>, CheckFault> {
-    let request = request(head).map_err(|error| CheckFault::Broken(error.to_string()))?;
+/// When the certificate expires that the region showed.
+fn shown(stream: &Stream) -> Option<UnixSeconds> {
+    let Stream::Tls(tls) = stream else { return None };
+    let (_, session) = tls.get_ref();
+    certificate::expiry(session.peer_certificates()?.first()?)
+}
+
+pub(super) async fn send(
+    open: &mut Open,
+    head: &Head,
+    body: Full<Bytes>,
+    deadline: Instant,
+) -> Result<Response<Incoming>, CheckFault> {
+    let request = request(head, body).map_err(|error| CheckFault::Broken(error.to_string()))?;
     match timeout_at(deadline.into(), open.sender.send_request(request)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(broken(&error)),
@@ -293,22 +373,30 @@ fn broken(error: &hyper::Error) -> CheckFault {
     CheckFault::Broken(error.to_string())
 }
 
-fn sign(head: &mut Head, credential: Option<&Credential>, site: &Site, tools: &Tools) {
+/// Signs, dated by the region's clock as far as it is known.
+pub(super) fn sign(
+    head: &mut Head,
+    credential: Option<&Credential>,
+    site: &Site,
+    payload: &PayloadMark,
+    (region, tools): (&RegionId, &Tools),
+) {
     if let Some(credential) = credential {
-        let (now, mut keys) = (tools.clock.now().wall, KeyCache::holding(1));
+        let now = tools.meters.of(region).its_time(tools.clock.now().wall);
+        let mut keys = KeyCache::holding(1);
         // The probe key is encoded as SigV4 encodes: both spellings are one.
         let to = sigv4::Destination { region: &site.signing_region, path: sigv4::PathForm::Raw };
-        sigv4::sign(head, credential, &to, now, &PayloadMark::Empty, &mut keys);
+        sigv4::sign(head, credential, &to, now, payload, &mut keys);
     }
 }
 
 /// Our own head in hyper's words; the target goes out as it was signed.
-fn request(head: &Head) -> http::Result<Request<Empty<Bytes>>> {
+fn request(head: &Head, body: Full<Bytes>) -> http::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().method(head.method()).uri(head.target());
     for field in head.fields() {
         request = request.header(field.name, HeaderValue::from_bytes(field.value)?);
     }
-    request.body(Empty::new())
+    request.body(body)
 }
 
 #[cfg(test)]
@@ -320,6 +408,7 @@ mod tests {
     use crate::credentials::Store;
     use crate::credentials::stand_in::{Reply, Request as Seen, Server};
     use crate::dns::Resolver;
+    use crate::exchange::meters::Meters;
     use crate::names::{AccessKeyId, ClientName, RegionId, Secret};
     use crate::sigv4::{Key, KeyRing, Region, Rules, Verified, verify};
 
@@ -329,18 +418,21 @@ mod tests {
     fn tools() -> Tools {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        Tools { resolver: Resolver::system(clock), credentials, clock }
+        let meters = Meters::new(clock.now().mono, crate::chance::Coin::seeded(1));
+        Tools { resolver: Resolver::system(clock), credentials, meters: Arc::new(meters), clock }
     }
 
     fn target(port: u16, addressing: Addressing, bucket: Option<&str>) -> ProbeTarget {
         let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
-        let site = Site { endpoint, tls: None, signing_region: "eu-test-1".to_owned(), addressing };
+        let (region, signing_region) = (RegionId::new("eu"), "eu-test-1".to_owned());
+        let site = Site { region, endpoint, tls: None, signing_region, addressing };
         ProbeTarget {
             region: RegionId::new("eu"),
             site,
             bucket: bucket.map(BucketName::new),
             key: ".nearpoint/canary ü+".to_owned(),
             interval: Duration::from_secs(1),
+            write: None,
         }
     }
 
@@ -475,7 +567,8 @@ mod tests {
         let target = target(server.address().port(), Addressing::Path, None);
         let (tools, bucket) = (tools(), BucketName::new("photos"));
         let deadline = tools.clock.now().mono + PATIENT;
-        let verdict = canary(&target.site, &bucket, "k", &credential(), &tools, deadline).await;
+        let verdict =
+            canary((&target.region, &target.site), &bucket, "k", &credential(), &tools, deadline).await;
         (verdict, server.seen().remove(0))
     }
 

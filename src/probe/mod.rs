@@ -4,14 +4,17 @@
 //! A *probe* judges reachability only: any answer below 500 is alive, so that it needs no set-up
 //! and no permission. A *canary* settles who is to blame for a refusal: the credential, the
 //! configuration, or nobody (`rulings.md` §1). Neither changes a standing: they report, `fleet`
-//! decides.
+//! decides. A *write probe* (opt-in) judges writes, and measures how far behind other regions are.
 
 pub mod canary;
 pub mod check;
 pub mod schedule;
 pub mod verdict;
+pub mod write;
+pub mod written;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -19,11 +22,13 @@ use tokio::task::JoinSet;
 pub use canary::{Canaries, Judged, Question};
 pub use check::{Alive, CheckFault, Line, Site, canary, probe};
 pub use verdict::CanaryVerdict;
+pub use write::{Follower, WriteTarget, Wrote};
 
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::credentials::Store;
 use crate::dns::Resolver;
+use crate::exchange::meters::Meters;
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Pace, ProbeFault};
 use crate::names::{BucketName, CredentialId, RegionId};
@@ -43,18 +48,24 @@ pub struct ProbeTarget {
     pub key: String,
     /// Between two probes while all is well.
     pub interval: Duration,
+    /// How it is written to, where it is.
+    pub write: Option<WriteTarget>,
 }
 
 impl ProbeTarget {
-    /// How the configuration wants a region probed; `tls` is that of its `https` endpoint.
+    /// How the configuration wants a region probed; `tls` is that of its `https` endpoint,
+    /// `followers` where what is written there should turn up.
     #[must_use]
-    pub fn new(region: &RegionSettings, tls: Option<TlsClient>) -> Self {
+    pub fn new(region: &RegionSettings, tls: Option<TlsClient>, followers: Vec<Follower>) -> Self {
+        let key = written::key(&region.probe.key, &region.id);
+        let write = region.probe.write.map(|interval| WriteTarget { interval, key, followers });
         Self {
             region: region.id.clone(),
             site: Site::new(region, tls),
             bucket: region.probe.bucket.clone(),
             key: region.probe.key.clone(),
             interval: region.probe.interval,
+            write,
         }
     }
 }
@@ -66,6 +77,8 @@ pub struct Tools {
     pub resolver: Resolver,
     /// What to sign with.
     pub credentials: Store,
+    /// What is known of the regions' addresses, clocks and certificates.
+    pub meters: Arc<Meters>,
     /// Time.
     pub clock: Clock,
 }
@@ -80,6 +93,10 @@ pub trait Outlook: Clone + Send + Sync + 'static {
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
     /// Takes in what a probe saw: time to first byte, or why there was none.
     fn probed(&self, region: &RegionId, alive: Result<Duration, ProbeFault>);
+    /// Takes in what a write probe came to.
+    fn wrote(&self, region: &RegionId, wrote: &Wrote);
+    /// Takes in how far behind a region is.
+    fn lagged(&self, from: &RegionId, to: &RegionId, lag: Duration);
     /// Takes in that a probe could not be sent, for want of something of ours.
     fn unsent(&self, region: &RegionId);
 }
@@ -89,6 +106,7 @@ pub trait Outlook: Clone + Send + Sync + 'static {
 pub async fn run(targets: Vec<ProbeTarget>, tools: Tools, outlook: impl Outlook, mut coin: Coin) {
     let mut tasks = JoinSet::new();
     for target in targets {
+        tasks.spawn(write::watch(target.clone(), tools.clone(), outlook.clone(), coin.fork()));
         tasks.spawn(watch(target, tools.clone(), outlook.clone(), coin.fork()));
     }
     while let Some(ended) = tasks.join_next().await {
@@ -183,15 +201,31 @@ mod tests {
             let _over = self.heard.send((region.to_string(), alive));
         }
 
+        fn wrote(&self, _region: &RegionId, _wrote: &Wrote) {}
+
+        fn lagged(&self, _from: &RegionId, _to: &RegionId, _lag: Duration) {}
+
         fn unsent(&self, _region: &RegionId) {}
     }
 
     fn target(region: &str, port: u16, interval: Duration) -> ProbeTarget {
         let endpoint = Endpoint { tls: false, host: "localhost".to_owned(), port, base_path: String::new() };
-        let site =
-            Site { endpoint, tls: None, signing_region: region.to_owned(), addressing: Addressing::Path };
+        let site = Site {
+            region: RegionId::new(region),
+            endpoint,
+            tls: None,
+            signing_region: region.to_owned(),
+            addressing: Addressing::Path,
+        };
         let bucket = Some(BucketName::new("photos"));
-        ProbeTarget { region: RegionId::new(region), site, bucket, key: "k".to_owned(), interval }
+        ProbeTarget {
+            region: RegionId::new(region),
+            site,
+            bucket,
+            key: "k".to_owned(),
+            interval,
+            write: None,
+        }
     }
 
     struct Running {
@@ -210,7 +244,8 @@ mod tests {
     fn start(targets: Vec<ProbeTarget>) -> Running {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        let tools = Tools { resolver: Resolver::system(clock), credentials, clock };
+        let meters = Arc::new(Meters::new(clock.now().mono, Coin::seeded(1)));
+        let tools = Tools { resolver: Resolver::system(clock), credentials, meters, clock };
         let (pace, paced) = watch::channel(Pace::Normal);
         let (sender, heard) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();

@@ -65,7 +65,10 @@ impl Schedule {
     /// How long the next probe may take, all told.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        let least = if self.durations.len() < LEARNT_AFTER { TIMEOUT_FIRST } else { TIMEOUT_MIN };
+        // one that was late is given more the next time: slow is not dead, and the three of them
+        // still end within three seconds
+        let doubtful = self.durations.len() < LEARNT_AFTER || self.failures > 0;
+        let least = if doubtful { TIMEOUT_FIRST } else { TIMEOUT_MIN };
         let base = (self.percentile_99() * TIMEOUT_FACTOR).clamp(least, TIMEOUT_MAX);
         let spared = if self.durations.is_empty() { 0 } else { FALL - 1 };
         let doublings = self.failures.saturating_sub(spared).min(8);
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_known_region_is_not_given_more_time_to_die_but_to_come_back() {
-        assert_eq!(timeouts(7, after(100, ms(50))), [250, 250, 250, 500, 1000, 2000, 2000].map(ms));
+        assert_eq!(timeouts(7, after(100, ms(50))), [250, 500, 500, 1000, 2000, 2000, 2000].map(ms));
         let (mut schedule, now, mut coin) = after(100, ms(50));
         (0..7).for_each(|_| schedule.ended(now, None, &mut coin));
         schedule.ended(now, Some(ms(900)), &mut coin);

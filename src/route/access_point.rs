@@ -1,5 +1,6 @@
 //! What an operator says about an access point. Pure settings; config compiles into them.
 
+use super::hedge::Hedge;
 use crate::names::{AccessPointName, BucketName, RegionId};
 use crate::s3::operation::Kind;
 
@@ -27,6 +28,10 @@ pub struct AccessPoint {
     pub replication: Replication,
     /// Whether version ids mean the same in every region.
     pub versions: Versions,
+    /// Whether entity tags mean the same in every region.
+    pub etags: Etags,
+    /// Whether slow reads are tried a second time, elsewhere.
+    pub hedge: Hedge,
 }
 
 /// One region of an access point.
@@ -88,6 +93,16 @@ pub enum Versions {
     PerRegion,
     /// It does (AWS replication keeps ids).
     Shared,
+}
+
+/// Whether the same bytes have the same entity tag in every region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Etags {
+    /// They need not: other parts, another encryption or another vendor make other tags.
+    #[default]
+    Opaque,
+    /// They have: a reply that broke off may go on in another region by its tag and size.
+    Stable,
 }
 
 impl AccessPoint {

@@ -103,6 +103,34 @@ pub fn backoff(repeats: u8, share: f64) -> Duration {
     ceiling.mul_f64(share.clamp(0.0, 1.0))
 }
 
+/// A request's place in a region's rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Until when the rate is then booked, from any fixed instant.
+    pub booked: Duration,
+    /// How long the request is to wait.
+    pub wait: Duration,
+}
+
+/// How much of a rate may go out at once after a pause: traffic comes in crowds, and a store counts
+/// by the second.
+const CROWD: Duration = Duration::from_millis(250);
+/// The same in requests, where the rate is small.
+const CROWD_LEAST: f64 = 3.0;
+
+/// The next request's place in a rate of so many a second, of which everything until `booked` is
+/// taken; `None` where it would wait longer than `patience`. (The generic cell rate algorithm of
+/// ITU-T I.371.)
+#[must_use]
+pub fn slot(booked: Duration, rate: f64, patience: Duration, now: Duration) -> Option<Slot> {
+    /// Rates below it are none: no request waits a quarter of an hour.
+    const LEAST: f64 = 0.001;
+    let each = Duration::from_secs_f64(1.0 / rate.max(LEAST));
+    let crowd = CROWD.max(each.mul_f64(CROWD_LEAST));
+    let wait = booked.saturating_sub(now).saturating_sub(crowd.saturating_sub(each));
+    (wait <= patience).then(|| Slot { booked: booked.max(now).saturating_add(each), wait })
+}
+
 /// Ceiling of the first pause; shorter ones would meet a restarting store, longer ones show.
 const FIRST: Duration = Duration::from_millis(50);
 
@@ -118,6 +146,33 @@ mod tests {
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_rate_is_kept_and_a_crowd_may_go_at_once() {
+        let ms = Duration::from_millis;
+        let (mut booked, mut gone) = (Duration::ZERO, Vec::new());
+        for at in 0..10_000 {
+            if let Some(slot) = slot(booked, 50.0, Duration::ZERO, ms(1_000 + at)) {
+                assert_eq!(slot.wait, Duration::ZERO);
+                booked = slot.booked;
+                gone.push(at);
+            }
+        }
+        // fifty a second for ten seconds, and the quarter of a second that went at once
+        assert!((500..=513).contains(&gone.len()), "{}", gone.len());
+        assert!(gone[11] < 20, "{gone:?}");
+        assert!(gone.windows(2).skip(20).all(|pair| (19..=21).contains(&(pair[1] - pair[0]))));
+    }
+
+    #[test]
+    fn a_request_waits_within_its_patience_or_takes_no_place() {
+        let (now, each) = (secs(100), Duration::from_millis(100));
+        let full = now + Duration::from_millis(300);
+        let slot_of = |patience| slot(full, 10.0, patience, now);
+        assert_eq!(slot_of(Duration::from_millis(99)), None);
+        assert_eq!(slot_of(each), Some(Slot { booked: full + each, wait: each }));
+        assert!(slot(Duration::ZERO, 0.0, secs(1), now).is_some(), "no rate at all divides nothing");
     }
 
     #[test]

@@ -7,11 +7,13 @@
 mod access_point;
 pub mod affinity;
 pub mod budget;
+pub mod hedge;
 pub mod outcome;
 mod permit;
 mod plan;
 mod poison;
 mod rank;
+pub mod resume;
 pub mod verdict;
 mod why;
 
@@ -19,10 +21,11 @@ mod why;
 mod tests;
 
 pub use access_point::{
-    AccessPoint, ConditionalWrites, Member, Order, Replication, Rule, Versions, WILDCARD,
+    AccessPoint, ConditionalWrites, Etags, Member, Order, Replication, Rule, Versions, WILDCARD,
 };
 pub use affinity::Affinity;
 pub use budget::Budget;
+pub use hedge::Hedge;
 pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
 pub use permit::Permit;
 pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};

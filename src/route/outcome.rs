@@ -49,7 +49,8 @@ pub enum Outcome {
     /// Nothing was sent.
     NotSent(Unsent),
     /// A kept connection had ended, or ended under a request that may be repeated at will before
-    /// anything came of it: everyday, and nobody's fault.
+    /// anything came of it: everyday, and nobody's fault. Also one address that took nothing of the
+    /// request while the region has another.
     Stale {
         /// Nothing where the request was handed back whole, else the head, perhaps.
         sent: Sent,
@@ -86,6 +87,8 @@ pub enum Meaning {
     Throttled,
     /// It names our credential as the fault, or may mean it: any 403.
     Forbidden,
+    /// It refused the clock by which the request was signed, and what its own says is known now.
+    Skewed,
     /// It names bucket or signing region as the fault.
     Misplaced,
     /// It rejects the body (hash, checksum, length): the client's, whatever the status.
@@ -182,7 +185,11 @@ impl Outcome {
             }
             Self::Answered { meaning, .. } => match meaning {
                 Meaning::Final | Meaning::ServerFault => true,
-                Meaning::Throttled | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => false,
+                Meaning::Throttled
+                | Meaning::Forbidden
+                | Meaning::Skewed
+                | Meaning::Misplaced
+                | Meaning::BodyRefused => false,
             },
         }
     }
@@ -206,9 +213,11 @@ impl Outcome {
             Self::Answered { status, meaning } => Some(match meaning {
                 Meaning::ServerFault => Signal::ServerError(*status),
                 Meaning::Throttled => Signal::Throttled,
-                Meaning::Final | Meaning::Forbidden | Meaning::Misplaced | Meaning::BodyRefused => {
-                    Signal::Answered { ttfb }
-                }
+                Meaning::Final
+                | Meaning::Forbidden
+                | Meaning::Skewed
+                | Meaning::Misplaced
+                | Meaning::BodyRefused => Signal::Answered { ttfb },
             }),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::names::CredentialId;
+use crate::names::{CredentialId, RegionId};
+use crate::policy::Client;
 use crate::s3::Call;
 
 use super::access_point::AccessPoint;
@@ -12,22 +13,22 @@ use super::affinity::Affinity;
 #[derive(Clone, Debug)]
 pub struct Permit {
     access_point: Arc<AccessPoint>,
-    credential: CredentialId,
+    client: Option<Arc<Client>>,
     call: Arc<Call>,
     affinity: Affinity,
 }
 
 impl Permit {
     /// Says that `policy::decide` granted this call. To be called by the pipeline only, after it
-    /// has: `tests/architecture.rs` looks for other callers.
+    /// has: `tests/architecture.rs` looks for other callers. `client`: who signed, if anybody did.
     #[must_use]
     pub fn granted(
         access_point: Arc<AccessPoint>,
-        credential: CredentialId,
+        client: Option<Arc<Client>>,
         call: Arc<Call>,
         affinity: Affinity,
     ) -> Self {
-        Self { access_point, credential, call, affinity }
+        Self { access_point, client, call, affinity }
     }
 
     /// On which access point.
@@ -36,10 +37,11 @@ impl Permit {
         &self.access_point
     }
 
-    /// With which upstream credential.
+    /// With which upstream credential in a region: the client's own where it has one there, else
+    /// the region's.
     #[must_use]
-    pub fn credential(&self) -> &CredentialId {
-        &self.credential
+    pub fn credential(&self, region: &RegionId) -> CredentialId {
+        self.client.as_ref().map_or(CredentialId::Region, |client| client.credential_id(region))
     }
 
     /// What was granted.

@@ -114,10 +114,10 @@ pub fn plan(permit: &Permit, scene: &Scene<'_>, coin: &mut Coin) -> Result<Plan,
     let unconditional = course.scope == Scope::First(Kind::Read);
     let fail_open = !fit && !unconditional;
     if fail_open {
-        if let Some(down) = course.down(&ranked, scene) {
+        if let Some(down) = course.down(permit, &ranked, scene) {
             return Err(down);
         }
-        by_last_success(&mut ranked);
+        by_last_success(&mut ranked, permit, scene);
     } else if matches!(course.scope, Scope::Order(_)) {
         put_trial_first(&mut ranked, permit, coin);
     }
@@ -183,8 +183,8 @@ impl<'a> Course<'a> {
         }
         match call.facts().reach {
             // an upload without a token of ours is home's
-            Reach::Home | Reach::Upload => return Ok(home),
-            Reach::Any | Reach::Every | Reach::Local => {}
+            Reach::Home | Reach::Upload | Reach::Local => return Ok(home),
+            Reach::Any | Reach::Every => {}
         }
         if access_point.may_move(kind) {
             return Ok(Course { prefer: bound, ..order });
@@ -196,14 +196,18 @@ impl<'a> Course<'a> {
     }
 
     /// The refusal of a request that only one region may take, which is out while others serve.
-    /// Where none serves it is tried all the same: perhaps it is our own network.
-    fn down(&self, ranked: &Candidates<'_>, scene: &Scene<'_>) -> Option<NoRoute> {
+    /// Where none of the access point's serves it is tried all the same: it is the only candidate,
+    /// or perhaps it is our own network.
+    fn down(&self, permit: &Permit, ranked: &Candidates<'_>, scene: &Scene<'_>) -> Option<NoRoute> {
         let only = match self.scope {
             Scope::Order(_) => return None,
             Scope::First(_) | Scope::Home | Scope::Bound => ranked.first()?,
         };
-        let others = scene.table.rows().iter().filter(|row| row.region != only.member.region);
-        let served = others.map(|row| row.of(self.kind).standing).any(crate::fleet::Standing::is_eligible);
+        let members = permit.access_point().members.iter();
+        let others = members.filter(|member| member.region != only.member.region);
+        let served = others
+            .map(|member| scene.table.standing(&member.region, self.kind))
+            .any(crate::fleet::Standing::is_eligible);
         if only.fitness != Fitness::Out || !served {
             return None;
         }

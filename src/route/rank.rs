@@ -35,6 +35,8 @@ pub(super) type Candidates<'a> = SmallVec<[Candidate<'a>; 4]>;
 enum Tier {
     /// Serving.
     Serving,
+    /// Serving, but plainly slow.
+    Slow,
     /// Serving again, but not to be relied on yet.
     Held,
     /// Not proven by requests yet.
@@ -61,7 +63,7 @@ impl Candidate<'_> {
     }
 
     fn serves(&self) -> bool {
-        matches!(self.tier, Tier::Serving | Tier::Held)
+        matches!(self.tier, Tier::Serving | Tier::Slow | Tier::Held)
     }
 }
 
@@ -102,10 +104,15 @@ pub(super) fn candidates<'a>(
     ranked
 }
 
-/// Failing open: whoever succeeded last comes first.
-pub(super) fn by_last_success(ranked: &mut Candidates<'_>) {
+/// Failing open: whoever succeeded last comes first; among equals, whoever is least behind home.
+pub(super) fn by_last_success(ranked: &mut Candidates<'_>, permit: &Permit, scene: &Scene<'_>) {
+    let home = &permit.access_point().home;
+    let lag = |candidate: &Candidate<'_>| match &candidate.member.region {
+        region if region == home => Duration::ZERO,
+        region => scene.table.lag(home, region).unwrap_or(Duration::MAX),
+    };
     ranked.sort_by_key(|candidate| {
-        (candidate.tried, std::cmp::Reverse(candidate.last_success), candidate.place)
+        (candidate.tried, std::cmp::Reverse(candidate.last_success), lag(candidate), candidate.place)
     });
 }
 
@@ -152,7 +159,7 @@ fn candidate<'a>(
     let missing = missing(permit.call().depends_on, &member.region, scene);
     let (fitness, tier) = if missing.is_empty() {
         row.map_or((Fitness::Fit(Standing::Unknown), Tier::Unknown), |row| {
-            fitness(permit, row, course.kind, scene.now, coin)
+            fitness(permit, row, course, scene.now, coin)
         })
     } else {
         (Fitness::Lacks(missing), Tier::Unfit)
@@ -186,13 +193,21 @@ fn missing(depends_on: Features, region: &RegionId, scene: &Scene<'_>) -> Featur
     if depends_on.is_empty() { Features::NONE } else { depends_on.without((scene.honours)(region)) }
 }
 
-fn fitness(permit: &Permit, row: &RegionRow, kind: Kind, now: Instant, coin: &mut Coin) -> (Fitness, Tier) {
-    if row.refused_credentials.contains(permit.credential()) {
+fn fitness(
+    permit: &Permit,
+    row: &RegionRow,
+    course: &Course<'_>,
+    now: Instant,
+    coin: &mut Coin,
+) -> (Fitness, Tier) {
+    let refused = &row.refused_credentials;
+    if !refused.is_empty() && refused.contains(&permit.credential(&row.region)) {
         return (Fitness::CredentialRefused, Tier::Unfit);
     }
     if row.refused_configurations.contains(&permit.access_point().name) {
         return (Fitness::ConfigurationRefused, Tier::Unfit);
     }
+    let kind = course.kind;
     let half = row.of(kind);
     let standing = half.standing;
     match standing {
@@ -202,7 +217,19 @@ fn fitness(permit: &Permit, row: &RegionRow, kind: Kind, now: Instant, coin: &mu
         Standing::Healthy | Standing::Suspect if is_held(half, kind, now, coin) => {
             (Fitness::Held(standing), Tier::Held)
         }
+        Standing::Healthy | Standing::Suspect if row.slow && minds_slowness(course) => {
+            (Fitness::Slow(standing), Tier::Slow)
+        }
         Standing::Healthy | Standing::Suspect => (Fitness::Fit(standing), Tier::Serving),
+    }
+}
+
+/// Reads leave a slow region. Writes do only where they go to the nearest anyway: elsewhere a change
+/// of region is a change of what wins, and slowness is no reason for that.
+fn minds_slowness(course: &Course<'_>) -> bool {
+    match course.kind {
+        Kind::Read => true,
+        Kind::Write => *course.order == Order::Nearest,
     }
 }
 

@@ -114,7 +114,10 @@ pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, no
     let wish = match question.outcome {
         Outcome::NotSent(unsent) => nothing_sent(question, unsent),
         Outcome::Stale { sent: Sent::Nothing } => Wish::Free(Place::HereAtOnce),
-        Outcome::Stale { .. } => Wish::Repeat(Place::HereAtOnce),
+        // a clock is refused before any of the request was done, and it is not the client's
+        Outcome::Stale { .. } | Outcome::Answered { meaning: Meaning::Skewed, .. } => {
+            Wish::Repeat(Place::HereAtOnce)
+        }
         Outcome::Broken { sent } if sent != Sent::Nothing && question.broken_elsewhere > 0 => {
             Wish::Never(GiveUp::Poisonous)
         }
@@ -269,7 +272,7 @@ fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
 fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
     let relay = Answer::Verdict(Verdict::Relay);
     match meaning {
-        Meaning::Final | Meaning::BodyRefused => relay,
+        Meaning::Final | Meaning::BodyRefused | Meaning::Skewed => relay,
         Meaning::Misplaced if question.wildcard => relay,
         Meaning::Forbidden | Meaning::Misplaced => Answer::Verdict(Verdict::AskCanary),
         Meaning::Throttled | Meaning::ServerFault if !question.body.can_repeat() => relay,

@@ -30,6 +30,8 @@ pub enum Fitness {
     Fit(Standing),
     /// It is, but it is ranked behind others for a while after it failed.
     Held(Standing),
+    /// It is, with this standing, and ranked behind others while it is slow.
+    Slow(Standing),
     /// Its turn to be tried by a single request.
     Trial,
     /// It is out for this kind.
@@ -49,7 +51,7 @@ impl Fitness {
     #[must_use]
     pub const fn is_fit(self) -> bool {
         match self {
-            Self::Fit(_) | Self::Held(_) | Self::Trial => true,
+            Self::Fit(_) | Self::Held(_) | Self::Slow(_) | Self::Trial => true,
             Self::Out
             | Self::CredentialRefused
             | Self::ConfigurationRefused
@@ -102,6 +104,7 @@ impl fmt::Display for Fitness {
         match self {
             Self::Fit(standing) => fmt::Display::fmt(standing, f),
             Self::Held(standing) => write!(f, "{standing}, held back"),
+            Self::Slow(standing) => write!(f, "{standing}, slow"),
             Self::Trial => f.write_str("on trial"),
             Self::Out => f.write_str("out"),
             Self::CredentialRefused => f.write_str("credential refused"),

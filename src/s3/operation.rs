@@ -41,6 +41,7 @@ pub enum Reach {
     /// Merged from every region: `ListMultipartUploads`.
     Every,
     /// Answered by nearpoint itself on named access points: `HeadBucket`, `GetBucketLocation`, `ListBuckets`.
+    /// Where a store judges the sender, and under the wildcard, home's.
     Local,
 }
 

@@ -77,6 +77,8 @@ pub struct AccessLine<'a> {
     pub first_byte: Option<Duration>,
     /// Of that, the last try's wait for the region's first byte.
     pub upstream: Option<Duration>,
+    /// How often the reply broke off and was gone on with.
+    pub resumed: u32,
     /// Who ended the request before its answer was complete.
     pub aborted: Option<Aborted>,
 }
@@ -168,6 +170,7 @@ impl AccessLine<'_> {
             total: Duration::ZERO,
             first_byte: None,
             upstream: None,
+            resumed: 0,
             aborted: None,
         }
     }
@@ -203,6 +206,9 @@ impl AccessLine<'_> {
         line.millis("total_ms", Some(self.total));
         line.millis("first_byte_ms", self.first_byte);
         line.millis("upstream_ms", self.upstream);
+        if self.resumed > 0 {
+            line.number("resumed", self.resumed);
+        }
         line.optional("aborted", self.aborted.map(Aborted::label));
         if let Some(agent) = self.user_agent {
             line.text("user_agent", &String::from_utf8_lossy(agent));
@@ -531,6 +537,7 @@ mod tests {
             total: Duration::from_micros(1_234_567),
             first_byte: Some(Duration::from_micros(4)),
             upstream: None,
+            resumed: 0,
             aborted: None,
         }
     }
@@ -558,6 +565,7 @@ mod tests {
             code: Some("NoSuchKey"),
             why: Some("nearest"),
             tries: &tries,
+            resumed: 2,
             aborted: Some(Aborted::Client),
             ..line()
         };
@@ -570,7 +578,7 @@ mod tests {
                 r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","#,
                 r#""tries":[{"region":"us","at_us":7,"outcome":"refused"},{"region":"fra","at_us":90,"outcome":"answered"}],"#,
                 r#""bytes_in":0,"bytes_out":4096,"#,
-                r#""total_ms":1234.567,"first_byte_ms":0.004,"aborted":"client","user_agent":"curl/8"}"#,
+                r#""total_ms":1234.567,"first_byte_ms":0.004,"resumed":2,"aborted":"client","user_agent":"curl/8"}"#,
                 "\n"
             )
         );

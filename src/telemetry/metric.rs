@@ -93,6 +93,14 @@ metrics_table! {
         "Requests carried from one region to another.";
     BudgetExhausted: Counter "nearpoint_retry_budget_exhausted_total" Count [],
         "Retries not made because the retry budget was spent.";
+    Resumes: Counter "nearpoint_resumes_total" Count ["region", "outcome"],
+        "Replies to GETs that a region broke off, by what came of going on with them.";
+    ResumedBytes: Counter "nearpoint_resumed_bytes_total" Bytes [],
+        "Body bytes given to clients out of replies that had been gone on with.";
+    Hedges: Counter "nearpoint_hedges_total" Count ["region", "outcome"],
+        "Second tries of slow reads in this region: won, lost, or failed.";
+    HedgeWastedBytes: Counter "nearpoint_hedge_wasted_bytes_total" Bytes [],
+        "Body bytes announced by answers to hedged reads that were not passed on.";
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],
@@ -103,8 +111,34 @@ metrics_table! {
         "A region's standing for reads or writes: 0 out, 1 probation, 2 unknown, 3 suspect, 4 healthy.";
     RegionTransitions: Counter "nearpoint_region_transitions_total" Count ["region", "kind", "to"],
         "Changes of a region's standing.";
+    RegionAddresses: Gauge "nearpoint_region_addresses" Count ["region", "state"],
+        "A region's addresses that DNS lists: known (all of them), and of these out (not used for new connections while another one is).";
+    AddressFailures: Counter "nearpoint_region_address_failures_total" Count ["region", "failure"],
+        "Failures of single addresses: connect, slow, tls, unanswered, stranger.";
+    DnsLookups: Counter "nearpoint_dns_lookups_total" Count ["result"],
+        "DNS look-ups, by result: answered, without an address, failed.";
+    DnsAnswerAge: Gauge "nearpoint_dns_answer_age_seconds" Seconds ["region"],
+        "Age of the last good DNS answer for a region's endpoint.";
     RegionLatency: Gauge "nearpoint_region_latency_seconds" Seconds ["region"],
         "The decayed peak of a region's time to first byte, by which regions are ranked.";
+    RegionSlow: Gauge "nearpoint_region_slow" Count ["region"],
+        "1 while a region answers, but so slowly that it is ranked behind others.";
+    RegionRateLimit: Gauge "nearpoint_region_rate_limit" Count ["region"],
+        "Requests a second that a region may be sent, since it asked for less; 0 where it did not lately.";
+    RegionRateHeld: Counter "nearpoint_region_rate_held_total" Count ["region", "how"],
+        "Requests above a region's rate: sent to another region (moved), late (waited) or not at all (refused).";
+    RegionSkew: Gauge "nearpoint_region_clock_skew_seconds" Seconds ["region"],
+        "By how much a region's clock is ahead of ours; what we sign for it is dated by its clock.";
+    RegionLag: Gauge "nearpoint_replication_lag_seconds" Seconds ["from", "to"],
+        "How far a region is behind another, measured by what write probes write.";
+    RegionCertificateDays: Gauge "nearpoint_region_certificate_days_left" Count ["region"],
+        "Days until the certificate expires that a region shows to probes.";
+    WriteProbes: Counter "nearpoint_write_probes_total" Count ["region", "result"],
+        "Write probes of a region, by result: taken, failed, or refused for want of permission.";
+    ProbeContradicted: Gauge "nearpoint_region_probe_contradicted" Count ["region"],
+        "1 while probes of a region fail although requests are answered: its probe is set up wrongly.";
+    SelfSuspect: Gauge "nearpoint_self_suspect" Count [],
+        "1 while every region has failed at once, so that our own network is the likelier culprit.";
     CredentialOut: Gauge "nearpoint_region_credential_out" Count ["region", "credential"],
         "1 while a region refuses this credential.";
     ConfigurationOut: Gauge "nearpoint_region_configuration_out" Count ["region", "access_point"],

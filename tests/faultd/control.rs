@@ -22,9 +22,9 @@ const LINE_MAX: u64 = 64 << 10;
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Order {
     Arm {
-        fault: Injection,
+        fault: Box<Injection>,
         #[serde(default)]
-        scope: Scope,
+        scope: Box<Scope>,
         for_ms: Option<u64>,
     },
     Lift {
@@ -66,7 +66,7 @@ fn obey(order: Order, desk: &Desk) -> Value {
     match order {
         Order::Arm { fault, scope, for_ms } => {
             let until = for_ms.map(|ms| desk.now() + Duration::from_millis(ms));
-            match desk.faults(|faults| faults.arm(fault, scope, until)) {
+            match desk.faults(|faults| faults.arm(*fault, *scope, until)) {
                 Ok(FaultId(id)) => json!({"id": id}),
                 Err(fault) => json!({"error": fault.to_string()}),
             }

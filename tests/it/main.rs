@@ -22,6 +22,7 @@ mod failover;
 mod fault_proxy;
 mod house;
 mod house_itself;
+mod judgement;
 mod names;
 mod reload;
 mod secrets;

@@ -8,7 +8,7 @@ use crate::house::client::{Client, Connection, Reply, Request};
 use crate::house::gateway::{Gateway, Setup, Tenant, logged};
 use crate::house::region::{Act, End, PATIENCE, Region, When};
 use crate::house::text;
-use crate::house::tls::{self, Authority};
+use crate::house::tls::{self, Authority, Front};
 
 const BUCKET: &str = "photos-home";
 const TAKEN: &str = "the new configuration is in force";
@@ -374,24 +374,126 @@ async fn a_bad_file_is_refused_whole_and_the_old_stays_in_force() {
     until(&client, &Request::get("/vault/k"), 403).await;
 }
 
+/// The addresses of data listeners, as the log tells them, in their order.
+fn listening(gateway: &Gateway) -> Vec<std::net::SocketAddr> {
+    let told = gateway.written();
+    let of = |line: &String| logged(line, "listening")?["address"].as_str()?.parse().ok();
+    told.iter().filter_map(of).collect()
+}
+
 #[tokio::test]
-async fn a_listener_s_rules_change_and_its_address_does_not() {
+async fn listeners_change_come_and_go_without_a_restart() {
     let home = home();
     let mut setup = Setup::over(&[&home]);
     let gateway = setup.start();
     let client = gateway.client();
-    let stranger = client.unsigned(&Request::get("/photos/k"));
+    let mut kept = client.connect().await;
+    let get = Request::get("/photos/k");
+    let signed = || client.sign(&get).bytes();
+    kept.exchange(&signed(), "GET").await.unwrap().expect(200);
+    let stranger = client.unsigned(&get);
     refused(&client.send_signed(&stranger).await, 403, "AccessDenied");
+    // whom it lets in, on open connections too
     setup.listener = "      anonymous: sign\n".to_owned();
     reload(&gateway, &setup).await;
-    let asked = async { while client.send_signed(&stranger).await.status != 200 {} };
-    tokio::time::timeout(PATIENCE, asked).await.expect("anonymous reads are let in");
-    let restart = "takes effect at the next start only";
-    assert_eq!(count(&gateway, restart), 0);
-    setup.listener = "      anonymous: sign\n    - address: 127.0.0.2:0\n".to_owned();
-    reload(&gateway, &setup).await;
-    wait_for_count(&gateway, restart, 1).await;
     client.send_signed(&stranger).await.expect(200);
+    kept.exchange(&stranger.bytes(), "GET").await.unwrap().expect(200);
+    // one more
+    setup.listener = "    - {address: \"127.0.0.2:0\", verify: off}\n".to_owned();
+    reload(&gateway, &setup).await;
+    refused(&kept.exchange(&stranger.bytes(), "GET").await.unwrap(), 403, "AccessDenied");
+    let open = Client { address: listening(&gateway)[1], ..client.clone() };
+    let mut connection = open.connect().await;
+    connection.exchange(&stranger.bytes(), "GET").await.unwrap().expect(200);
+    // and gone again: nobody is served there, the connection included that it had
+    setup.listener.clear();
+    reload(&gateway, &setup).await;
+    let answer = connection.exchange(&stranger.bytes(), "GET").await;
+    assert!(answer.is_none_or(|answer| answer.status == 503), "a listener that is gone serves");
+    assert!(connection.is_closed().await);
+    let shut = async { while tokio::net::TcpStream::connect(open.address).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, shut).await.expect("it is shut");
+    client.send(&get).await.expect(200);
+    // what cannot be bound is refused whole
+    let there = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let _held = std::net::TcpListener::bind(there).unwrap();
+    setup.listener = format!("      anonymous: sign\n    - address: {there}\n");
+    gateway.rewrite(&setup);
+    gateway.signal("HUP");
+    let fault = gateway.wait_for_event("the new configuration is refused; the old one stays in force");
+    assert!(fault["fault"].as_str().unwrap().contains("address in use"), "{fault}");
+    refused(&client.send_signed(&stranger).await, 403, "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_listener_opens_no_wider_than_the_new_file_says() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    std::fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
+    let tls = authority.serve(folder.path());
+    let mut setup = Setup { listener: tls.clone(), ..Setup::over(&[&home]) };
+    let gateway = setup.start();
+    let client = gateway.client();
+    let stranger = client.unsigned(&Request::get("/photos/k")).bytes();
+    let dial = |identity: Option<(String, String)>| {
+        tls::connect(gateway.address, authority.client(identity.as_ref(), &[b"http/1.1"]))
+    };
+    let mut before = Connection::over(dial(None).await.unwrap());
+    refused(&before.exchange(&stranger, "GET").await.unwrap(), 403, "AccessDenied");
+    let ca = folder.path().join("ca.crt");
+    let with_ca =
+        tls.trim_end().trim_end_matches('}').to_owned() + &format!(", client_ca: {}}}\n", ca.display());
+    setup.listener = with_ca + "      verify: off\n      allow_from: [127.0.0.0/8]\n";
+    reload(&gateway, &setup).await;
+    // unsigned requests are for those who show a certificate, and for nobody else at any time
+    if let Some(answer) = before.exchange(&stranger, "GET").await {
+        refused(&answer, 503, "ServiceUnavailable");
+    }
+    if let Ok(stream) = dial(None).await {
+        assert!(Connection::over(stream).exchange(&stranger, "GET").await.is_none());
+    }
+    let mut known = Connection::over(dial(Some(authority.issue("client"))).await.unwrap());
+    known.exchange(&stranger, "GET").await.unwrap().expect(200);
+}
+
+#[tokio::test]
+async fn a_region_s_rotated_authority_and_client_certificate_are_taken() {
+    let home = home();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |authority: &Authority| {
+        let (certificate, key) = authority.issue("nearpoint");
+        for (name, text) in [("ca.pem", authority.pem()), ("us.crt", certificate), ("us.key", key)] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+    };
+    let (old, new) = (Authority::new(), Authority::new());
+    let front = Front::start(home.address(), &old).await;
+    write(&old);
+    let mut setup = Setup::over(&[&home]);
+    let (_, lines) = &mut setup.regions[0];
+    let files = folder.path().display();
+    *lines = lines.replace(&home.endpoint(), &format!("https://{}", front.address));
+    *lines +=
+        &format!("    tls: {{ca_file: {files}/ca.pem, certificate: {files}/us.crt, key: {files}/us.key}}\n");
+    let gateway = setup.start();
+    let client = gateway.client();
+    client.send(&Request::get("/photos/k")).await.expect(200);
+    front.rotate(&new);
+    write(&new);
+    // the files alone have changed
+    gateway.wait_for_event(TAKEN);
+    home.hang_up_idle();
+    until(&client, &Request::get("/photos/k"), 200).await;
+    for _ in 0..10 {
+        client.send(&Request::get("/photos/k")).await.expect(200);
+    }
+    gateway.wait_for_reads(&[("home", "healthy")]).await;
+    // half of one is refused
+    std::fs::write(folder.path().join("us.crt"), "half").unwrap();
+    let refusal = gateway.wait_for_event("the new configuration is refused; the old one stays in force");
+    assert!(refusal["fault"].as_str().unwrap().contains("us.crt"), "{refusal}");
+    client.send(&Request::get("/photos/k")).await.expect(200);
 }
 
 #[tokio::test]

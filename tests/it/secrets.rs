@@ -99,6 +99,7 @@ fn setup(home: &Region) -> Setup {
         assert!(lines.contains(&from), "{lines}");
         *lines = lines.replace(&from, &to);
     }
+    setup.probe_rarely();
     CLIENT_SECRET.clone_into(&mut setup.tenants[0].secret);
     let mut tenant = Tenant::of("tenant", &["photos"]);
     TENANT_SECRET.clone_into(&mut tenant.secret);

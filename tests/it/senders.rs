@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::house::client::{Client, Framing, Payload, Reply, Request};
 use crate::house::digest::Algorithm;
-use crate::house::gateway::{Gateway, Setup, Tenant, allow};
+use crate::house::gateway::{Gateway, LOGICAL_REGION, Setup, Tenant, allow};
 use crate::house::moment;
-use crate::house::region::{Region, Settings};
+use crate::house::region::{PATIENCE, Region, Settings};
 
 const BUCKET: &str = "photos-home";
 
@@ -199,6 +199,54 @@ async fn a_tenant_s_own_pair_signs_upstream_and_its_store_judges() {
     assert!(home.seen()[0].header("authorization").unwrap().contains("NPSAME"));
 }
 
+#[tokio::test]
+async fn bucket_calls_are_the_store_s_to_judge_where_it_judges() {
+    let home = Region::start("home", &[BUCKET]);
+    let away = Region::start("away", &["photos-away"]);
+    let mut same = Tenant::of("same", &[]);
+    same.policy = None;
+    same.lines = "    region_credentials: same\n".to_owned();
+    let mut setup = Setup::over(&[&home, &away]);
+    setup.tenants = vec![same];
+    setup.listener = "      anonymous: forward\n".to_owned();
+    let gateway = setup.start();
+    let tenant = gateway.client();
+    let nobody = |request: &Request| tenant.unsigned(request);
+    // neither is known to the store, so neither learns anything
+    for request in [Request::head("/photos"), Request::get("/photos?location"), Request::get("/")] {
+        assert_eq!(tenant.send(&request).await.status, 403, "{} {}", request.method, request.target);
+        let reply = tenant.send_signed(&nobody(&request)).await;
+        assert_eq!(reply.status, 403, "{} {}", request.method, request.target);
+        assert!(!reply.text().contains("photos-home"), "{}", reply.text());
+    }
+    for request in [Request::put("/photos", ""), Request::delete("/photos")] {
+        refused(&tenant.send_signed(&nobody(&request)).await, 403, "AccessDenied");
+    }
+    // whom the store knows, it answers: home, in our words
+    home.change_settings(|settings| {
+        settings.access_key_id = tenant.settings.access_key_id.clone();
+        settings.secret = tenant.settings.secret.clone();
+        settings.anonymous = &["GET", "HEAD"];
+    });
+    for signed in [tenant.sign(&Request::head("/photos")), nobody(&Request::head("/photos"))] {
+        let asked = async {
+            loop {
+                let reply = tenant.send_signed(&signed).await;
+                if reply.status == 200 {
+                    return reply;
+                }
+            }
+        };
+        // (a refused credential is believed for a moment)
+        let reply = tokio::time::timeout(PATIENCE, asked).await.expect("the store knows it");
+        assert_eq!(reply.header("x-amz-bucket-region"), Some(LOGICAL_REGION));
+    }
+    let location = tenant.send(&Request::get("/photos?location")).await.expect(200).text();
+    assert!(location.contains(&format!(">{LOGICAL_REGION}</LocationConstraint>")), "{location}");
+    refused(&tenant.send(&Request::get("/")).await, 403, "AccessDenied");
+    assert!(away.seen().is_empty(), "home's to say");
+}
+
 fn two_points_over_one(home: &Region, tenants: Vec<Tenant>) -> Setup {
     Setup { tenants, ..Setup::over(&[home]) }
 }
@@ -231,6 +279,37 @@ async fn a_tenant_s_pairs_by_region_sign_in_each() {
     home.kill();
     client.send(&Request::get("/photos/k")).await.expect(200);
     assert!(away.seen().iter().any(|seen| seen.header("authorization").unwrap().contains("TENANTATAWAY")));
+}
+
+#[tokio::test]
+async fn where_a_tenant_has_no_pair_of_its_own_the_region_s_is_to_blame() {
+    let home = Region::start("home", &[BUCKET]);
+    let away = Region::start("away", &["photos-away"]);
+    for (region, bucket) in [(&home, BUCKET), (&away, "photos-away")] {
+        region.seed(bucket, "k", "x");
+    }
+    let mut tenant = Tenant::of("app", &["photos"]);
+    let pair = home.settings();
+    tenant.lines = format!(
+        "    region_credentials:\n      home: {{access_key_id: {}, secret_access_key: {}}}\n",
+        pair.access_key_id, pair.secret
+    );
+    let mut setup = Setup::over(&[&home, &away]);
+    setup.tenants = vec![tenant];
+    let gateway = setup.start();
+    let client = gateway.client();
+    client.send(&Request::get("/photos/k")).await.expect(200);
+    // nearpoint's own pair runs out in one region, and that is the only one left
+    away.change_settings(|settings| settings.secret = "another".to_owned());
+    home.kill();
+    let reply = client.send(&Request::get("/photos/k")).await;
+    refused(&reply, 503, "ServiceUnavailable");
+    let blamed = |status: &serde_json::Value| {
+        let regions = status["regions"].as_array().expect("a list");
+        let away = regions.iter().find(|region| region["id"] == "away").expect("away");
+        away["refused_credentials"] == serde_json::json!(["Region"])
+    };
+    gateway.wait_for_status(blamed).await;
 }
 
 // ── unverified and anonymous ─────────────────────────────────────────────────

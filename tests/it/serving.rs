@@ -290,6 +290,21 @@ async fn two_opinions_on_the_host_over_http2_have_their_access_line() {
 }
 
 #[tokio::test]
+async fn a_cut_reply_over_http2_goes_on() {
+    let home = home();
+    let body: Vec<u8> = (0..1 << 20).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    home.seed(BUCKET, "big", body.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let mut second = Second::open(&gateway, &authority).await;
+    home.fault(When::key("big").times(2), Act::CutAfter(100_000, End::Close));
+    let reply = second.send(&Request::get("/photos/big")).await;
+    let request_id = reply.headers()["x-amz-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(whole(reply).await, body);
+    assert_eq!(gateway.access_line(&request_id)["resumed"], 2);
+}
+
+#[tokio::test]
 async fn a_cut_reply_resets_its_stream_and_no_other() {
     let home = home();
     home.seed(BUCKET, "big", vec![7; 1 << 20]);

@@ -183,8 +183,9 @@ fn covers(grant: &Grant, operation: Operation, need: &Need<'_>) -> bool {
     if need.action == LIST_BUCKETS && need.access_point.is_none() {
         return match grant {
             Grant::Policy(policy) => allows(policy, need),
-            Grant::NamedObjects | Grant::StoreJudges | Grant::Everything => true,
-            Grant::AnonymousReads => false,
+            Grant::NamedObjects | Grant::Everything => true,
+            // no store can be asked which access points somebody may see
+            Grant::StoreJudges | Grant::AnonymousReads => false,
         };
     }
     if out_of_reach(grant, need.access_point) {

@@ -50,6 +50,8 @@ impl Rig {
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::TwoWay,
             versions: Versions::PerRegion,
+            etags: Etags::Opaque,
+            hedge: Hedge::Off,
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),
@@ -110,7 +112,7 @@ impl Rig {
 
     fn try_plan(&mut self, call: Call, affinity: Affinity) -> Result<Plan, NoRoute> {
         let access_point = Arc::new(self.access_point.clone());
-        let permit = Permit::granted(access_point, CredentialId::Region, Arc::new(call), affinity);
+        let permit = Permit::granted(access_point, None, Arc::new(call), affinity);
         let table = self.table();
         let lacks = self.lacks.clone();
         let honours = |region: &RegionId| {

@@ -224,6 +224,7 @@ fn an_unknown_region_comes_after_those_that_serve() {
     rig.apply(Event::Reloaded {
         regions: vec![NEAR.into(), HOME.into(), FAR.into()],
         renewed: vec![NEAR.into()],
+        groups: Vec::new(),
     });
     assert_eq!(rig.regions(Operation::GetObject), [HOME, FAR, NEAR]);
 }
@@ -414,5 +415,47 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_slow_region_comes_after_those_that_are_not_and_is_never_left_out() {
+    let mut rig = Rig::new();
+    rig.access_point.writes = Rule { order: Order::List(vec![NEAR.into(), HOME.into()]), failover: true };
+    let took = |near| [(NEAR, near), (HOME, 40), (FAR, 90)];
+    let live = |rig: &mut Rig, near, seconds| {
+        for _ in 0..seconds {
+            for (region, ttfb) in took(near) {
+                rig.apply(Event::Probed { region: region.into(), alive: Ok(Duration::from_millis(ttfb)) });
+            }
+            rig.wait(1_000);
+        }
+    };
+    live(&mut rig, 5, 10);
+    live(&mut rig, 500, 9);
+    assert_eq!(rig.regions(Operation::GetObject), [HOME, FAR, NEAR]);
+    assert!(rig.plan(Operation::GetObject).why.to_string().contains("healthy, slow"));
+    assert_eq!(rig.regions(Operation::PutObject), [NEAR, HOME], "an order of writes is not about speed");
+    rig.access_point.reads.order = Order::List(vec![NEAR.into(), FAR.into()]);
+    assert_eq!(rig.regions(Operation::GetObject), [FAR, NEAR], "however the operator lists them");
+    rig.access_point.writes.order = Order::Nearest;
+    assert_eq!(rig.regions(Operation::PutObject), [HOME, FAR, NEAR]);
+    rig.access_point.members.retain(|member| member.region == NEAR.into());
+    assert_eq!(rig.regions(Operation::GetObject), [NEAR], "it is all there is");
+    rig.access_point.members = Rig::new().access_point.members;
+    rig.access_point.reads.order = Order::Nearest;
+    live(&mut rig, 5, 30);
+    assert_eq!(rig.regions(Operation::GetObject), [NEAR, HOME, FAR]);
+}
+
+#[test]
+fn a_region_that_is_out_is_tried_where_it_is_all_that_the_access_point_has() {
+    let mut rig = Rig::new();
+    rig.access_point.members.retain(|member| member.region == HOME.into());
+    rig.kill(HOME);
+    for operation in [Operation::GetObject, Operation::PutObject, Operation::DeleteObject] {
+        let plan = rig.plan(operation);
+        assert_eq!(names(&plan), [HOME], "others serve, but not this access point");
+        assert!(plan.fail_open && plan.steps[0].last_resort);
     }
 }

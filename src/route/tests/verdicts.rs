@@ -239,6 +239,24 @@ fn answers_that_are_the_clients() {
 }
 
 #[test]
+fn a_refused_clock_is_answered_by_the_right_one_and_is_never_the_clients() {
+    let refused = answered(Meaning::Skewed);
+    for shape in SHAPES {
+        let expected = if shape == Shape::PutSpent { SPENT } else { Cell::Same };
+        assert_eq!(ask(shape, refused, |_| ()), expected, "{shape:?}");
+        let over = ask(shape, refused, |q| q.attempts_made = 3);
+        let expected = if shape == Shape::PutSpent { SPENT } else { Cell::No(GiveUp::Attempts) };
+        assert_eq!(over, expected, "{shape:?}");
+    }
+    let now = Instant::now();
+    let facts = Shape::Read.facts();
+    let mut budget = Budget::new(0.0, 0.0, now);
+    let question = question(Shape::Read, &facts, refused);
+    let verdict = verdict(&question, &mut budget, &mut Coin::seeded(1), now);
+    assert_eq!(verdict, Verdict::GiveUp(GiveUp::Budget), "it draws on the budget");
+}
+
+#[test]
 fn answers_that_a_canary_must_settle() {
     for shape in SHAPES {
         let (forbidden, misplaced) = (answered(Meaning::Forbidden), answered(Meaning::Misplaced));

@@ -11,8 +11,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-
 use self::rows::{Row, Shot, Want};
 use crate::house::client::{Client, Connection, Ended, Reply, Request};
 use crate::house::gateway::{Setup, Tenant};
@@ -98,6 +96,8 @@ impl House {
         let mut stranger = Tenant::of("stranger", &["invoices"]);
         stranger.session_token = Some("stranger-token".to_owned());
         setup.tenants.push(stranger);
+        // what changes a standing is then a row's doing
+        setup.probe_rarely();
         let gateway = setup.start();
         gateway.wait_for_reads(&[("near", "healthy"), ("far", "healthy")]).await;
         let bench = Bench::at(gateway.client(), gateway.client_of(1)).await;
@@ -277,14 +277,17 @@ async fn gigabyte(bench: &Bench, head: &[u8]) -> Result<(), String> {
     let (mut sent, mut read) = (0, 0);
     let closed = tokio::time::timeout(PATIENCE, async {
         while sent < 1 << 30 {
-            let moment = Duration::from_millis(5);
-            match tokio::time::timeout(moment, connection.stream.write(&piece)).await {
-                Ok(Ok(count)) => sent += count,
-                Ok(Err(_)) => return,
-                Err(_full) => {}
-            }
-            if let Some(unread) = unread(ports) {
-                read = read.max(sent.saturating_sub(unread));
+            match connection.stream.try_write(&piece) {
+                Ok(count) => sent += count,
+                // what the kernels hold is full: time to see what was read
+                Err(full) if full.kind() == std::io::ErrorKind::WouldBlock => {
+                    if let Some(unread) = unread(ports) {
+                        read = read.max(sent.saturating_sub(unread));
+                    }
+                    let moment = Duration::from_millis(5);
+                    drop(tokio::time::timeout(moment, connection.stream.writable()).await);
+                }
+                Err(_reset) => return,
             }
         }
     });

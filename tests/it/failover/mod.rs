@@ -1,7 +1,10 @@
 //! What a region's failure costs clients: through real sockets, with regions that fail on demand.
 
+mod addresses;
 mod blame;
+mod hedge;
 mod reads;
+mod resume;
 mod shift;
 mod uploads;
 mod writes;

@@ -243,7 +243,10 @@ async fn it_starts_with_every_region_down_and_serves_once_one_is_back() {
 
 #[tokio::test]
 async fn a_reply_cut_in_its_middle_is_never_ended_cleanly() {
-    let scene = pair("refuse").await;
+    let regions = regions(2);
+    let mut setup = setup(&regions, "refuse");
+    setup.rest = "limits: {resumes: 0}\n".to_owned();
+    let scene = begin(regions, &setup).await;
     scene.seed([("big".to_owned(), body(300_000))]);
     scene.seed_numbers(40);
     let object = Request::get("/photos/big");
@@ -341,7 +344,7 @@ async fn a_listing_is_read_where_it_can_be_read() {
 async fn a_reply_that_stands_still_is_cut_when_its_time_is_up() {
     let regions = regions(2);
     let mut setup = setup(&regions, "refuse");
-    setup.rest = "timeouts: {body_progress: 1s}\n".to_owned();
+    setup.rest = "timeouts: {body_progress: 1s}\nlimits: {resumes: 0}\n".to_owned();
     let scene = begin(regions, &setup).await;
     scene.seed([("big".to_owned(), body(300_000))]);
     scene.near().fault(When::key("big"), Act::HangAfter(1_000));

@@ -1,7 +1,7 @@
 //! The gateway under test: the compiled binary with a configuration of the test's.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -78,6 +78,14 @@ pub struct Setup {
     pub logical_region: String,
     /// Further top-level sections (`limits: {…}`).
     pub rest: String,
+    /// What this gateway alone reads as `/etc/hosts`; needs [`may_mount`]. Empty: the machine's.
+    pub hosts: String,
+}
+
+/// Whether this machine lets us give a process files of its own.
+pub fn may_mount() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
 }
 
 /// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
@@ -99,6 +107,7 @@ impl Setup {
             tokens: "{keys: [\"a-token-key-for-tests-0123456789\"]}".to_owned(),
             logical_region: LOGICAL_REGION.to_owned(),
             rest: String::new(),
+            hosts: String::new(),
         };
         for region in regions {
             setup = setup.region(region, FULL);
@@ -220,7 +229,17 @@ impl Setup {
 
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
-        self.start_by(Command::new(env!("CARGO_BIN_EXE_nearpoint")))
+        let binary = env!("CARGO_BIN_EXE_nearpoint");
+        if self.hosts.is_empty() {
+            return self.start_by(Command::new(binary));
+        }
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(self.hosts.as_bytes()).unwrap();
+        let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(file.path()).arg(binary);
+        // it listens once this returns: its hosts file is mounted by then
+        self.start_by(command)
     }
 
     /// Starts the gateway with so many file descriptors and no way to more.
@@ -235,16 +254,6 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let file = self.write(folder.path());
         command.arg("serve").arg("--config").arg(&file);
-        Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
-    }
-
-    /// Starts the gateway with a limit of open files.
-    pub fn start_with_open_files(&self, most: u32) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
-        let file = self.write(folder.path());
-        let mut command = Command::new("sh");
-        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
-        command.arg(env!("CARGO_BIN_EXE_nearpoint")).arg("serve").arg("--config").arg(&file);
         Gateway::launch(command, folder, self.tenants.clone(), &self.logical_region)
     }
 }
@@ -310,6 +319,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// Lets the process open files up to this number only, or again as many as the system grants
+    /// (`None`). What it has open stays open.
+    pub fn limit_open_files(&self, most: Option<u64>) {
+        let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());
+        let granted = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let current = most.or(granted.current);
+        let limit = rustix::process::Rlimit { current, maximum: granted.maximum };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit).unwrap();
+    }
+
     fn launch(mut command: Command, folder: tempfile::TempDir, tenants: Vec<Tenant>, region: &str) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

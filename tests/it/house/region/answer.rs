@@ -212,7 +212,12 @@ impl Desk<'_> {
         if self.settings.versioned {
             reply = reply.with("x-amz-version-id", &version.id);
         }
-        let with_checksums = self.head.header("x-amz-checksum-mode").is_some();
+        // as S3: of the object, and not with a part of it
+        let with_checksums = self.head.header("x-amz-checksum-mode").is_some()
+            && (self.head.method == "HEAD" || self.head.header("range").is_none());
+        if with_checksums && object.headers.iter().any(|(name, _)| Algorithm::of_header(name).is_some()) {
+            reply = reply.with("x-amz-checksum-type", "FULL_OBJECT");
+        }
         for (name, value) in &object.headers {
             let overridden = self.ask.parameter(&format!("response-{name}"));
             if with_checksums || Algorithm::of_header(name).is_none() {

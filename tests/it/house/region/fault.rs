@@ -44,6 +44,10 @@ pub enum Act {
     AnswerBytes(Bytes),
     /// Announces a body longer (or shorter) by so much than what is sent; then closes.
     LieAboutLength(isize),
+    /// Says this in the answer's head in place of the truth.
+    Say(&'static str, String),
+    /// Sends the body in chunks, without telling its length.
+    Chunked,
     /// Sends no `100 Continue`; takes a body that comes all the same.
     NoContinue,
     /// Commits, answers 200 with white space, then this error in the document.

@@ -291,6 +291,11 @@ fn distance(a: SystemTime, b: SystemTime) -> Duration {
 }
 
 impl Settings {
+    /// Its clock.
+    pub fn now(&self) -> SystemTime {
+        moment::shifted(moment::now(), self.clock_ahead)
+    }
+
     /// The key pair as the oracle wants it.
     pub fn credentials(&self) -> Credentials {
         let token = self.session_token.clone();

@@ -61,6 +61,8 @@ pub struct Settings {
     pub anonymous: &'static [&'static str],
     /// Hosts `BUCKET.domain` are virtual-hosted.
     pub domain: Option<String>,
+    /// Seconds by which its clock is ahead of this machine's.
+    pub clock_ahead: i64,
     /// Where it listens; port 0 is the kernel's choice.
     pub listen: SocketAddr,
     /// The folder it keeps everything in; `None`: it forgets everything with its end.
@@ -86,6 +88,7 @@ impl Settings {
             versioned: false,
             anonymous: &[],
             domain: None,
+            clock_ahead: 0,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             home: None,
             remembered: usize::MAX,
@@ -355,7 +358,7 @@ impl Region {
         let index = state.store.index(bucket).expect("the bucket exists");
         for _ in 0..count {
             let id = state.store.new_id("upload");
-            state.store.bucket_mut(index).uploads.insert(id, store::Upload::begun(key));
+            state.store.open_upload(index, id, store::Upload::begun(key));
         }
     }
 

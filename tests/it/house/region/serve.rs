@@ -255,7 +255,7 @@ fn open(house: &House, head: &Head, number: usize) -> Opened {
         Ok(ask) => (ask.operation, ask.bucket.clone(), ask.key.clone()),
         Err(_) => ("Unknown", String::new(), String::new()),
     };
-    let verdict = ask.and_then(|ask| Ok((ask, judge::judge(head, &state.settings, moment::now())?)));
+    let verdict = ask.and_then(|ask| Ok((ask, judge::judge(head, &state.settings, state.settings.now())?)));
     let acts = state.faults.take(operation, &head.method, &key);
     let at = moment::mono();
     state.counts.requests += u64::from(!is_probe(&key));
@@ -383,10 +383,21 @@ async fn send(
         seen.code = code;
     });
     let gone = |_| End::Close;
+    let date = house.state.lock().unwrap().settings.now();
+    let mut reply = reply.with("date", &moment::http_date(date));
     let announced = opened.acts.iter().find_map(|act| match act {
         Act::LieAboutLength(by) => Some(reply.body.len().saturating_add_signed(*by)),
         _ => None,
     });
+    for act in &opened.acts {
+        if let Act::Say(name, value) = act {
+            reply.headers.retain(|(have, _)| have != name);
+            reply = reply.with(name, value);
+        }
+    }
+    if opened.acts.iter().any(|act| matches!(act, Act::Chunked)) && head.method != "HEAD" {
+        return send_chunked(line, opened, reply).await;
+    }
     let close = head.header("connection").is_some_and(|text| text.eq_ignore_ascii_case("close"));
     line.write(&reply.head_bytes(announced.unwrap_or(reply.body.len()), close)).await.map_err(gone)?;
     let body = if head.method == "HEAD" { Bytes::new() } else { reply.body };
@@ -413,4 +424,26 @@ async fn send(
     }
     line.write(&body).await.map_err(gone)?;
     if announced.is_some() || close { Err(End::Close) } else { Ok(()) }
+}
+
+/// A body without a length, in pieces; cut between two of them, or before the last, empty one.
+async fn send_chunked(line: &mut Line<'_>, opened: &Opened, reply: Reply) -> Result<(), End> {
+    const PIECE: usize = 10_000;
+    let gone = |_| End::Close;
+    let reply = reply.with("transfer-encoding", "chunked");
+    line.write(&reply.head_bytes(0, false)).await.map_err(gone)?;
+    let cut = opened.acts.iter().find_map(|act| match act {
+        Act::CutAfter(count, end) => Some((*count, *end)),
+        _ => None,
+    });
+    let sent = cut.map_or(reply.body.len(), |(count, _)| count.min(reply.body.len()));
+    for piece in reply.body[..sent].chunks(PIECE) {
+        line.write(format!("{:x}\r\n", piece.len()).as_bytes()).await.map_err(gone)?;
+        line.write(piece).await.map_err(gone)?;
+        line.write(b"\r\n").await.map_err(gone)?;
+    }
+    match cut {
+        Some((_, end)) => Err(end),
+        None => line.write(b"0\r\n\r\n").await.map_err(gone),
+    }
 }

@@ -225,7 +225,8 @@ impl Reply {
         if close {
             text.push_str("connection: close\r\n");
         }
-        let has_length = self.headers.iter().any(|(name, _)| name == "content-length");
+        let framed = ["content-length", "transfer-encoding"];
+        let has_length = self.headers.iter().any(|(name, _)| framed.contains(&name.as_str()));
         if !has_length && self.status != 204 && self.status != 304 {
             text.push_str(&format!("content-length: {length}\r\n"));
         }

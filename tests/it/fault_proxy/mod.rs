@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::house::region::PATIENCE;
 
-#[path = "../faultd"]
+#[path = "../../faultd"]
 mod faultd {
     pub mod control;
     pub mod framing;

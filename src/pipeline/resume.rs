@@ -1,0 +1,197 @@
+//! A GET whose reply may go on elsewhere: what is kept of the request until its last byte has left,
+//! and how what is missing is asked for.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Response};
+
+use super::ids::Ids;
+use super::ledger::Ledger;
+use super::outgoing::Outgoing;
+use super::sender::Sender;
+use super::{House, Visit};
+use crate::body::reply::{Resume, Resumed, Resuming};
+use crate::body::{Reply, Source};
+use crate::exchange::{Abandoned, Errand, Journey, Prepared, Reached, Resumption};
+use crate::head::Head;
+use crate::route::resume::{Ask, Broken, Thread};
+use crate::route::{AccessPoint, Etags, Permit, Step, Versions};
+use crate::s3::Call;
+use crate::s3::hoist::hoisted;
+use crate::s3::operation::Kind;
+use crate::telemetry::metric::{self, Metric};
+use crate::view::RegionSettings;
+
+/// Asks a store for checksums.
+const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
+
+/// What the missing bytes are asked for without: what the first answer has settled.
+const SETTLED: &[&str] = &["range", "if-"];
+
+/// What is known of the object of an answer, where its body may go on elsewhere.
+pub(super) fn thread(visit: &Visit<'_>, reached: &Reached) -> Option<Thread> {
+    let resumable = visit.call.facts().resumable && visit.view.limits.resumes > 0 && !reached.body.is_empty();
+    if !resumable {
+        return None;
+    }
+    Thread::of(&reached.step.region, reached.head.status, &reached.head.headers)
+}
+
+/// Whether we ask for checksums although the client did not: where replies may move to another
+/// region and nothing else would prove that it has the same version. Stores that honour checksums
+/// give them to any GET for the asking; they compute nothing for it. The client does not see them.
+pub(super) fn adds_checksums(visit: &Visit<'_>) -> bool {
+    let point = &visit.access_point;
+    visit.call.facts().resumable
+        && visit.view.limits.resumes > 0
+        && point.members.len() > 1
+        && point.may_move(Kind::Read)
+        && point.versions != Versions::Shared
+        && point.etags != Etags::Stable
+        && visit.call.version_id.is_none()
+        && visit.head.count(CHECKSUM_MODE) == 0
+        && hoisted(&visit.head).is_ok_and(|hoisted| hoisted.iter().all(|(name, _)| name != CHECKSUM_MODE))
+}
+
+/// Asks for checksums.
+pub(super) fn ask_for_checksums(head: &mut Head) {
+    head.set(CHECKSUM_MODE, b"ENABLED");
+}
+
+/// Takes out the checksums that the client did not ask for.
+fn hide_checksums(headers: &mut HeaderMap) {
+    let theirs: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-amz-checksum-")).cloned().collect();
+    for name in theirs {
+        headers.remove(name);
+    }
+}
+
+/// The answer with what going on with it takes. Moves only; nothing is made before a reply breaks.
+pub(super) fn keep(
+    visit: Visit<'_>,
+    permit: Permit,
+    thread: Option<Thread>,
+    mut response: Response<Reply>,
+) -> Response<Reply> {
+    if adds_checksums(&visit) {
+        hide_checksums(response.headers_mut());
+    }
+    let Some(thread) = thread else { return response };
+    let total = thread.total();
+    let Visit { house, view: _, ledger, sender, head, call, access_point, copy_from: _, ids } = visit;
+    let (house, ledger) = (Rc::clone(house), ledger.share());
+    let kept = Kept { house, ledger, sender, head, call, access_point, ids, permit, thread, resumes: 0 };
+    response.map(|body| body.resumable(Box::new(kept), total))
+}
+
+/// A request whose reply is on its way.
+struct Kept {
+    house: Rc<House>,
+    ledger: Ledger,
+    sender: Sender,
+    head: Rc<Head>,
+    call: Arc<Call>,
+    access_point: Arc<AccessPoint>,
+    ids: Ids,
+    permit: Permit,
+    thread: Thread,
+    /// How often it was gone on with.
+    resumes: u32,
+}
+
+impl Resume for Kept {
+    fn resume(self: Box<Self>, broken: Broken) -> Resuming {
+        Box::pin(self.go_on(broken))
+    }
+}
+
+impl Kept {
+    async fn go_on(self: Box<Self>, broken: Broken) -> Resumed {
+        let Self { house, ledger, sender, head, call, access_point, ids, permit, thread, resumes } = *self;
+        // Whatever is decided now is decided by what is true now.
+        let view = house.view.load_full();
+        let visit = Visit {
+            house: &house,
+            view: &view,
+            ledger: &ledger,
+            sender,
+            head,
+            call,
+            access_point,
+            copy_from: None,
+            ids,
+        };
+        let resumption = fetch(&visit, &permit, &thread, &broken, resumes).await;
+        let (body, thread) = match resumption {
+            Resumption::Rest(body, thread) => (body, *thread),
+            Resumption::Complete => return Resumed::Complete,
+            Resumption::Abandoned(_) => return Resumed::Abandoned,
+        };
+        ledger.resumed(broken.delivered);
+        let Visit { sender, head, call, access_point, ids, .. } = visit;
+        let (house, ledger, resumes) = (Rc::clone(&house), ledger.share(), resumes + 1);
+        let next = Self { house, ledger, sender, head, call, access_point, ids, permit, thread, resumes };
+        Resumed::Rest(body, Box::new(next))
+    }
+}
+
+/// Asks for what is missing.
+async fn fetch(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    thread: &Thread,
+    broken: &Broken,
+    resumes: u32,
+) -> Resumption {
+    visit.ledger.broke(broken.label());
+    let source = Source::empty();
+    let outgoing = Outgoing::new(visit, &source, None);
+    let errand = Errand {
+        permit,
+        came: visit.ledger.came(),
+        source: &source,
+        prepare: &|step, region| outgoing.prepare(step, region),
+        replan: &|tried| super::replan(visit, permit, tried),
+        anonymous: visit.sender.anonymous_upstream,
+        own_credential: &|region| visit.sender.own_credential(region),
+        canary: &|step| super::blame::canary(visit, step),
+    };
+    let exchange = &visit.house.exchange;
+    exchange.broke_off(&errand, thread.region(), broken);
+    let journey = RefCell::new(Journey::default());
+    let resumption = if resumes < visit.view.limits.resumes {
+        let asking =
+            |step: &Step, settings: &RegionSettings, ask: &Ask| asked(visit, &source, step, settings, ask);
+        exchange.resume(&errand, &asking, thread, broken, &journey).await
+    } else {
+        Resumption::Abandoned(Abandoned::Limit)
+    };
+    visit.ledger.went_on(journey.into_inner());
+    let outcome = resumption.label();
+    tracing::debug!(id = %visit.ledger.id(), region = %thread.region(), broke = broken.label(), outcome, "a reply broke off");
+    metric::counter(Metric::Resumes, &[thread.region().as_str(), outcome]).increment(1);
+    resumption
+}
+
+/// The request for what is missing, or for the head of the object.
+fn asked(visit: &Visit<'_>, source: &Source, step: &Step, settings: &RegionSettings, ask: &Ask) -> Prepared {
+    let mut outgoing = Outgoing::new(visit, source, None);
+    outgoing.dropped_headers = SETTLED;
+    outgoing.replaced_query.push(("partNumber", None));
+    let mut prepared = outgoing.prepare(step, settings);
+    let head = &mut prepared.head;
+    match &ask.range {
+        Some(range) => head.push("range", range.to_string().as_bytes()),
+        None => head.set_method(Method::HEAD),
+    }
+    if let Some(etag) = &ask.if_match {
+        head.push("if-match", etag.as_bytes());
+    }
+    if ask.checksums {
+        ask_for_checksums(head);
+    }
+    prepared
+}
