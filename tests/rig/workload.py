@@ -26,6 +26,7 @@ PAGES_MAX = 3
 PREFIX = "mixed/"
 TIMEOUT = 40.0
 PARTS = 2
+SEEDING = 60.0  # seconds in which the first keys are to be stored
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,13 @@ class Workload:
 
     async def seed(self) -> None:
         """Stores the first keys through the proxy and waits until they are everywhere."""
+        end = time.time() + SEEDING
         for _ in range(self.shape.seeded):
-            record = await self._timed("PUT", time.time(), self._put(self._new_key()))
+            key = self._new_key()
+            record = await self._timed("PUT", time.time(), self._put(key))
+            while record.outcome == "503" and time.time() < end:  # a machine under load may lose sight of a region
+                await asyncio.sleep(0.5)
+                record = await self._timed("PUT", time.time(), self._put(key))
             if record.outcome != "ok":
                 raise Failed("answer", f"seeding {self.name}: {record.outcome} {record.detail}")
         if not await self.replicator.converge(60):
