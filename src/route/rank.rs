@@ -224,13 +224,11 @@ fn fitness(
     }
 }
 
-/// Reads leave a slow region. Writes do only where they go to the nearest anyway: elsewhere a change
-/// of region is a change of what wins, and slowness is no reason for that.
+/// A slow region is left where the order is by speed. An operator's list is not: readers may be
+/// there for what was written there a moment ago, and a change of the region of writes is a change
+/// of what wins.
 fn minds_slowness(course: &Course<'_>) -> bool {
-    match course.kind {
-        Kind::Read => true,
-        Kind::Write => *course.order == Order::Nearest,
-    }
+    *course.order == Order::Nearest
 }
 
 /// How long reads take to return in full after the hold-down, from a tenth of them upwards: a

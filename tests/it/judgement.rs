@@ -74,7 +74,13 @@ fn changes(gateway: &Gateway, region: &str, what: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_region_that_becomes_slow_is_left_by_reads_and_loses_none() {
     let pair = Pair::new();
-    let (gateway, client) = pair.begin(&pair.setup("refuse", "")).await;
+    // an order by speed, in which one is plainly nearer
+    pair.far.fault(When::everything(), Act::Delay(Duration::from_millis(100)));
+    let mut setup = pair.setup("refuse", "");
+    setup.edit_access_point("photos", "reads: {order: [near, far]", "reads: {order: nearest");
+    let (gateway, client) = pair.begin(&setup).await;
+    let nearer = async { while served_by(&client.send(&read(0)).await.expect(200)) != "near" {} };
+    tokio::time::timeout(PATIENCE * 4, nearer).await.expect("the nearer one is found");
     for number in 0..60 {
         assert_eq!(served_by(&client.send(&read(number)).await.expect(200)), "near");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -437,7 +437,7 @@ fn a_slow_region_comes_after_those_that_are_not_and_is_never_left_out() {
     assert!(rig.plan(Operation::GetObject).why.to_string().contains("healthy, slow"));
     assert_eq!(rig.regions(Operation::PutObject), [NEAR, HOME], "an order of writes is not about speed");
     rig.access_point.reads.order = Order::List(vec![NEAR.into(), FAR.into()]);
-    assert_eq!(rig.regions(Operation::GetObject), [FAR, NEAR], "however the operator lists them");
+    assert_eq!(rig.regions(Operation::GetObject), [NEAR, FAR], "nor is an operator's list of reads");
     rig.access_point.writes.order = Order::Nearest;
     assert_eq!(rig.regions(Operation::PutObject), [HOME, FAR, NEAR]);
     rig.access_point.members.retain(|member| member.region == NEAR.into());
