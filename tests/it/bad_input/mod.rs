@@ -27,8 +27,8 @@ const CASES_FLOOR: usize = 244;
 /// Fewer rows than this judged by the scripted region too means that the check was hollowed out.
 const CASES_AT_STORE_FLOOR: usize = 93;
 
-/// Bytes of a refused upload that may be read after the answer: 64 KiB, and the rest of one read.
-const DRAINED_MAX: usize = (64 << 10) + 4096;
+/// Bytes of a refused upload that may be read: 64 KiB after the answer, and what came with the head in one read.
+const DRAINED_MAX: usize = (64 << 10) + (16 << 10);
 
 /// How often each row is sent: twice what makes a region suspect, and a bit.
 const SHOTS: usize = 5;

@@ -83,7 +83,10 @@ async fn obey(state: Arc<Mutex<State>>, mut inbox: UnboundedReceiver<Command>, m
         let command = tokio::select! {
             command = inbox.recv() => command.unwrap_or(Command::Stop),
             stream = accepted(&port, *frozen.borrow()) => {
-                connections.spawn_local(connection(stream, Rc::clone(&house)));
+                // from now on, not from when its task first runs: a kill may come in between
+                let mut kills = house.kills.clone();
+                kills.mark_unchanged();
+                connections.spawn_local(connection(stream, Rc::clone(&house), kills));
                 continue;
             }
             Some(ended) = connections.join_next() => {
@@ -154,10 +157,8 @@ impl Drop for Idle<'_> {
     }
 }
 
-async fn connection(mut stream: TcpStream, house: Rc<House>) {
+async fn connection(mut stream: TcpStream, house: Rc<House>, mut kills: watch::Receiver<()>) {
     stream.set_nodelay(true).unwrap();
-    let mut kills = house.kills.clone();
-    kills.mark_unchanged();
     let number = {
         let mut state = house.state.lock().unwrap();
         state.connections += 1;
