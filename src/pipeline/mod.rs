@@ -29,7 +29,7 @@ use self::ids::Ids;
 use self::ledger::Ledger;
 use self::outgoing::Outgoing;
 use self::sender::Sender;
-use crate::body::Reply;
+use crate::body::{Reply, Source};
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
 use crate::listen::{Fate, ListenerSettings, Peer, Unwelcome};
@@ -188,7 +188,12 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
         BodyKind::Document => Some(intake::document(&visit, &source).await?),
         BodyKind::Empty | BodyKind::Stream => None,
     };
-    let outgoing = Outgoing::new(&visit, &source, document.as_deref());
+    let told = document.as_deref().is_some_and(|document| intake::is_told_acl(&visit, document));
+    let sent = if told { Source::empty() } else { source.clone() };
+    let mut outgoing = Outgoing::new(&visit, &sent, document.as_deref().filter(|_| !told));
+    if told {
+        outgoing.say_private();
+    }
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
     let reached = reached?;

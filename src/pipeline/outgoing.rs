@@ -51,6 +51,14 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// The object's owner, who has another id in each region, has full control and nobody else has any.
+    pub(super) fn say_private(&mut self) {
+        self.dropped_headers =
+            &["content-md5", "content-type", "x-amz-checksum-", "x-amz-sdk-checksum-algorithm"];
+        self.replaced_headers.push(("x-amz-acl", "private".to_owned()));
+        self.trailer = None;
+    }
+
     /// The request as the region of a step gets it.
     pub(super) fn prepare(&self, step: &Step, region: &RegionSettings) -> Prepared {
         let profile = region.profile;

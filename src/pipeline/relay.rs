@@ -24,6 +24,8 @@ use crate::token::Position;
 use crate::units::UnixSeconds;
 use crate::view::View;
 
+/// Whom every region's owner and grantees are shown as.
+pub(super) const OWNER: &str = "nearpoint";
 /// Most of a document that is read whole to be merged with others.
 pub(super) const DOCUMENT: usize = 8 * 1024 * 1024;
 
@@ -326,7 +328,7 @@ impl Words {
             }
             Slot::Endpoint => Some(String::new()),
             Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
-            Slot::Owner => Some("nearpoint".to_owned()),
+            Slot::Owner => Some(OWNER.to_owned()),
             Slot::Arn => near.text.starts_with("arn:").then(String::new),
             Slot::UploadId => Some(self.upload(near.text, key)),
             Slot::VersionId if near.text == "null" => None,

@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::checksum::Algorithm;
-use super::hoist::hoisted;
 use super::{Code, Malformed};
 use crate::head::Head;
 
@@ -21,7 +20,7 @@ const NO_CHECKSUM: [&str; 3] = ["algorithm", "mode", "type"];
 pub struct Declared {
     /// `Content-MD5`: base64 of 16 bytes.
     pub md5: Option<String>,
-    /// `x-amz-checksum-*`, also hoisted into a presigned URL: base64 of the right length.
+    /// `x-amz-checksum-*`: base64 of the right length.
     pub checksum: Option<(Algorithm, String)>,
     /// The checksum that is declared to come behind the body.
     pub trailer: Option<Algorithm>,
@@ -37,16 +36,12 @@ impl Declared {
     pub fn of(head: &Head, trailers: &[String]) -> Result<Self, Malformed> {
         let md5 = content_md5(head)?;
         let mut checksum = None;
-        let hoisted = hoisted(head)?;
-        let in_query = hoisted.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
-        let in_head = head.fields().map(|field| (field.name, field.text()));
-        // A header and a parameter of the same name are the same value, or were refused before.
-        for (name, value) in in_head.chain(in_query) {
-            let Some(algorithm) = named(name)? else { continue };
-            if checksum.as_ref().is_some_and(|(other, _)| *other != algorithm) {
+        for field in head.fields() {
+            let Some(algorithm) = named(field.name)? else { continue };
+            if checksum.is_some() {
                 return Err(not_single());
             }
-            let value = value.filter(|value| algorithm.decode(value).is_some());
+            let value = field.text().filter(|value| algorithm.decode(value).is_some());
             let Some(value) = value else {
                 let words = format!("Value for {} header is invalid.", algorithm.header());
                 return Err(Malformed::because(Code::InvalidRequest, words));
@@ -117,11 +112,12 @@ mod tests {
     const CRC: (&str, &str) = ("x-amz-checksum-crc32", "AAAAAA==");
 
     #[test]
-    fn a_checksum_counts_wherever_it_stands() {
+    fn a_checksum_counts_in_the_head_and_behind_the_body() {
         let crc = Some((Algorithm::Crc32, "AAAAAA==".to_owned()));
         assert_eq!(of("/b/k", &[CRC], &[]).unwrap().checksum, crc);
+        // AWS passes over a checksum in a presigned URL
         let presigned = "/b/k?X-Amz-Signature=s&x-amz-checksum-crc32=AAAAAA%3D%3D";
-        assert_eq!(of(presigned, &[], &[]).unwrap().checksum, crc);
+        assert_eq!(of(presigned, &[], &[]).unwrap().checksum, None);
         assert_eq!(of(presigned, &[CRC], &[]).unwrap().checksum, crc);
         assert_eq!(of("/b/k", &[], &["x-amz-checksum-sha1"]).unwrap().trailer, Some(Algorithm::Sha1));
         let md5 = ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==");

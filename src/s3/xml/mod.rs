@@ -127,6 +127,29 @@ pub fn read_error(document: &[u8]) -> Option<StoreError> {
     (read.is_ok() || !error.code.is_empty()).then_some(error).filter(|error| !error.code.is_empty())
 }
 
+/// Whether an `AccessControlPolicy` says no more than that this owner has full control: what the
+/// canned ACL `private` says without naming anybody.
+#[must_use]
+pub fn is_private_acl(document: &[u8], owner: &str) -> bool {
+    let (mut grants, mut others) = (0, 0);
+    let read = walk(document, &mut |path, text| {
+        match path {
+            "AccessControlPolicy/AccessControlList/Grant" => grants += 1,
+            "AccessControlPolicy/Owner/ID" | "AccessControlPolicy/AccessControlList/Grant/Grantee/ID"
+                if text != owner =>
+            {
+                others += 1;
+            }
+            "AccessControlPolicy/AccessControlList/Grant/Grantee/URI"
+            | "AccessControlPolicy/AccessControlList/Grant/Grantee/EmailAddress" => others += 1,
+            "AccessControlPolicy/AccessControlList/Grant/Permission" if text != "FULL_CONTROL" => others += 1,
+            _ => {}
+        }
+        Ok(())
+    });
+    read.is_ok() && grants == 1 && others == 0
+}
+
 /// What `DeleteObjects` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteRequest {

@@ -202,3 +202,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_acl_of_the_owner_alone_is_private() {
+    let acl = |owner: &str, grants: &str| {
+        format!(
+            "<AccessControlPolicy><Owner><ID>{owner}</ID></Owner><AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
+        )
+    };
+    let grant = |grantee: &str, permission: &str| {
+        format!("<Grant><Grantee>{grantee}</Grantee><Permission>{permission}</Permission></Grant>")
+    };
+    let full = grant("<ID>me</ID><DisplayName>Me</DisplayName>", "FULL_CONTROL");
+    assert!(is_private_acl(acl("me", &full).as_bytes(), "me"));
+    for other in [
+        acl("you", &full),
+        acl("me", ""),
+        acl("me", &grant("<ID>you</ID>", "FULL_CONTROL")),
+        acl("me", &grant("<ID>me</ID>", "READ")),
+        acl("me", &format!("{full}{full}")),
+        acl("me", &grant("<URI>http://acs.amazonaws.com/groups/global/AllUsers</URI>", "FULL_CONTROL")),
+        "<AccessControlPolicy>".to_owned(),
+    ] {
+        assert!(!is_private_acl(other.as_bytes(), "me"), "{other}");
+    }
+}

@@ -297,6 +297,7 @@ async fn declared_checksums_are_checked_or_refused_and_never_dropped() {
             let put = Request::put("/photos/k", body).payload(Payload::Unsigned);
             client.sign(&fields.iter().fold(put, |put, (name, value)| put.with(name, value)))
         };
+        // the JavaScript SDK signs the checksum of an empty body into a URL, and AWS passes over it
         let by_url = |value: &str| {
             let target = format!("/photos/k?x-amz-checksum-crc32={}", text::encoded(value, ""));
             client.unsigned(&Request::put(&client.presign(&Request::new("PUT", &target), 60), "abc"))
@@ -316,7 +317,6 @@ async fn declared_checksums_are_checked_or_refused_and_never_dropped() {
             ),
             (put("abc", &[("x-amz-checksum-sha512", SHA512_OF_OTHER)]), 400, "BadDigest"),
             (put("abc", &[("x-amz-checksum-xxhash64", "AAAAAAAAAAA=")]), 501, "NotImplemented"),
-            (by_url(&wrong), 400, "BadDigest"),
             (trailing(both), 400, "InvalidRequest"),
             (trailing("x-amz-checksum-xxhash3"), 501, "NotImplemented"),
         ];
@@ -325,7 +325,7 @@ async fn declared_checksums_are_checked_or_refused_and_never_dropped() {
             assert_eq!((reply.status, reply.code().as_deref()), (status, Some(code)), "{store:?} {number}");
             assert_eq!(shown(scene.near()).0, Vec::<String>::new(), "{store:?} {number}");
         }
-        let rights = [put("abc", &[("x-amz-checksum-sha512", SHA512_OF_ABC)]), by_url(&right)];
+        let rights = [put("abc", &[("x-amz-checksum-sha512", SHA512_OF_ABC)]), by_url(&wrong)];
         for signed in rights {
             client.send_signed(&signed).await.expect(200);
             assert_eq!(scene.near().object(BUCKETS[0], "k").unwrap().body.as_ref(), b"abc");
