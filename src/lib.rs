@@ -21,6 +21,7 @@ pub mod sigv4;
 // judgement: what to do about them
 pub mod faults;
 pub mod fleet;
+pub mod overload;
 pub mod policy;
 pub mod route;
 pub mod token;

@@ -95,7 +95,9 @@ pub struct Limits {
     pub head: ByteCount,
     /// Header fields of a request. Default 100, four times what SDKs send; 1,024 at most. As [`Self::head`].
     pub header_fields: u32,
-    /// Requests at work. Default 2,048. Beyond it `503 SlowDown` with `Retry-After`.
+    /// Requests at work. Default 2,048: as many answers as one process has memory for. As it fills,
+    /// clients that have stopped reading are cut, then listings are refused, then reads, then writes,
+    /// and of two clients the one that has more: `503 SlowDown` with `Retry-After` (`overload`).
     pub in_flight: u32,
     /// Requests at work in one region, so that a slow region does not take the others' share.
     /// Default 1,024. Beyond it the next region, else `503 SlowDown`.
@@ -104,7 +106,8 @@ pub struct Limits {
     /// objects are smaller. A larger body does not fail over once part of it was sent.
     pub replay_body: ByteCount,
     /// The same, all requests together. Default 64 MiB, first come. Beyond it bodies are passed
-    /// on and do not fail over.
+    /// on and do not fail over. As many bytes beside them may be XML documents; beyond it
+    /// `503 SlowDown` with `Retry-After`.
     pub replay_total: ByteCount,
     /// Bytes of an XML document in a request. Default 2 MiB: `DeleteObjects` of 1,000 keys of
     /// 1,024 bytes, escaped, and `CompleteMultipartUpload` of 10,000 parts fit. Beyond it
@@ -166,7 +169,7 @@ pub struct Timeouts {
     /// a client's upload is cut, a region's reply is resumed or cut.
     pub body_progress: Duration,
     /// How long a client may take nothing of a reply. Default 120 s; it may be busy with what it
-    /// has. Then the connection is cut.
+    /// has. Then the connection is cut. A twentieth of it where places of `in_flight` are short.
     pub stalled_reader: Duration,
     /// For a client's whole request head. Default 10 s. Then the connection is closed.
     pub client_head: Duration,

@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fleet", &["names", "units", "chance", "s3"]),
     ("token", &["names", "units"]),
     ("faults", &["chance", "s3"]),
+    ("overload", &["s3"]),
     ("route", &["names", "units", "chance", "s3", "policy", "fleet"]),
     ("view", &["names", "units", "pem", "s3", "sigv4", "policy", "fleet", "route", "token"]),
     // doors
@@ -71,6 +72,7 @@ const BELOW_THE_DOORS: &[&str] = &[
     "fleet",
     "token",
     "faults",
+    "overload",
     "route",
     "view",
 ];
@@ -88,6 +90,7 @@ const PURE: &[&str] = &[
     "sigv4",
     "policy",
     "fleet",
+    "overload",
     "route",
     "token",
     "faults",

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use crate::exchange::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::Admission;
 use crate::names::{BucketName, RegionId};
+use crate::overload::Places;
 use crate::pipeline::Quarantine;
 use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
@@ -108,7 +108,9 @@ fn assemble(control: Control, view: View) -> Crew {
         meters: Arc::clone(&meters),
         roots: roots.clone(),
         replays: ReplayRoom::default(),
-        in_flight: Arc::new(AtomicU32::new(0)),
+        documents: ReplayRoom::default(),
+        places: Places::new(fresh_coin().bits(), now),
+        hurry: Arc::default(),
         quarantine: Quarantine::default(),
         admission: Admission::new(),
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),

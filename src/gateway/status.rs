@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Doors;
 use super::worker::Crew;
@@ -184,8 +184,9 @@ impl Gauges {
         }
         #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
         metric::gauge(Metric::ReplayBytes, &[]).set(crew.replays.in_use() as f64);
-        let in_flight = crew.in_flight.load(std::sync::atomic::Ordering::Relaxed);
-        metric::gauge(Metric::RequestsInFlight, &[]).set(f64::from(in_flight));
+        metric::gauge(Metric::RequestsInFlight, &[]).set(f64::from(crew.places.taken()));
+        #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
+        metric::gauge(Metric::DocumentBytes, &[]).set(crew.documents.in_use() as f64);
         metric::counter(Metric::EventsDropped, &[]).absolute(crew.steward.dropped());
         if let Some(expires) = crew.credentials.chain_state().and_then(|state| state.expires) {
             #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
@@ -265,12 +266,17 @@ fn neutral(metric: Metric) -> f64 {
 pub(super) struct Warned {
     clocks: BTreeSet<RegionId>,
     certificates: BTreeSet<RegionId>,
+    /// Requests refused for want of room, at the last look.
+    shed: u64,
+    /// The same at the beginning of an overload that goes on.
+    overload: Option<u64>,
 }
 
-/// Warns of clocks that are wrong and of certificates that are about to expire.
+/// Warns of overload, of clocks that are wrong and of certificates that are about to expire.
 pub(super) fn warn_in_time(crew: &Crew, warned: &mut Warned) {
     let view = crew.view.load();
     let now = crew.clock.now();
+    tell_of_overload(crew, view.limits.in_flight, warned);
     let regions: Vec<_> =
         view.regions.iter().map(|settings| (settings.id.clone(), crew.meters.of(&settings.id))).collect();
     let aheads: Vec<i64> = regions.iter().map(|(_, meter)| meter.ahead()).collect();
@@ -291,6 +297,31 @@ pub(super) fn warn_in_time(crew: &Crew, warned: &mut Warned) {
                 }
             }
         }
+    }
+}
+
+/// Says when requests begin to be refused for want of room, and when that is over.
+fn tell_of_overload(crew: &Crew, limit: u32, warned: &mut Warned) {
+    let shed = crew.places.shed();
+    let before = std::mem::replace(&mut warned.shed, shed);
+    match warned.overload {
+        None if shed > before => {
+            warned.overload = Some(before);
+            let (refused, at_work) = (shed - before, crew.places.taken());
+            warn!(
+                refused,
+                at_work,
+                limit,
+                hint =
+                    "the access log says why (cause), nearpoint_requests_shed_total how many of which class",
+                "overload: requests are answered 503 SlowDown"
+            );
+        }
+        Some(since) if shed == before => {
+            warned.overload = None;
+            info!(refused = shed - since, "overload is over");
+        }
+        None | Some(_) => {}
     }
 }
 

@@ -3,10 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -18,7 +17,8 @@ use crate::exchange::meters::Meters;
 use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::fleet::Digest;
-use crate::listen::{Admission, Bound, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
+use crate::listen::{Admission, Bound, Guests, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
+use crate::overload::Places;
 use crate::pipeline::{self, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
@@ -43,7 +43,9 @@ pub(super) struct Crew {
     pub meters: Arc<Meters>,
     pub roots: MachineRoots,
     pub replays: ReplayRoom,
-    pub in_flight: Arc<AtomicU32>,
+    pub documents: ReplayRoom,
+    pub places: Arc<Places>,
+    pub hurry: Arc<Notify>,
     pub quarantine: Quarantine,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
@@ -80,7 +82,11 @@ async fn serve(crew: &Crew, sockets: Sockets, log: &LogHandle, stop: Cancellatio
         let access = access.clone();
         async move { access.keep_fresh().await }
     });
-    let rules = crew.view.clone();
+    let alert = tokio::task::spawn_local({
+        let house = Rc::clone(&house);
+        async move { house.stay_alert().await }
+    });
+    let (rules, guests) = (crew.view.clone(), Rc::clone(&house.guests));
     let worker = Worker {
         answer: move |peer, head, body, fate| {
             let house = Rc::clone(&house);
@@ -91,6 +97,7 @@ async fn serve(crew: &Crew, sockets: Sockets, log: &LogHandle, stop: Cancellatio
             WorkerRules::of(&view.limits, &view.timeouts)
         }),
         admission: Arc::clone(&crew.admission),
+        guests,
         clock: crew.clock,
         coin: super::fresh_coin(),
         refused: refused_at_the_wire(crew.clock, access.clone()),
@@ -104,6 +111,7 @@ async fn serve(crew: &Crew, sockets: Sockets, log: &LogHandle, stop: Cancellatio
         Err(error) => error!(%error, "a worker cannot use its sockets"),
     }
     ringing.abort();
+    alert.abort();
     flushing.abort();
     access.flush();
 }
@@ -155,7 +163,12 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         replays: crew.replays.clone(),
-        in_flight: Arc::clone(&crew.in_flight),
+        documents: crew.documents.clone(),
+        places: Arc::clone(&crew.places),
+        guests: Guests::new(),
+        hurry: Arc::clone(&crew.hurry),
+        looked: Cell::new(None),
+        regained: Cell::new(0),
         meters: Rc::new(WorkerMeters::new()),
         access,
         canaries: crew.canaries.clone(),

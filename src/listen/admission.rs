@@ -54,7 +54,7 @@ impl Admission {
         max: usize,
         per_address: usize,
     ) -> Option<Ticket> {
-        let place = match peer.ip().filter(|_| !peer.is_local()).map(network_of) {
+        let place = match peer.network().filter(|_| !peer.is_local()) {
             None => None,
             Some(address) if self.take_address(address, per_address) => {
                 Some(AddressPlace { admission: Arc::clone(self), address })
@@ -107,14 +107,6 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Ordering::AcqRel);
         self.admission.freed.notify_one();
-    }
-}
-
-/// An IPv4 address, or the /64 of an IPv6 one: a single host owns all of those.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
     }
 }
 

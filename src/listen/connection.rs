@@ -195,6 +195,9 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
             if self.wire.is_cut() {
                 return Poll::Ready(Ending::Cut { busy: self.wire.is_busy() });
             }
+            if self.wire.is_shed() {
+                return Poll::Ready(Ending::Overdue(Overdue::Shed));
+            }
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(Ending::Closed(result));
             }
@@ -262,7 +265,7 @@ pub(super) async fn part<S: ClientStream>(
         Ending::Closed(Err(fault)) => {
             wire.is_aborted() || !(fault.is_parse() || fault.is_incomplete_message())
         }
-        Ending::Overdue(why) => *why == Overdue::Reader,
+        Ending::Overdue(why) => matches!(why, Overdue::Reader | Overdue::Shed),
         Ending::Cut { busy } => *busy,
     };
     if torn {

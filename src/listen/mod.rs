@@ -8,6 +8,7 @@ mod bind;
 mod connection;
 mod door;
 pub mod gate;
+mod guests;
 mod peer;
 mod readers;
 mod request;
@@ -22,6 +23,7 @@ pub use bind::{BindFault, Binding, Bound, BoundSocket, Rebinding, bind, bind_alo
 pub use connection::{ConnectionRules, Fault};
 pub use door::{Door, Terms};
 pub use gate::{HeadLimits, Violation};
+pub use guests::Guests;
 pub use peer::{Peer, PeerAddress, Unwelcome};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
 pub use wire::{Fate, Overdue, Patience};

@@ -37,6 +37,15 @@ impl PeerAddress {
         }
     }
 
+    /// What one host has: an IPv4 address, or the /64 of an IPv6 one, all of which is its own.
+    #[must_use]
+    pub fn network(&self) -> Option<IpAddr> {
+        self.ip().map(|address| match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+        })
+    }
+
     /// Of this machine: loopback or a unix socket.
     #[must_use]
     pub fn is_local(&self) -> bool {

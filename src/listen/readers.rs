@@ -11,12 +11,14 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::wire::Overdue;
+
 /// One stream's client.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     /// When the last frame was handed out, while nobody has asked for the next.
     waits_since: Cell<Option<Instant>>,
-    cut: Cell<bool>,
+    cut: Cell<Option<Overdue>>,
     /// The stream's task.
     task: RefCell<Option<Waker>>,
 }
@@ -29,22 +31,22 @@ impl Reader {
 
     /// Whether the stream is to end; if not, `waker` is woken when it is.
     pub(super) fn is_cut(&self, waker: &Waker) -> bool {
-        if !self.cut.get() {
+        if self.cut.get().is_none() {
             let mut task = self.task.borrow_mut();
             if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 *task = Some(waker.clone());
             }
         }
+        self.cut.get().is_some()
+    }
+
+    /// Why the stream was ended by us, if it was.
+    pub(super) fn cut_for(&self) -> Option<Overdue> {
         self.cut.get()
     }
 
-    /// Whether the stream was ended by us.
-    pub(super) fn was_cut(&self) -> bool {
-        self.cut.get()
-    }
-
-    fn cut(&self) {
-        self.cut.set(true);
+    fn cut(&self, why: Overdue) {
+        self.cut.set(Some(why));
         if let Some(task) = self.task.take() {
             task.wake();
         }
@@ -102,12 +104,12 @@ impl Readers {
 
     /// Ends the streams whose clients have been waited for since `limit` or before, and returns
     /// how many.
-    pub(super) fn cut_since(&self, limit: Instant) -> usize {
+    pub(super) fn cut_since(&self, limit: Instant, why: Overdue) -> usize {
         let (mut earliest, mut count) = (None::<Instant>, 0);
-        for reader in self.open.borrow().iter().filter(|reader| !reader.cut.get()) {
+        for reader in self.open.borrow().iter().filter(|reader| reader.cut.get().is_none()) {
             match reader.waits_since.get() {
                 Some(since) if since <= limit => {
-                    reader.cut();
+                    reader.cut(why);
                     count += 1;
                 }
                 Some(since) => earliest = Some(earliest.map_or(since, |least| least.min(since))),
@@ -140,13 +142,14 @@ mod tests {
         readers.handed(&slow, after(8));
         ours.asked();
         assert_eq!(readers.earliest(), Some(after(1)));
-        assert_eq!(readers.cut_since(after(5)), 1);
+        assert_eq!(readers.cut_since(after(5), Overdue::Shed), 1);
+        assert_eq!((stalled.cut_for(), slow.cut_for()), (Some(Overdue::Shed), None));
         let waker = Waker::noop();
         assert!(
             stalled.is_cut(waker) && !slow.is_cut(waker) && !ours.is_cut(waker) && !untouched.is_cut(waker)
         );
         assert_eq!(readers.earliest(), Some(after(8)), "the next in time");
         readers.end(&slow);
-        assert_eq!((readers.cut_since(after(99)), readers.earliest()), (0, None));
+        assert_eq!((readers.cut_since(after(99), Overdue::Reader), readers.earliest()), (0, None));
     }
 }

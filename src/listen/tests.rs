@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::authority::Authority;
 use super::connection::{Ending, part, serve_http1, serve_http2};
 use super::gate::Scanner;
+use super::guests::Guest;
 use super::stream::ClientStream;
 use super::wire::Wire;
 use super::*;
@@ -157,6 +158,7 @@ impl House {
             answer: story.clone(),
             rules: Box::new(move || rules),
             admission: Arc::clone(&admission),
+            guests: Guests::new(),
             clock: Clock::system(),
             coin: Coin::seeded(1),
             refused: Box::new({
@@ -750,6 +752,42 @@ async fn one_stalled_stream_ends_and_its_neighbours_go_on() {
         assert_eq!(reason(&fault), Some(h2::Reason::CANCEL));
         assert_eq!(slow.collect().await.unwrap().to_bytes().len() + read, 64 << 20);
         assert!(wire.is_quiet());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_taken_back_from_those_who_have_not_read_longest() {
+    on_local(async {
+        let pause = || tokio::time::sleep(Duration::from_secs(10));
+        let (mut sender, second) = http2_pipe(0).await;
+        let oldest = sender.send_request(get("/large")).await.unwrap();
+        pause().await;
+        let (mut client, server) = duplex(64 << 10);
+        let first = Rc::new(Wire::new(Clock::system()));
+        let served = spawn_local({
+            let wire = Rc::clone(&first);
+            let story = Rc::new(Story::default());
+            async move { serve_http1(server, &wire, piped(), rules().connection, story).await.1 }
+        });
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        pause().await;
+        let _newest = sender.send_request(get("/large")).await.unwrap();
+        pause().await;
+
+        let guests = Guests::new();
+        for (id, wire) in [(1, &first), (2, &second)] {
+            guests.open.borrow_mut().insert(id, Guest { wire: Rc::clone(wire), peer: piped() });
+        }
+        let ago = |seconds| now().into_std().checked_sub(Duration::from_secs(seconds)).unwrap();
+        assert_eq!(guests.end_stalled(ago(40), 9), 0, "nobody has waited so long");
+        assert_eq!(guests.end_stalled(ago(15), 1), 1, "no more than are wanted");
+        let fault = oldest.into_body().collect().await.expect_err("reset");
+        assert_eq!(reason(&fault), Some(h2::Reason::CANCEL));
+        assert_eq!(guests.end_stalled(ago(15), 9), 1, "the next, and once");
+        assert_eq!(guests.end_stalled(ago(15), 9), 0);
+        assert_eq!(overdue(&served.await.unwrap()), Some(Overdue::Shed));
+        assert!(first.is_quiet() && !second.is_quiet(), "the newest goes on");
     })
     .await;
 }

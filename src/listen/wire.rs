@@ -21,6 +21,8 @@ pub enum Overdue {
     Reader,
     /// The connection stayed idle while the process is draining.
     Drain,
+    /// The client had stopped reading, and another one wanted its place.
+    Shed,
 }
 
 impl Overdue {
@@ -32,6 +34,7 @@ impl Overdue {
             Self::Idle => "idle",
             Self::Reader => "stalled_reader",
             Self::Drain => "drained",
+            Self::Shed => "stalled_reader_shed",
         }
     }
 }
@@ -49,11 +52,11 @@ pub struct Fate {
 }
 
 impl Fate {
-    /// Why we ended it: `stalled_reader`, `drain`. `None`: we did not.
+    /// Why we ended it: `stalled_reader`, `stalled_reader_shed`, `drain`. `None`: we did not.
     #[must_use]
     pub fn ended_for(&self) -> Option<&'static str> {
-        let stalled = self.reader.as_ref().is_some_and(|reader| reader.was_cut());
-        if stalled { Some(Overdue::Reader.label()) } else { self.wire.ended_for.get() }
+        let stalled = self.reader.as_ref().and_then(|reader| reader.cut_for());
+        stalled.map_or(self.wire.ended_for.get(), |why| Some(why.label()))
     }
 
     /// What the wire gate refused in its body, which then broke off for whoever read it.
@@ -105,6 +108,8 @@ pub(super) struct Wire {
     /// What the last body was refused for.
     body_violation: Cell<Option<Violation>>,
     cut: Cell<bool>,
+    /// Its client does not read, and its place is wanted.
+    shed: Cell<bool>,
     /// Why we ended the connection with requests under way, if we did.
     ended_for: Cell<Option<&'static str>>,
     /// An answer's body failed: the client must not mistake what it has for all.
@@ -132,6 +137,7 @@ impl Wire {
             violation: Cell::new(None),
             body_violation: Cell::new(None),
             cut: Cell::new(false),
+            shed: Cell::new(false),
             ended_for: Cell::new(None),
             aborted: Cell::new(false),
             drain_since: Cell::new(None),
@@ -224,7 +230,38 @@ impl Wire {
     pub(super) fn cut_stalled_streams(&self, patience: &Patience) -> Option<usize> {
         let now = self.clock.now().mono;
         self.readers.earliest().filter(|since| *since + patience.reader <= now)?;
-        Some(now.checked_sub(patience.reader).map_or(0, |limit| self.readers.cut_since(limit)))
+        let limit = now.checked_sub(patience.reader);
+        Some(limit.map_or(0, |limit| self.readers.cut_since(limit, Overdue::Reader)))
+    }
+
+    /// Since when a request under way may be waiting for its client to read.
+    pub(super) fn unread_since(&self) -> Option<Instant> {
+        let socket = self.stalled_since.get().filter(|_| !self.is_quiet());
+        [socket, self.readers.earliest()].into_iter().flatten().min()
+    }
+
+    /// Ends the streams whose clients have not read since `limit` or before, since their places are
+    /// wanted. Returns how many.
+    pub(super) fn end_stalled_streams(&self, limit: Instant) -> u32 {
+        u32::try_from(self.readers.cut_since(limit, Overdue::Shed)).unwrap_or(u32::MAX)
+    }
+
+    /// Ends the connection where its socket takes nothing since `limit` or before and a request's
+    /// place is wanted. Returns how many requests end with it, those that were told before not counted.
+    pub(super) fn end_stalled_socket(&self, limit: Instant) -> u32 {
+        let stalled = self.stalled_since.get().is_some_and(|since| since <= limit) && !self.is_quiet();
+        if !stalled || self.shed.replace(true) {
+            return 0;
+        }
+        self.end_for(Overdue::Shed.label());
+        self.wake();
+        // heads that wait behind an HTTP/1.1 request have no place yet
+        let requests = if self.counts_streams.get() { self.begun.get() - self.ended.get() } else { 1 };
+        u32::try_from(requests).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn is_shed(&self) -> bool {
+        self.shed.get()
     }
 
     pub(super) fn wake(&self) {

@@ -1,7 +1,6 @@
 //! One worker's part of listening: accept, admit, serve, and at the end drain.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -24,6 +23,7 @@ use super::admission::{Admission, Ticket};
 use super::bind::{Bound, BoundSocket};
 use super::connection::{ConnectionRules, Ending, Fault, Refuse, part, serve_http1, serve_http2};
 use super::door::{Door, Terms};
+use super::guests::{Guest, Guests};
 use super::stream::ClientStream;
 use super::wire::{Fate, Wire};
 use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
@@ -139,6 +139,8 @@ pub struct Worker<A> {
     pub rules: Box<dyn Fn() -> WorkerRules>,
     /// Connections of the process.
     pub admission: Arc<Admission>,
+    /// Those of this worker.
+    pub guests: Rc<Guests>,
     /// Time.
     pub clock: Clock,
     /// Ids of refused requests.
@@ -193,12 +195,6 @@ pub async fn run_worker<A: Answer>(
     Ok(hall.drain(rules.drain).await)
 }
 
-/// A connection in service.
-struct Open {
-    wire: Rc<Wire>,
-    peer: Rc<Peer>,
-}
-
 /// What the connections of one worker share.
 struct Hall<A> {
     answer: Rc<A>,
@@ -208,7 +204,7 @@ struct Hall<A> {
     coin: RefCell<Coin>,
     refused: RefusedHook,
     tasks: TaskTracker,
-    open: RefCell<HashMap<u64, Open>>,
+    guests: Rc<Guests>,
     next_id: Cell<u64>,
 }
 
@@ -222,7 +218,7 @@ impl<A: Answer> Hall<A> {
             coin: RefCell::new(worker.coin),
             refused: worker.refused,
             tasks: TaskTracker::new(),
-            open: RefCell::default(),
+            guests: worker.guests,
             next_id: Cell::new(0),
         }
     }
@@ -240,12 +236,12 @@ impl<A: Answer> Hall<A> {
     }
 
     async fn drain(&self, limit: Duration) -> Drained {
-        let open = self.open.borrow().len();
+        let open = self.guests.open.borrow().len();
         self.each(Wire::drain);
         self.tasks.close();
         // the limit passing is what the next lines are about
         let _late = timeout(limit, self.tasks.wait()).await;
-        let cut = self.open.borrow().values().filter(|open| open.wire.is_busy()).count();
+        let cut = self.guests.open.borrow().values().filter(|open| open.wire.is_busy()).count();
         self.each(Wire::cut);
         let _late = timeout(CUT_WAIT, self.tasks.wait()).await;
         let finished = open.saturating_sub(cut);
@@ -258,13 +254,13 @@ impl<A: Answer> Hall<A> {
     }
 
     fn each(&self, act: impl Fn(&Wire)) {
-        self.open.borrow().values().for_each(|open| act(&open.wire));
+        self.guests.open.borrow().values().for_each(|open| act(&open.wire));
     }
 
     /// Lets go of the connections of a door that its terms are no longer for.
     fn review(self: &Rc<Self>, door: &Arc<Door>) {
         let unwelcome: Vec<u64> = {
-            let open = self.open.borrow();
+            let open = self.guests.open.borrow();
             let own = open.iter().filter(|(_, open)| Arc::ptr_eq(&open.peer.door, door));
             own.filter(|(_, open)| open.peer.terms().is_err()).map(|(id, _)| *id).collect()
         };
@@ -275,7 +271,7 @@ impl<A: Answer> Hall<A> {
     /// new request meanwhile: [`Peer::terms`] refuses it.
     fn let_go(self: &Rc<Self>, ids: Vec<u64>) {
         let each = |hall: &Self, ids: &[u64], act: fn(&Wire)| {
-            let open = hall.open.borrow();
+            let open = hall.guests.open.borrow();
             ids.iter().filter_map(|id| open.get(id)).for_each(|open| act(&open.wire));
         };
         if ids.is_empty() {
@@ -420,7 +416,7 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
         door: Arc::clone(door),
         welcomed: RefCell::new(Arc::clone(&terms)),
     };
-    let guest = Guest {
+    let visitor = Visitor {
         hall: Rc::clone(hall),
         terms,
         meters: Rc::clone(meters),
@@ -429,13 +425,13 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
         _place: Place::new(ticket, meters),
     };
     match accepted {
-        Accepted::Tcp(stream, _) => hall.tasks.spawn_local(guest.greet(stream)),
-        Accepted::Unix(stream) => hall.tasks.spawn_local(guest.greet(stream)),
+        Accepted::Tcp(stream, _) => hall.tasks.spawn_local(visitor.greet(stream)),
+        Accepted::Unix(stream) => hall.tasks.spawn_local(visitor.greet(stream)),
     };
 }
 
 /// One accepted connection.
-struct Guest<A> {
+struct Visitor<A> {
     hall: Rc<Hall<A>>,
     /// Those that it was accepted under.
     terms: Arc<Terms>,
@@ -445,7 +441,7 @@ struct Guest<A> {
     _place: Place,
 }
 
-impl<A: Answer> Guest<A> {
+impl<A: Answer> Visitor<A> {
     async fn greet<S: ClientStream>(self, stream: S) {
         match &self.terms.tls {
             None => self.serve(stream).await,
@@ -513,15 +509,15 @@ struct Listed<'a, A> {
 
 impl<'a, A> Listed<'a, A> {
     fn new(hall: &'a Hall<A>, peer: &Rc<Peer>, wire: &Rc<Wire>) -> Self {
-        let open = Open { wire: Rc::clone(wire), peer: Rc::clone(peer) };
-        hall.open.borrow_mut().insert(peer.id, open);
+        let guest = Guest { wire: Rc::clone(wire), peer: Rc::clone(peer) };
+        hall.guests.open.borrow_mut().insert(peer.id, guest);
         Self { hall, id: peer.id }
     }
 }
 
 impl<A> Drop for Listed<'_, A> {
     fn drop(&mut self) {
-        self.hall.open.borrow_mut().remove(&self.id);
+        self.hall.guests.open.borrow_mut().remove(&self.id);
     }
 }
 

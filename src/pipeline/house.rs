@@ -3,17 +3,20 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::body::ReplayRoom;
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::exchange::Exchange;
 use crate::head::Head;
-use crate::listen::{Peer, Terms, Unwelcome};
+use crate::listen::{Guests, Peer, Terms, Unwelcome};
 use crate::names::RequestId;
+use crate::overload::Places;
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::refusal::{Blame, Refusal};
@@ -22,7 +25,7 @@ use crate::s3::{Call, Code};
 use crate::sigv4::KeyCache;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metric::WorkerMeters;
-use crate::view::{Limits, View};
+use crate::view::View;
 
 /// One worker's house.
 pub struct House {
@@ -38,8 +41,19 @@ pub struct House {
     pub keys: RefCell<KeyCache>,
     /// Bytes kept for replay, over all workers.
     pub replays: ReplayRoom,
-    /// Requests under way, over all workers.
-    pub in_flight: Arc<AtomicU32>,
+    /// Bytes of documents at work, over all workers.
+    pub documents: ReplayRoom,
+    /// Places of requests at work, over all workers.
+    pub places: Arc<Places>,
+    /// This worker's connections.
+    pub guests: Rc<Guests>,
+    /// Rung for all workers when places run short.
+    pub hurry: Arc<Notify>,
+    /// When this worker last looked for clients that have stopped reading, and how many requests of
+    /// such clients it ended then.
+    pub looked: Cell<Option<Instant>>,
+    /// See [`Self::looked`].
+    pub regained: Cell<u32>,
     /// Metrics of requests.
     pub meters: Rc<WorkerMeters>,
     /// Where access lines go.
@@ -94,28 +108,7 @@ fn request(call: &Call) -> u64 {
     hasher.finish()
 }
 
-/// One request under way.
-pub(super) struct Room {
-    in_flight: Arc<AtomicU32>,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl House {
-    /// Room for one more request.
-    pub(super) fn enter(&self, limits: &Limits) -> Result<Room, Refusal> {
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let room = Room { in_flight: Arc::clone(&self.in_flight) };
-        if before >= limits.in_flight {
-            return Err(Refusal::new(Code::SlowDown, Blame::House).after(1).caused_by("limits.in_flight"));
-        }
-        Ok(room)
-    }
-
     /// A request that this process sent itself is one whose region's endpoint is ours.
     pub(super) fn refuse_loop(&self, head: &Head) -> Result<(), Refusal> {
         let looped = head.all("via").any(|via| memchr::memmem::find(via, self.mark.as_bytes()).is_some());

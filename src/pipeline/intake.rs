@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::body::Incoming;
 
-use super::Visit;
+use super::{Visit, entrance};
 use crate::body::progress::Pace;
 use crate::body::source::Intake;
 use crate::body::{BodyFault, Source};
@@ -174,7 +174,14 @@ pub(super) fn md5(document: &[u8]) -> String {
 
 /// A small document, whole and verified.
 pub(super) async fn document(visit: &Visit<'_>, source: &Source) -> Result<Bytes, Refusal> {
-    let document = source.document(visit.view.limits.xml_body.0).await?;
+    let limits = &visit.view.limits;
+    // a longer one is not read at all
+    if (1..=limits.xml_body.0).contains(&source.length()) {
+        let room = visit.house.documents.reserve(source.length(), limits.replay_total.0);
+        let full = || entrance::refuse_document(visit.house, &visit.call, source.length());
+        visit.ledger.hold_document(room.ok_or_else(full)?);
+    }
+    let document = source.document(limits.xml_body.0).await?;
     if visit.call.operation == Operation::CompleteMultipartUpload {
         let parts = xml::complete_request(&document)?;
         if !parts.is_sorted_by(|one, two| one.number < two.number) {

@@ -9,15 +9,15 @@ use http::header::HeaderValue;
 use http::{HeaderName, Response};
 
 use super::House;
-use super::house::Room;
 use super::sender::Sender;
-use crate::body::Reply;
 use crate::body::reply::Ending;
+use crate::body::{ReplayShare, Reply};
 use crate::clock::{Clock, Moment};
 use crate::exchange::{CANCELLED, Journey};
 use crate::head::Head;
 use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
+use crate::overload::Place;
 use crate::refusal::{Blame, Refusal};
 use crate::s3::{Call, Code};
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
@@ -44,7 +44,9 @@ struct Entry {
     late: RefCell<Late>,
     written: Cell<bool>,
     /// The request's place among those at work, held until its answer has left.
-    room: RefCell<Option<Room>>,
+    place: RefCell<Option<Place>>,
+    /// The room for its document, held as long.
+    document: RefCell<Option<ReplayShare>>,
 }
 
 /// What is learnt on the way.
@@ -81,7 +83,8 @@ impl Ledger {
             operation: Cell::new(None),
             late: RefCell::default(),
             written: Cell::new(false),
-            room: RefCell::default(),
+            place: RefCell::default(),
+            document: RefCell::default(),
         };
         Self { entry: Rc::new(entry) }
     }
@@ -96,8 +99,13 @@ impl Ledger {
     }
 
     /// Holds the request's place until its answer has left.
-    pub(super) fn hold(&self, room: Room) {
-        self.entry.room.replace(Some(room));
+    pub(super) fn hold(&self, place: Place) {
+        self.entry.place.replace(Some(place));
+    }
+
+    /// Holds the room for the request's document as long.
+    pub(super) fn hold_document(&self, share: ReplayShare) {
+        self.entry.document.replace(Some(share));
     }
 
     /// Whether the client's connection is encrypted.

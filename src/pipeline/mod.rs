@@ -1,10 +1,11 @@
 //! The story: one request from its head to its answer. Read [`answer`] and [`carry`] from top to
 //! bottom, and you know the product.
 //!
-//! listen → classify → verify → authorise → plan → exchange → relay. Each step takes what the one
+//! listen → classify → verify → enter → authorise → plan → exchange → relay. Each step takes what the one
 //! before proved: there is no plan without a permit and no permit without a verified sender.
 
 mod blame;
+mod entrance;
 mod house;
 mod ids;
 mod intake;
@@ -25,6 +26,7 @@ use hyper::body::{Body as _, Incoming};
 
 pub use house::{House, Quarantine};
 
+use self::entrance::Caller;
 use self::ids::Ids;
 use self::ledger::Ledger;
 use self::outgoing::Outgoing;
@@ -93,7 +95,6 @@ async fn tell(
     body: Incoming,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
-    ledger.hold(house.enter(&view.limits)?);
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;
@@ -103,8 +104,11 @@ async fn tell(
     }
     ledger.classified(&call);
 
+    let caller = Caller { house, view, peer, call: &call, came: ledger.came() };
+    caller.knock(listener, &head)?;
     let sender = sender::verify(house, view, listener, &head, &call)?;
     ledger.sent_by(&sender);
+    ledger.hold(caller.enter(&sender).await?);
     if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
         // HTTP/1.1 cannot say it so: it has a Transfer-Encoding, or no body
         return Err(Refusal::new(Code::MissingContentLength, Blame::Client));
@@ -222,6 +226,9 @@ async fn travel(
     let journey = RefCell::new(Journey::default());
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
     visit.ledger.travelled(journey.into_inner());
+    if let Err(Unanswered::Full) = &reached {
+        entrance::count_region_full(visit.house, &visit.call);
+    }
     if let Err(Unanswered::GaveUp(GiveUp::Poisonous)) = &reached {
         tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
         visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);

@@ -17,6 +17,7 @@
 
 mod canonical;
 pub mod chunks;
+mod claimed;
 mod found;
 mod key;
 mod payload;
@@ -28,6 +29,7 @@ mod tests;
 mod verify;
 
 pub use canonical::PathForm;
+pub use claimed::claimed;
 pub use key::{Credential, Key, KeyCache, KeyRing, SigningKey};
 pub use payload::{Payload, PayloadMark};
 pub use rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};

@@ -79,6 +79,8 @@ metrics_table! {
         "Time from a request's head to the head of its answer.";
     RequestsInFlight: Gauge "nearpoint_requests_in_flight" Count [],
         "Requests whose answer is not complete.";
+    RequestsShed: Counter "nearpoint_requests_shed_total" Count ["reason", "class"],
+        "Requests answered 503 SlowDown for want of room, by class (list, get, put) and reason: full (all places taken), rank (the rest is for higher classes), share (its client has its share), region_full, bytes.";
     RequestsAborted: Counter "nearpoint_requests_aborted_total" Count ["by"],
         "Requests that ended without a complete answer: by the client, or cut by us.";
     ClientErrors: Counter "nearpoint_errors_total" Count ["code"],
@@ -165,6 +167,8 @@ metrics_table! {
         "Requests that the wire gate refused.";
     ReplayBytes: Gauge "nearpoint_replay_bytes" Bytes [],
         "Body bytes kept for a replay.";
+    DocumentBytes: Gauge "nearpoint_document_bytes" Bytes [],
+        "Bytes of requests' documents held in memory.";
     TokenFaults: Counter "nearpoint_token_faults_total" Count ["fault"],
         "Upload ids and listing tokens that were forged or of an unknown key.";
     UploadOrphans: Counter "nearpoint_upload_orphans_total" Count ["region"],

@@ -24,6 +24,7 @@ mod house;
 mod house_itself;
 mod judgement;
 mod names;
+mod overload;
 mod reload;
 mod secrets;
 mod senders;
