@@ -95,7 +95,7 @@ pub struct Limits {
     pub head: ByteCount,
     /// Header fields of a request. Default 100, four times what SDKs send; 1,024 at most. As [`Self::head`].
     pub header_fields: u32,
-    /// Requests at work. Default 2,048: as many answers as one process has memory for. As it fills,
+    /// Requests at work. Default 2,048: 600 MiB of buffers if none of their clients reads. As it fills,
     /// clients that have stopped reading are cut, then listings are refused, then reads, then writes,
     /// and of two clients the one that has more: `503 SlowDown` with `Retry-After` (`overload`).
     pub in_flight: u32,

@@ -20,16 +20,17 @@ use crate::view::View;
 /// `timeouts.stalled_reader` has stopped reading: 6 s of 120 s, longer than a slow line needs for
 /// what a kernel holds for it.
 const STALLED_PART: u32 = 20;
-/// How often a worker looks at all its connections for such clients: with 10,000 of them a look takes
-/// about a tenth of a millisecond.
+/// How often a worker looks at all its connections for such clients: a look costs tens of nanoseconds
+/// for each of them, and there may be 10,000.
 const LOOKS: Duration = Duration::from_millis(100);
 /// How often a request lets others run until the place that was taken back for it is free: the
 /// connection that ends takes one turn, an HTTP/2 stream two.
 const TURNS: u32 = 8;
-/// Why a document is refused: as metrics are labelled beside the reasons of places.
+/// Why a request is refused, beside the reasons of places, as metrics are labelled: documents hold as
+/// many bytes as they may.
 const BYTES: &str = "bytes";
-/// The same where all regions have as many requests at work as they may.
-const REGION_FULL: &str = "region_full";
+/// All regions have as many requests at work as they may.
+const REGION: &str = "region";
 
 /// A request at the door.
 pub(super) struct Caller<'a> {
@@ -121,7 +122,7 @@ pub(super) fn refuse_document(house: &House, call: &Call, length: u64) -> Refusa
 
 /// Counts a request that no region had room for.
 pub(super) fn count_region_full(house: &House, call: &Call) {
-    count(house, REGION_FULL, rank(call));
+    count(house, REGION, rank(call));
 }
 
 fn slow_down(house: &House) -> Refusal {

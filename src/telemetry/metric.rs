@@ -80,7 +80,7 @@ metrics_table! {
     RequestsInFlight: Gauge "nearpoint_requests_in_flight" Count [],
         "Requests whose answer is not complete.";
     RequestsShed: Counter "nearpoint_requests_shed_total" Count ["reason", "class"],
-        "Requests answered 503 SlowDown for want of room, by class (list, get, put) and reason: full (all places taken), rank (the rest is for higher classes), share (its client has its share), region_full, bytes.";
+        "Requests refused (503) for want of room, by class and why: full (no place left), rank (what is left is for higher classes), share (its client has its share), region (none has a place left), bytes (of documents).";
     RequestsAborted: Counter "nearpoint_requests_aborted_total" Count ["by"],
         "Requests that ended without a complete answer: by the client, or cut by us.";
     ClientErrors: Counter "nearpoint_errors_total" Count ["code"],
