@@ -44,10 +44,18 @@ impl Guests {
             if ended >= most {
                 break;
             }
-            let streams = wire.end_stalled_streams(limit);
-            counter(Metric::StreamsReset, &[Overdue::Shed.label()]).increment(streams.into());
-            ended += streams + wire.end_stalled_socket(limit);
+            ended += match wire.end_stalled_socket(limit) {
+                0 => reset_streams(wire, limit),
+                requests => requests,
+            };
         }
         ended
     }
+}
+
+/// Of a connection whose socket takes what it is given.
+fn reset_streams(wire: &Wire, limit: Instant) -> u32 {
+    let streams = wire.end_stalled_streams(limit);
+    counter(Metric::StreamsReset, &[Overdue::Shed.label()]).increment(streams.into());
+    streams
 }
