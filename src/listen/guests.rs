@@ -45,7 +45,7 @@ impl Guests {
                 break;
             }
             ended += match wire.end_stalled_socket(limit) {
-                0 => reset_streams(wire, limit),
+                0 => reset_streams(wire, limit, most - ended),
                 requests => requests,
             };
         }
@@ -54,8 +54,8 @@ impl Guests {
 }
 
 /// Of a connection whose socket takes what it is given.
-fn reset_streams(wire: &Wire, limit: Instant) -> u32 {
-    let streams = wire.end_stalled_streams(limit);
+fn reset_streams(wire: &Wire, limit: Instant, most: u32) -> u32 {
+    let streams = wire.end_stalled_streams(limit, most);
     counter(Metric::StreamsReset, &[Overdue::Shed.label()]).increment(streams.into());
     streams
 }

@@ -102,22 +102,19 @@ impl Readers {
         self.earliest.get()
     }
 
-    /// Ends the streams whose clients have been waited for since `limit` or before, and returns
-    /// how many.
-    pub(super) fn cut_since(&self, limit: Instant, why: Overdue) -> usize {
-        let (mut earliest, mut count) = (None::<Instant>, 0);
-        for reader in self.open.borrow().iter().filter(|reader| reader.cut.get().is_none()) {
-            match reader.waits_since.get() {
-                Some(since) if since <= limit => {
-                    reader.cut(why);
-                    count += 1;
-                }
-                Some(since) => earliest = Some(earliest.map_or(since, |least| least.min(since))),
-                None => {}
-            }
-        }
-        self.earliest.set(earliest);
-        count
+    /// Ends the streams whose clients have been waited for since `limit` or before, those first that
+    /// were waited for longest, and no more than `most`. Returns how many.
+    pub(super) fn cut_since(&self, limit: Instant, most: usize, why: Overdue) -> usize {
+        let open = self.open.borrow();
+        let uncut = open.iter().filter(|reader| reader.cut.get().is_none());
+        let mut waiting: Vec<_> =
+            uncut.filter_map(|reader| Some((reader.waits_since.get()?, reader))).collect();
+        waiting.sort_unstable_by_key(|(since, _)| *since);
+        let overdue = waiting.partition_point(|(since, _)| *since <= limit);
+        let (ended, left) = waiting.split_at(overdue.min(most));
+        ended.iter().for_each(|(_, reader)| reader.cut(why));
+        self.earliest.set(left.first().map(|(since, _)| *since));
+        ended.len()
     }
 }
 
@@ -142,7 +139,7 @@ mod tests {
         readers.handed(&slow, after(8));
         ours.asked();
         assert_eq!(readers.earliest(), Some(after(1)));
-        assert_eq!(readers.cut_since(after(5), Overdue::Shed), 1);
+        assert_eq!(readers.cut_since(after(9), 1, Overdue::Shed), 1);
         assert_eq!((stalled.cut_for(), slow.cut_for()), (Some(Overdue::Shed), None));
         let waker = Waker::noop();
         assert!(
@@ -150,6 +147,6 @@ mod tests {
         );
         assert_eq!(readers.earliest(), Some(after(8)), "the next in time");
         readers.end(&slow);
-        assert_eq!((readers.cut_since(after(99), Overdue::Reader), readers.earliest()), (0, None));
+        assert_eq!((readers.cut_since(after(99), 9, Overdue::Reader), readers.earliest()), (0, None));
     }
 }

@@ -231,7 +231,7 @@ impl Wire {
         let now = self.clock.now().mono;
         self.readers.earliest().filter(|since| *since + patience.reader <= now)?;
         let limit = now.checked_sub(patience.reader);
-        Some(limit.map_or(0, |limit| self.readers.cut_since(limit, Overdue::Reader)))
+        Some(limit.map_or(0, |limit| self.readers.cut_since(limit, usize::MAX, Overdue::Reader)))
     }
 
     /// Since when a request under way may be waiting for its client to read.
@@ -240,10 +240,11 @@ impl Wire {
         [socket, self.readers.earliest()].into_iter().flatten().min()
     }
 
-    /// Ends the streams whose clients have not read since `limit` or before, since their places are
-    /// wanted. Returns how many.
-    pub(super) fn end_stalled_streams(&self, limit: Instant) -> u32 {
-        u32::try_from(self.readers.cut_since(limit, Overdue::Shed)).unwrap_or(u32::MAX)
+    /// Ends streams whose clients have not read since `limit` or before, since their places are
+    /// wanted: `most` at most. Returns how many.
+    pub(super) fn end_stalled_streams(&self, limit: Instant, most: u32) -> u32 {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        u32::try_from(self.readers.cut_since(limit, most, Overdue::Shed)).unwrap_or(u32::MAX)
     }
 
     /// Ends the connection where its socket takes nothing since `limit` or before and a request's

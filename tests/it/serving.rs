@@ -574,9 +574,6 @@ async fn an_http2_client_that_gives_no_window_is_cut_and_makes_room() {
         assert_eq!(answer.status(), 200);
         answers.push(answer);
     }
-    let mut other = Second::open(&gateway, &authority).await;
-    let served = async { while other.send(&Request::get("/photos/k")).await.status() != 200 {} };
-    tokio::time::timeout(PATIENCE, served).await.expect("the stalled are at work no more");
     for answer in answers {
         let line = gateway.access_line(answer.headers()["x-amz-request-id"].to_str().unwrap());
         assert_eq!(
@@ -585,10 +582,35 @@ async fn an_http2_client_that_gives_no_window_is_cut_and_makes_room() {
         );
         answer.into_body().collect().await.expect_err("cut, and never a clean end");
     }
+    let mut other = Second::open(&gateway, &authority).await;
+    assert_eq!(other.send(&Request::get("/photos/k")).await.status(), 200, "the stalled are at work no more");
     let (_, metrics) = gateway.admin_text("/metrics").await;
     assert!(metrics.contains("nearpoint_streams_reset_total{reason=\"stalled_reader\"} 2"), "{metrics}");
     let standing = gateway.standing().await;
     assert!(standing.iter().all(|(_, reads, _)| reads == "healthy"), "{standing:?}");
+}
+
+#[tokio::test]
+async fn an_http2_stream_that_is_not_read_gives_up_its_place_and_the_next_keeps_its_own() {
+    let home = home();
+    home.seed(BUCKET, "big", vec![7; 8 << 20]);
+    let folder = tempfile::tempdir().unwrap();
+    // a twentieth of it is enough where a place is wanted
+    let rest = "timeouts: {stalled_reader: 20s}\nlimits: {in_flight: 2}\n";
+    let (gateway, authority) = encrypted(&home, &folder, rest);
+    let mut stalled = Second::with_window(&gateway, &authority, 0).await;
+    let oldest = stalled.send(&Request::get("/photos/big")).await;
+    let next = stalled.send(&Request::get("/photos/big")).await;
+    assert_eq!((oldest.status().as_u16(), next.status().as_u16()), (200, 200));
+    let mut other = Second::open(&gateway, &authority).await;
+    let served = async { while other.send(&Request::get("/photos/k")).await.status() != 200 {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("a place");
+    let line = gateway.access_line(oldest.headers()["x-amz-request-id"].to_str().unwrap());
+    let why = (line["aborted"].as_str(), line["cause"].as_str());
+    assert_eq!(why, (Some("proxy"), Some("stalled_reader_shed")));
+    oldest.into_body().collect().await.expect_err("cut, and never a clean end");
+    let (_, metrics) = gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("nearpoint_streams_reset_total{reason=\"stalled_reader_shed\"} 1"), "{metrics}");
 }
 
 // ── the end ──────────────────────────────────────────────────────────────────
