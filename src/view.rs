@@ -426,7 +426,9 @@ impl Clients {
 mod tests {
     use super::*;
     use crate::names::AccessPointName;
-    use crate::route::{ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions};
+    use crate::route::{
+        ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Replication, Rule, Versions,
+    };
 
     fn point(name: &str, alias: Option<&str>, bucket: Option<&str>) -> Arc<AccessPoint> {
         let home = RegionId::new("eu");
@@ -442,6 +444,8 @@ mod tests {
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
             hedge: Hedge::Off,
+            write_nonce: true,
+            etag_check: EtagCheck::Auto,
         })
     }
 
