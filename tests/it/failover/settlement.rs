@@ -11,7 +11,7 @@ use super::{
 };
 use crate::house::client::{Payload, Reply, Request};
 use crate::house::digest::{self, Algorithm};
-use crate::house::region::{Act, End, Region, Settings, When};
+use crate::house::region::{Act, End, Region, Seen, Settings, When};
 use crate::house::text;
 
 const NONCE: &str = "x-amz-meta-nearpoint-write";
@@ -29,7 +29,8 @@ async fn lost(scene: &Scene, request: &Request, act: Act, meanwhile: impl Future
     put_ends(scene, act);
     scene.near().fault(When::operation("HeadObject"), Act::DropAtHead(End::Reset));
     let between = async {
-        scene.near().wait_for(|seen| seen.operation == "HeadObject").await;
+        let asked = |seen: &Seen| seen.operation == "HeadObject" && request.target.ends_with(&seen.key);
+        scene.near().wait_for(asked).await;
         meanwhile.await;
         scene.near().heal();
     };
