@@ -30,7 +30,7 @@ const OLDER: i64 = 3;
 /// How long a fate is looked into where the region must answer for it: a store that restarts, or a
 /// path that converges anew, is back within seconds, and a client waits longer than this.
 const LONG: Duration = Duration::from_secs(10);
-/// The same where another region may take the write, or an answer is at hand that will do.
+/// The same where another region may take the write.
 const SHORT: Duration = Duration::from_secs(2);
 /// Looks within [`SHORT`].
 const FEW: u32 = 3;
@@ -312,8 +312,12 @@ impl Inquiry {
     /// its settlement takes no longer.
     #[must_use]
     pub fn begin(loss: Loss, may_move: bool, patience: Duration, now: Instant) -> Self {
-        let short = may_move || loss == Loss::Fault;
-        let (time, looks_left) = if short { (SHORT, FEW) } else { (LONG, MANY) };
+        let (time, looks_left) = match (loss, may_move) {
+            // there is an answer, and whoever gives it is not well
+            (Loss::Fault, _) => (SHORT, 1),
+            (Loss::Ended | Loss::Silence, true) => (SHORT, FEW),
+            (Loss::Ended | Loss::Silence, false) => (LONG, MANY),
+        };
         Self { loss, until: now + time.min(patience), looks_left, pause: PAUSE_FIRST, nothing_seen: false }
     }
 

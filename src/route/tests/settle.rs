@@ -266,6 +266,7 @@ fn what_is_not_there_is_looked_for_again_while_it_may_come() {
     let quick = Duration::from_millis(5);
     let nothing = |_, _| Finding::Nothing;
     assert_eq!(looks(Loss::Fault, false, quick, nothing).0, Fate::NotDone);
+    assert_eq!(looks(Loss::Fault, false, quick, |_, _| Finding::Mute), (Fate::Unknown, 1, quick));
     let (fate, count, at) = looks(Loss::Ended, false, quick, nothing);
     assert_eq!((fate, count), (Fate::NotDone, 2));
     assert!(at >= Duration::from_millis(250), "{at:?}");

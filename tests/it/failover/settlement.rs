@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
 
 use super::{
     BUCKETS, NAMES, Scene, begin, body, expect_unavailable, operations, pair, regions, seen, served_by,
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::house::client::{Payload, Reply, Request};
 use crate::house::digest::{self, Algorithm};
-use crate::house::region::{Act, End, Region, Seen, Settings, When};
+use crate::house::region::{Act, End, PATIENCE, Region, Seen, Settings, When};
 use crate::house::text;
 
 const NONCE: &str = "x-amz-meta-nearpoint-write";
@@ -389,6 +390,29 @@ async fn a_success_that_breaks_off_is_a_lost_answer() {
     let reply = scene.client.send(&complete).await.expect(200);
     assert_eq!(settled(&scene, &reply), "proven");
     assert!(text::element(&reply.text(), "ETag").is_some_and(|etag| etag.ends_with("-2\"")));
+}
+
+#[tokio::test]
+async fn a_success_that_takes_long_is_passed_on_as_it_comes() {
+    let scene = pair("refuse").await;
+    let complete = upload(&scene).await;
+    // bytes a second: its document is at hand only after its head could not be held any longer
+    scene.near().fault(When::operation("CompleteMultipartUpload").times(1), Act::Slow(20));
+    let mut connection = scene.client.connect().await;
+    connection.stream.write_all(&scene.client.sign(&complete).bytes()).await.unwrap();
+    let begins = tokio::time::timeout(3 * PATIENCE, connection.stream.readable());
+    let (begins, took) = timed(begins).await;
+    begins.expect("the answer begins").unwrap();
+    assert!(took >= Duration::from_secs(9), "{took:?}");
+    let reply = connection.reply("POST").await.expect("an answer").expect(200);
+    let object = scene.near().object(BUCKETS[0], "big").unwrap();
+    assert_eq!(
+        text::element(&reply.text(), "ETag").as_deref(),
+        Some(object.etag.as_str()),
+        "{}",
+        reply.text()
+    );
+    assert_eq!(text::element(&reply.text(), "Bucket").as_deref(), Some("photos"));
 }
 
 #[tokio::test]
