@@ -47,7 +47,7 @@ impl Run<'_> {
     /// follows.
     ///
     /// Looks are no repeats and draw nothing from their budget: no more are made than requests were
-    /// under way. Where the region did answer, with a fault, they are a courtesy and draw on it.
+    /// under way. Where the region did answer, with a fault, one is a courtesy and draws on it.
     pub(super) async fn settle(
         &self,
         question: &Question<'_>,

@@ -258,8 +258,10 @@ pub enum Loss {
     Ended,
     /// The region fell silent: it may do yet what it was asked for.
     Silence,
-    /// The region answered with a fault, or that there is no such upload (any more).
+    /// The region answered with a fault.
     Fault,
+    /// It knows no such upload: any more, where it completed it a moment ago.
+    Gone,
 }
 
 /// What became of a write.
@@ -315,7 +317,7 @@ impl Inquiry {
         let (time, looks_left) = match (loss, may_move) {
             // there is an answer, and whoever gives it is not well
             (Loss::Fault, _) => (SHORT, 1),
-            (Loss::Ended | Loss::Silence, true) => (SHORT, FEW),
+            (Loss::Gone, _) | (Loss::Ended | Loss::Silence, true) => (SHORT, FEW),
             (Loss::Ended | Loss::Silence, false) => (LONG, MANY),
         };
         Self { loss, until: now + time.min(patience), looks_left, pause: PAUSE_FIRST, nothing_seen: false }
@@ -336,7 +338,7 @@ impl Inquiry {
             Finding::ConditionFailed => return Next::Settled(Fate::ConditionFailed),
             Finding::Unclear | Finding::Withheld => return Next::Settled(Fate::Unknown),
             Finding::Nothing => match (self.loss, std::mem::replace(&mut self.nothing_seen, true)) {
-                (Loss::Fault, _) | (Loss::Ended, true) => return Next::Settled(Fate::NotDone),
+                (Loss::Fault | Loss::Gone, _) | (Loss::Ended, true) => return Next::Settled(Fate::NotDone),
                 (Loss::Ended, false) => return self.again(PAUSE_ABSENT, now),
                 (Loss::Silence, _) => {}
             },

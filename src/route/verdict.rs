@@ -166,7 +166,8 @@ fn lost(question: &Question<'_>) -> Option<Loss> {
 fn may_be_done(question: &Question<'_>) -> Option<Loss> {
     let by_head = commitment(question) == Commitment::Head;
     let loss = match question.outcome {
-        Outcome::Answered { meaning: Meaning::ServerFault | Meaning::NoSuchUpload, .. } => Loss::Fault,
+        Outcome::Answered { meaning: Meaning::ServerFault, .. } => Loss::Fault,
+        Outcome::Answered { meaning: Meaning::NoSuchUpload, .. } => Loss::Gone,
         // its repeats were in vain
         Outcome::Broken { sent } if by_head && sent != Sent::Nothing => Loss::Ended,
         Outcome::Silent { sent, .. } if by_head && sent != Sent::Nothing => Loss::Silence,

@@ -265,7 +265,9 @@ fn a_region_that_is_back_within_seconds_is_asked_again() {
 fn what_is_not_there_is_looked_for_again_while_it_may_come() {
     let quick = Duration::from_millis(5);
     let nothing = |_, _| Finding::Nothing;
-    assert_eq!(looks(Loss::Fault, false, quick, nothing).0, Fate::NotDone);
+    for loss in [Loss::Fault, Loss::Gone] {
+        assert_eq!(looks(loss, false, quick, nothing), (Fate::NotDone, 1, quick));
+    }
     assert_eq!(looks(Loss::Fault, false, quick, |_, _| Finding::Mute), (Fate::Unknown, 1, quick));
     let (fate, count, at) = looks(Loss::Ended, false, quick, nothing);
     assert_eq!((fate, count), (Fate::NotDone, 2));
@@ -283,7 +285,7 @@ proptest! {
     /// Whatever is found: it ends in time, and done means seen.
     #[test]
     fn an_inquiry_ends(
-        loss in prop::sample::select(vec![Loss::Ended, Loss::Silence, Loss::Fault]),
+        loss in prop::sample::select(vec![Loss::Ended, Loss::Silence, Loss::Fault, Loss::Gone]),
         may_move: bool,
         takes in 0_u64..3_000,
         finds in prop::collection::vec(0_usize..6, 1..20),

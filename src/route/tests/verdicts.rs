@@ -446,7 +446,7 @@ fn a_write_that_may_have_been_done_is_settled_first_where_it_can_be() {
         }
         let answered_with = |meaning| ask(shape, answered(meaning), |q| q.provable = true);
         assert_eq!(answered_with(Meaning::ServerFault), fault, "{shape:?}");
-        assert_eq!(answered_with(Meaning::NoSuchUpload), FAULT, "{shape:?}");
+        assert_eq!(answered_with(Meaning::NoSuchUpload), Cell::Settle(Loss::Gone), "{shape:?}");
         for meaning in [Meaning::Final, Meaning::BodyRefused] {
             assert_eq!(answered_with(meaning), Cell::Relay, "{shape:?} {meaning:?}");
         }

@@ -114,6 +114,43 @@ async fn a_put_that_the_region_never_took_is_sent_again() {
 }
 
 #[tokio::test]
+async fn an_empty_put_is_settled_when_its_repeats_were_not_answered_either() {
+    let scene = pair("refuse").await;
+    scene.near().fault(When::operation("PutObject"), LOST);
+    let reply = scene.client.send(&Request::put("/photos/k", "")).await.expect(200);
+    assert_eq!((settled(&scene, &reply).as_str(), seen(scene.near(), "PutObject").len()), ("proven", 3));
+}
+
+#[tokio::test]
+async fn an_object_under_the_clients_own_key_is_asked_for_with_it() {
+    const CUSTOMER: &str = "x-amz-server-side-encryption-customer-";
+    let scene = pair("refuse").await;
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let fields = [("algorithm", "AES256"), ("key", key), ("key-md5", "hRasmdxgYDKV3nvbahU1MA==")];
+    for (name, value) in [("algorithm", "AES256"), ("key-md5", "hRasmdxgYDKV3nvbahU1MA==")] {
+        let name: &'static str = format!("{CUSTOMER}{name}").leak();
+        scene.near().fault(When::operation("HeadObject"), Act::Say(name, value.to_owned()));
+    }
+    // its tag is of ciphertext: without a checksum nothing shows what it is
+    for (checksum, status) in [(true, 200), (false, 503)] {
+        let mut put = Request::put("/photos/k", "value");
+        for (name, value) in fields {
+            put = put.with(&format!("{CUSTOMER}{name}"), value);
+        }
+        if checksum {
+            put = put.with(Algorithm::Crc32.header(), &Algorithm::Crc32.base64(b"value"));
+        }
+        put_ends(&scene, LOST);
+        scene.near().forget();
+        scene.client.send(&put).await.expect(status);
+        let head = &seen(scene.near(), "HeadObject")[0];
+        for (name, value) in fields {
+            assert_eq!(head.header(&format!("{CUSTOMER}{name}")), Some(value));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_put_is_not_mistaken_for_another_one() {
     let put = || Request::put("/photos/k", "value").with("x-amz-meta-a", "1");
     // the same bytes with other metadata, and a competitor's other bytes over ours
@@ -186,6 +223,10 @@ async fn a_conditional_put_is_known_by_its_nonce_which_no_client_sees() {
         let reply = scene.client.send(&request).await.expect(200);
         assert_eq!((reply.header(NONCE), reply.header("x-amz-meta-a")), (None, Some("1")));
     }
+    // a lock file has no byte
+    put_ends(&scene, LOST);
+    let lock = scene.client.send(&fresh("/photos/lock", "")).await.expect(200);
+    assert_eq!(settled(&scene, &lock), "proven");
     // one for each attempt, and no client's own
     let etag = reply.header("etag").unwrap();
     let again = Request::put("/photos/k", "value").with("if-match", etag).with(NONCE, &first);
