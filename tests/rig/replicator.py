@@ -224,7 +224,10 @@ class Replicator:
             if reply.status != 200 or reply.etag != version.etag:
                 return  # it moved on; the next listing tells
         for side in behind:
-            if not await self._moved(side, key):
+            moved = await self._moved(side, key)
+            if self.versions[key] is not version:
+                return  # a listing told of a newer one while we asked
+            if not moved:
                 await self._write(side, key, version, reply)
 
     async def _moved(self, side: Side, key: str) -> bool:
