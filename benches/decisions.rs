@@ -17,8 +17,8 @@ use nearpoint::head::{Head, strict};
 use nearpoint::names::{AccessPointName, BucketName, RegionId};
 use nearpoint::policy::{Grant, Named, Policy, decide};
 use nearpoint::route::{
-    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, Member, Order, Permit, Replication, Rule, Scene,
-    Versions, plan,
+    AccessPoint, Affinity, ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Permit, Replication,
+    Rule, Scene, Versions, plan,
 };
 use nearpoint::s3::address::Domains;
 use nearpoint::s3::profile::{Feature, Features};
@@ -156,5 +156,7 @@ fn access_point() -> Arc<AccessPoint> {
         versions: Versions::PerRegion,
         etags: Etags::Opaque,
         hedge: Hedge::Off,
+        write_nonce: true,
+        etag_check: EtagCheck::Auto,
     })
 }

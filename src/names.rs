@@ -108,3 +108,13 @@ impl fmt::Debug for RequestId {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// Names one write in the metadata of the object that it makes: 16 lower-case hex characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WriteNonce(pub u64);
+
+impl fmt::Display for WriteNonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! "np1_"  key id (4)  kind (1)  region (length 1, text)  extras  original id (the rest)  MAC (16)
-//! extras  upload: seconds of initiation (8, big-endian)
+//! extras  upload: seconds of initiation (8, big-endian), 0 (1) or 1 (1) and the nonce (8, big-endian)
 //!         listing: `K` or `P` (1), length (2, big-endian), last key or prefix emitted
 //! MAC     the first 16 bytes of HMAC-SHA256 over domain, binding (each part after its length), content
 //! ```
@@ -27,7 +27,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use crate::names::{AccessPointName, ExposeSecret, RegionId, Secret};
+use crate::names::{AccessPointName, ExposeSecret, RegionId, Secret, WriteNonce};
 use crate::units::UnixSeconds;
 
 /// What a text begins with to be a token, format version included.
@@ -141,6 +141,8 @@ pub enum Subject {
     Upload {
         /// When it began, by the store's clock. Stores date the object by it.
         initiated: UnixSeconds,
+        /// What its object will have in its metadata, and no other.
+        nonce: Option<WriteNonce>,
     },
     /// A listing.
     Listing {
@@ -276,7 +278,11 @@ fn read(kind: Kind, rest: &[u8]) -> Option<Token> {
 
 fn write_extra(out: &mut Vec<u8>, subject: &Subject) {
     match subject {
-        Subject::Upload { initiated } => out.extend_from_slice(&initiated.0.to_be_bytes()),
+        Subject::Upload { initiated, nonce } => {
+            out.extend_from_slice(&initiated.0.to_be_bytes());
+            out.push(nonce.is_some().into());
+            out.extend(nonce.iter().flat_map(|nonce| nonce.0.to_be_bytes()));
+        }
         Subject::Listing { after } => {
             let (mark, bytes) = match after {
                 Position::Key(key) => (b'K', key),
@@ -295,7 +301,16 @@ fn read_extra(kind: Kind, rest: &[u8]) -> Option<(Subject, &[u8])> {
     match kind {
         Kind::Upload => {
             let (at, rest) = rest.split_first_chunk::<8>()?;
-            Some((Subject::Upload { initiated: UnixSeconds(i64::from_be_bytes(*at)) }, rest))
+            let initiated = UnixSeconds(i64::from_be_bytes(*at));
+            let (nonce, rest) = match rest.split_first()? {
+                (0, rest) => (None, rest),
+                (1, rest) => {
+                    let (nonce, rest) = rest.split_first_chunk::<8>()?;
+                    (Some(WriteNonce(u64::from_be_bytes(*nonce))), rest)
+                }
+                _ => return None,
+            };
+            Some((Subject::Upload { initiated, nonce }, rest))
         }
         Kind::Listing => {
             let (mark, rest) = rest.split_first()?;
@@ -351,7 +366,10 @@ mod tests {
         let position = (any::<bool>(), prop::collection::vec(any::<u8>(), 0..1025))
             .prop_map(|(key, bytes)| if key { Position::Key(bytes) } else { Position::Prefix(bytes) });
         prop_oneof![
-            any::<i64>().prop_map(|at| Subject::Upload { initiated: UnixSeconds(at) }),
+            (any::<i64>(), any::<Option<u64>>()).prop_map(|(at, nonce)| Subject::Upload {
+                initiated: UnixSeconds(at),
+                nonce: nonce.map(WriteNonce),
+            }),
             position.prop_map(|after| Subject::Listing { after }),
             Just(Subject::Version),
             Just(Subject::UploadMarker),
@@ -484,8 +502,8 @@ mod tests {
     fn a_token_stays_short_enough_for_a_url() {
         let point = AccessPointName::new("photos");
         let binding = Binding { access_point: &point, bucket: "photos", key: b"k" };
-        let subject = Subject::Upload { initiated: UnixSeconds(1_369_353_600) };
+        let subject = Subject::Upload { initiated: UnixSeconds(1_369_353_600), nonce: Some(WriteNonce(1)) };
         let token = Token { region: RegionId::new("frankfurt"), id: "x".repeat(128), subject };
-        assert_eq!(wrap(&keys(&[FIRST]), &token, &binding).len(), 4 + 223);
+        assert_eq!(wrap(&keys(&[FIRST]), &token, &binding).len(), 4 + 235);
     }
 }

@@ -160,7 +160,8 @@ pub struct Timeouts {
     /// For the first byte of a region's answer to a read. Then the next region.
     pub first_byte: FirstByte,
     /// For the answer after the last byte of an upload. Default 30 s; S3's own tail is about 5 s.
-    /// Then the outcome is settled, else `503 ServiceUnavailable`.
+    /// Then the outcome is settled, which takes as long at most and never more than 10 s, else
+    /// `503 ServiceUnavailable`.
     pub put_answer: Duration,
     /// For the answer to `CompleteMultipartUpload` and copies, white space counting as progress.
     /// Default 10 min: S3 documents minutes. Then `503 ServiceUnavailable`.
@@ -437,7 +438,9 @@ impl Clients {
 mod tests {
     use super::*;
     use crate::names::AccessPointName;
-    use crate::route::{ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions};
+    use crate::route::{
+        ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Replication, Rule, Versions,
+    };
 
     fn point(name: &str, alias: Option<&str>, bucket: Option<&str>) -> Arc<AccessPoint> {
         let home = RegionId::new("eu");
@@ -453,6 +456,8 @@ mod tests {
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
             hedge: Hedge::Off,
+            write_nonce: true,
+            etag_check: EtagCheck::Auto,
         })
     }
 

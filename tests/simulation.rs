@@ -22,9 +22,9 @@ use nearpoint::fleet::{
 };
 use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
 use nearpoint::route::{
-    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, Etags, GiveUp, Hedge, Meaning, Member,
-    Order, Outcome, Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict, Versions,
-    after_canary, plan, verdict,
+    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, EtagCheck, Etags, GiveUp, Hedge, Meaning,
+    Member, Order, Outcome, Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict,
+    Versions, after_canary, plan, verdict,
 };
 use nearpoint::s3::call::Target;
 use nearpoint::s3::operation::Kind;
@@ -729,6 +729,7 @@ impl Simulation {
                 }
             }
             Verdict::AskCanary => unreachable!("the canary was asked"),
+            Verdict::Settle(_) => unreachable!("nothing here can be proven"),
         }
     }
 
@@ -740,6 +741,7 @@ impl Simulation {
             facts: request.call.facts(),
             conditional: request.call.conditional_write,
             wildcard: false,
+            provable: false,
             own_credential: false,
             outcome,
             body: BodyState { empty: read || deletes, untouched: false, replayable: true },
@@ -898,6 +900,8 @@ fn access_points(ids: &[RegionId]) -> Vec<Arc<AccessPoint>> {
         versions: Versions::PerRegion,
         etags: Etags::Opaque,
         hedge: Hedge::Off,
+        write_nonce: true,
+        etag_check: EtagCheck::Auto,
     };
     let free = AccessPoint {
         name: AccessPointName::new("free"),

@@ -117,6 +117,8 @@ struct Stream {
     /// When we last asked for bytes and there were none.
     asked: Option<Instant>,
     edit: Option<Box<dyn Edit>>,
+    /// Read ahead of whoever it is for.
+    ahead: Vec<u8>,
     /// Gives the upstream connection back; dropped unused it ends that connection.
     release: Option<Box<dyn FnOnce()>>,
 }
@@ -145,6 +147,7 @@ impl Reply {
             timer: None,
             asked: None,
             edit: None,
+            ahead: Vec::new(),
             release: Some(release),
         };
         Self { content: Content::Stream(Box::new(stream)), given: 0, on_end: None, sequel: Sequel::default() }
@@ -164,6 +167,28 @@ impl Reply {
             }
         }
         self
+    }
+
+    /// Reads ahead to the body's end, at most `limit` bytes: all of it where it ended well, `None`
+    /// where there is more. Whoever reads the body gets every byte all the same; so a wait for this
+    /// may be given up. To be called before the body is edited.
+    ///
+    /// # Errors
+    /// [`Broken`] where the body broke off.
+    pub async fn read_ahead(&mut self, limit: usize) -> Result<Option<&[u8]>, Broken> {
+        let stream = match &mut self.content {
+            Content::Whole(bytes) => return Ok(Some(bytes.as_deref().unwrap_or_default())),
+            Content::Resuming(_) => return Ok(None),
+            Content::Stream(stream) => stream,
+        };
+        while stream.ahead.len() <= limit {
+            match std::future::poll_fn(|cx| stream.poll_incoming(cx)).await {
+                Some(Ok(bytes)) => stream.ahead.extend_from_slice(&bytes),
+                Some(Err(_)) => return Err(Broken),
+                None => return Ok(Some(&stream.ahead)),
+            }
+        }
+        Ok(None)
     }
 
     /// Runs `on_end` once, when the body ended in whatever way.
@@ -295,6 +320,29 @@ impl Reply {
 impl Stream {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Ending>>> {
         loop {
+            let next = if self.ahead.is_empty() {
+                std::task::ready!(self.poll_incoming(cx))
+            } else {
+                Some(Ok(Bytes::from(std::mem::take(&mut self.ahead))))
+            };
+            return Poll::Ready(match (next, self.edit.as_mut()) {
+                (Some(Ok(bytes)), Some(edit)) => {
+                    let mut out = Vec::with_capacity(bytes.len() + 256);
+                    match edit.push(&bytes, &mut out) {
+                        Ok(()) if out.is_empty() => continue,
+                        Ok(()) => Some(Ok(Bytes::from(out))),
+                        Err(Broken) => Some(Err(Ending::Cut)),
+                    }
+                }
+                (None, _) => self.finish().err().map(|Broken| Err(Ending::Cut)),
+                (next, _) => next,
+            });
+        }
+    }
+
+    /// The region's next bytes, or its end.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Ending>>> {
+        loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(bytes) = frame.into_data() else { continue };
@@ -305,26 +353,10 @@ impl Stream {
                         let came = self.asked.map_or(now, |asked| now.min(asked + GLANCE));
                         self.progress.moved(bytes.len() as u64, came, self.pace);
                     }
-                    match self.edit.as_mut() {
-                        None => return Poll::Ready(Some(Ok(bytes))),
-                        Some(edit) => {
-                            let mut out = Vec::with_capacity(bytes.len() + 256);
-                            if edit.push(&bytes, &mut out).is_err() {
-                                return Poll::Ready(Some(Err(Ending::Cut)));
-                            }
-                            if !out.is_empty() {
-                                return Poll::Ready(Some(Ok(Bytes::from(out))));
-                            }
-                        }
-                    }
+                    return Poll::Ready(Some(Ok(bytes)));
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Ending::Cut))),
-                Poll::Ready(None) => {
-                    return Poll::Ready(match self.finish() {
-                        Ok(()) => None,
-                        Err(Broken) => Some(Err(Ending::Cut)),
-                    });
-                }
+                Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return self.poll_patience(cx).map(|ending| Some(Err(ending))),
             }
         }
@@ -413,7 +445,10 @@ impl Body for Reply {
             // The client knows by the length that it was told, however the rest is framed.
             Content::Stream(_) if self.sequel.resumed && self.sequel.total == Some(self.given) => true,
             Content::Stream(stream) => {
-                stream.edit.is_none() && stream.incoming.is_end_stream() && !self.is_short()
+                stream.edit.is_none()
+                    && stream.ahead.is_empty()
+                    && stream.incoming.is_end_stream()
+                    && !self.is_short()
             }
             Content::Resuming(_) => false,
         }
@@ -424,7 +459,9 @@ impl Body for Reply {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Stream(stream) if stream.edit.is_none() && !self.sequel.resumed => {
+            Content::Stream(stream)
+                if stream.edit.is_none() && stream.ahead.is_empty() && !self.sequel.resumed =>
+            {
                 stream.incoming.size_hint()
             }
             Content::Stream(_) | Content::Resuming(_) => SizeHint::default(),

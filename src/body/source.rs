@@ -83,6 +83,9 @@ pub struct Intake {
     pub checksums: Vec<(Algorithm, String)>,
     /// The algorithm of the declared checksum trailer.
     pub trailer: Option<Algorithm>,
+    /// What is computed beside, of a body that is not kept: nobody declared it and nothing is refused
+    /// by it, but it can be compared with what a store has.
+    pub witness: Option<Algorithm>,
     /// Whether bytes are kept for replay, and the reservation that pays for it.
     pub replay: Option<ReplayShare>,
     /// How slowly the client may send.
@@ -117,6 +120,7 @@ struct Reception {
     sha256: Option<aws_lc_rs::digest::Context>,
     checksums: Vec<Hasher>,
     trailer: Option<Hasher>,
+    witness: Option<Hasher>,
     trailers: Vec<chunks::Trailer>,
     /// Object bytes received so far.
     decoded: u64,
@@ -161,6 +165,7 @@ impl Source {
             sha256: intake.sha256.map(|_| aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256)),
             checksums: intake.checksums.iter().map(|(algorithm, _)| Hasher::new(*algorithm)).collect(),
             trailer: intake.trailer.map(Hasher::new),
+            witness: intake.witness.map(Hasher::new),
             trailers: Vec::new(),
             decoded: if whole { intake.length } else { 0 },
             held,
@@ -224,6 +229,26 @@ impl Source {
     pub fn trailer(&self, name: &str) -> Option<String> {
         let reception = self.shared.intake.borrow();
         reception.trailers.iter().find(|trailer| trailer.name == name).map(|trailer| trailer.value.clone())
+    }
+
+    /// The digest of the whole body in base64, where all of it has been here: computed now of what is
+    /// kept, else what was computed on the way. `None` where neither is.
+    #[must_use]
+    pub fn digest(&self, algorithm: Algorithm) -> Option<String> {
+        let reception = self.shared.intake.borrow();
+        if reception.decoded != reception.intake.length {
+            return None;
+        }
+        if let Some(witness) = reception.witness.as_ref().filter(|own| own.algorithm() == algorithm) {
+            return Some(witness.clone().finish_text());
+        }
+        let mut hasher = Hasher::new(algorithm);
+        let mut bytes = 0;
+        for span in reception.kept.iter().chain(&reception.held) {
+            bytes += span.len() as u64;
+            hasher.update(span);
+        }
+        (bytes == reception.intake.length).then(|| hasher.finish_text())
     }
 
     /// Reads and verifies a body that is short enough to be held back whole, so that nothing of
@@ -407,7 +432,7 @@ impl Reception {
         if let Some(context) = self.sha256.as_mut() {
             context.update(&bytes);
         }
-        for hasher in self.checksums.iter_mut().chain(&mut self.trailer) {
+        for hasher in self.checksums.iter_mut().chain(&mut self.trailer).chain(&mut self.witness) {
             hasher.update(&bytes);
         }
         self.held.push_back(bytes);

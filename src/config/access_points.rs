@@ -10,7 +10,8 @@ use super::section::{Placed, Section, Text, alternatives, list, named, quoted_ke
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
 use crate::route::{
-    AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD,
+    AccessPoint, ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Replication, Rule, Versions,
+    WILDCARD,
 };
 use crate::s3::address::is_bucket_name;
 use crate::units;
@@ -90,6 +91,10 @@ fn named_point(
         .word("etags", &[("opaque", Etags::Opaque), ("stable", Etags::Stable)])
         .map_or(Etags::Opaque, |placed| placed.value);
     let hedge = section.section("hedge", keys::HEDGE).and_then(|section| hedged_reads(&section));
+    let write_nonce = section.boolean("write_nonce").is_none_or(|placed| placed.value);
+    let etag_check = section
+        .word("etag_check", &[("auto", EtagCheck::Auto), ("md5", EtagCheck::Md5)])
+        .map_or(EtagCheck::Auto, |placed| placed.value);
     let replication = section
         .word(
             "replication",
@@ -128,6 +133,8 @@ fn named_point(
             versions,
             etags,
             hedge: hedge.unwrap_or_default(),
+            write_nonce,
+            etag_check,
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
@@ -180,6 +187,8 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
             hedge: Hedge::Off,
+            write_nonce: true,
+            etag_check: EtagCheck::Auto,
         },
     })
 }

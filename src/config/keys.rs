@@ -84,8 +84,8 @@ pub(super) const ACCESS_POINT: &[Key] = &[
     later("lag_shield"),
     later("passive_as_last_resort"),
     key("hedge"),
-    later("write_nonce"),
-    later("etag_check"),
+    key("write_nonce"),
+    key("etag_check"),
     later("dials"),
 ];
 

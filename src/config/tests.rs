@@ -12,7 +12,7 @@ use crate::listen::{Address, Anonymous, TlsSettings};
 use crate::names::{AccessPointName, BucketName, ExposeSecret, RegionId, Secret};
 use crate::pem::PemFile;
 use crate::policy::{Grant, RegionCredentials};
-use crate::route::{ConditionalWrites, Etags, Hedge, Order, Replication, Rule, Versions};
+use crate::route::{ConditionalWrites, EtagCheck, Etags, Hedge, Order, Replication, Rule, Versions};
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, Trailers};
 use crate::telemetry::{AccessLogTo, LogFormat, LogLevel};
 use crate::units::{ByteCount, PerSecond, Ratio};
@@ -80,6 +80,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(point.replication, Replication::None);
     assert_eq!(point.versions, Versions::PerRegion);
     assert_eq!((point.etags, point.hedge), (Etags::Opaque, Hedge::Off));
+    assert_eq!((point.write_nonce, point.etag_check), (true, EtagCheck::Auto));
 
     let whole = "regions: {eu: {endpoint: 'https://s3.amazonaws.com', credentials: {chain: default}}}\n\
                  access_points: {'*': {regions: [eu]}}\n\
@@ -193,6 +194,7 @@ fn access_points_arrive(settings: &Settings) {
     assert_eq!(photos.conditional_writes, ConditionalWrites::Refuse);
     assert_eq!(photos.replication, Replication::TwoWay);
     assert_eq!((photos.etags, photos.hedge), (Etags::Opaque, Hedge::After(Duration::from_millis(50))));
+    assert_eq!((photos.write_nonce, photos.etag_check), (false, EtagCheck::Md5));
     let buckets: Vec<_> = photos.members.iter().map(|m| (m.region.as_str(), m.bucket.clone())).collect();
     let bucket = |name| Some(BucketName::new(name));
     assert_eq!(buckets, [("frankfurt", bucket("photos-fra")), ("garage", bucket("photos"))]);

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use smallvec::SmallVec;
 use tracing::debug;
 
 use super::attempt::{Answer, Desk, Failed, Prepared, Try, attempt};
 use super::bell::Bell;
+use super::doubt::Doubt;
 use super::lane::Lane;
 use super::meters::{Hope, Meters};
+use super::settle::Written;
 use super::skew;
 use super::tls::MachineRoots;
 use crate::body::source::{BodyFault, HOLD_BACK};
@@ -41,6 +44,7 @@ use crate::sigv4::{Credential, KeyCache};
 use crate::steward;
 use crate::telemetry::access::TryNote;
 use crate::telemetry::metric::{self, Metric};
+use crate::units::UnixSeconds;
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
 /// The outcome of a try that was given up because another had won.
@@ -118,6 +122,8 @@ pub struct Errand<'a> {
     pub came: Instant,
     /// The client's body.
     pub source: &'a Source,
+    /// What is known of it where the object's head can show whether it was done.
+    pub written: Option<&'a dyn Written>,
     /// What is sent to the region of a step.
     pub prepare: &'a dyn Fn(&Step, &RegionSettings) -> Prepared,
     /// The regions that follow, decided afresh on the view in force; those given are ranked last.
@@ -170,6 +176,8 @@ pub struct Journey {
     pub ttfb: Option<Duration>,
     /// Why the regions were tried in that order.
     pub why: Option<route::Why>,
+    /// Of a write whose answer was lost: what became of it ([`route::settle::Fate::label`]).
+    pub settled: Option<&'static str>,
 }
 
 impl Exchange {
@@ -255,7 +263,7 @@ fn deadline_of(permit: &Permit) -> Duration {
 pub(super) struct Run<'a> {
     pub(super) exchange: &'a Exchange,
     pub(super) errand: &'a Errand<'a>,
-    journey: &'a RefCell<Journey>,
+    pub(super) journey: &'a RefCell<Journey>,
     started: Instant,
     deadline: Instant,
     pub(super) attempts: u8,
@@ -265,7 +273,9 @@ pub(super) struct Run<'a> {
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     pub(super) distrusts_kept: bool,
     /// Addresses, of whatever region, at which a try failed.
-    avoid: RefCell<SmallVec<[SocketAddr; 2]>>,
+    pub(super) avoid: RefCell<SmallVec<[SocketAddr; 2]>>,
+    /// When, by our clock, the first try began that may have been carried out, or else the last one.
+    pub(super) written_at: UnixSeconds,
     /// A try before the last one may have been carried out.
     acted: bool,
     /// When a repeat would come too late to be harmless.
@@ -292,11 +302,14 @@ pub(super) struct Judged {
     /// One address's affair: another one has just shown that the region is alive.
     blame: Blame,
     pub(super) answer: Option<Reached>,
+    /// What a success may have inside.
+    doubt: Doubt,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(exchange: &'a Exchange, errand: &'a Errand<'a>, journey: &'a RefCell<Journey>) -> Self {
-        let now = exchange.clock.now().mono;
+        let moment = exchange.clock.now();
+        let now = moment.mono;
         Self {
             exchange,
             errand,
@@ -308,6 +321,7 @@ impl<'a> Run<'a> {
             broken: SmallVec::new(),
             distrusts_kept: false,
             avoid: RefCell::default(),
+            written_at: moment.wall,
             acted: false,
             send_by: None,
         }
@@ -324,6 +338,9 @@ impl<'a> Run<'a> {
             let step = turn.step.clone();
             if !self.keeps_rate(&step, turn.moved_from.take()).await {
                 return before.ok_or(Unanswered::Throttled);
+            }
+            if !self.acted && self.attempts > 0 {
+                self.written_at = self.exchange.clock.now().wall;
             }
             let (step, judged) = if let Some(second) = second.take() {
                 // Boxed: most requests are none of these, and their futures stay as small.
@@ -347,10 +364,17 @@ impl<'a> Run<'a> {
             let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
             let alone = next.is_none();
-            let verdict = self.decide(failover, &step, &judged, !alone).await;
+            let question = self.question(failover, &step, &judged, !alone);
+            let mut verdict = self.decide(&question, &step).await;
+            if let Verdict::Settle(loss) = verdict {
+                verdict = match Box::pin(self.settle(&question, loss, &step)).await {
+                    Ok(settled) => return Ok(settled),
+                    Err(verdict) => verdict,
+                };
+            }
             self.acted |= judged.outcome.may_have_acted();
             match verdict {
-                Verdict::Relay | Verdict::AskCanary => {
+                Verdict::Relay | Verdict::AskCanary | Verdict::Settle(_) => {
                     return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
                 }
                 Verdict::GiveUp(reason) => {
@@ -461,16 +485,23 @@ impl<'a> Run<'a> {
         Ok(Turn { step: step.clone(), trial, hope, moved_from, alone: !plan.steps.iter().any(other) })
     }
 
-    async fn decide(&mut self, failover: bool, step: &Step, judged: &Judged, next_exists: bool) -> Verdict {
+    fn question(
+        &mut self,
+        failover: bool,
+        step: &Step,
+        judged: &Judged,
+        next_exists: bool,
+    ) -> Question<'static> {
         let permit = self.errand.permit;
         let now = self.exchange.clock.now().mono;
-        let view = self.exchange.view.load_full();
+        let attempts_max = self.exchange.view.load().limits.attempts;
         let broken_elsewhere = self.broken_elsewhere(step, judged);
         let source = self.errand.source;
-        let question = Question {
+        Question {
             facts: permit.call().facts(),
             conditional: permit.call().conditional_write,
             wildcard: permit.access_point().is_wildcard(),
+            provable: self.errand.written.is_some(),
             own_credential: permit.credential(&step.region) != CredentialId::Region,
             outcome: judged.outcome,
             body: BodyState {
@@ -481,16 +512,20 @@ impl<'a> Run<'a> {
             failover,
             next_exists,
             attempts_made: self.attempts,
-            attempts_max: u8::try_from(view.limits.attempts).unwrap_or(u8::MAX),
+            attempts_max: u8::try_from(attempts_max).unwrap_or(u8::MAX),
             broken_elsewhere: u8::try_from(broken_elsewhere).unwrap_or(u8::MAX),
             acted_before: self.acted,
             since_first_try: now.saturating_duration_since(self.started),
             deadline_left: self.deadline.saturating_duration_since(now),
-        };
+        }
+    }
+
+    async fn decide(&self, question: &Question<'_>, step: &Step) -> Verdict {
+        let now = self.exchange.clock.now().mono;
         let verdict = {
-            let mut budget = self.exchange.budget_in_force(&view);
+            let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
             let mut coin = self.exchange.coin.borrow_mut();
-            route::verdict(&question, &mut budget, &mut coin, now)
+            route::verdict(question, &mut budget, &mut coin, now)
         };
         if verdict != Verdict::AskCanary {
             return verdict;
@@ -499,7 +534,7 @@ impl<'a> Run<'a> {
         let now = self.exchange.clock.now().mono;
         let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
         let mut coin = self.exchange.coin.borrow_mut();
-        route::after_canary(&question, sound, &mut budget, &mut coin, now)
+        route::after_canary(question, sound, &mut budget, &mut coin, now)
     }
 
     /// Other regions whose connection this request has ended, where it has just ended one more. A
@@ -560,7 +595,7 @@ impl<'a> Run<'a> {
                 if silent && blame == Blame::Region {
                     self.tell_given_up(step, began, patience);
                 }
-                Ok((Judged { outcome, kept, blame, answer: None }, None))
+                Ok((Judged { outcome, kept, blame, answer: None, doubt: Doubt::None }, None))
             }
         }
     }
@@ -577,14 +612,7 @@ impl<'a> Run<'a> {
         patience: Duration,
     ) -> Result<Answer, Failed> {
         let unreachable = || Failed::region(Outcome::NotSent(Unsent::StandingChanged));
-        let lane = self.exchange.lane(view, &step.region).ok_or_else(unreachable)?;
-        let credential = if self.errand.anonymous {
-            None
-        } else {
-            let own = (self.errand.own_credential)(&step.region);
-            let region = || self.exchange.credentials.current(&step.region, &CredentialId::Region);
-            Some(own.or_else(region).ok_or_else(unreachable)?)
-        };
+        let (lane, credential) = self.way(view, step).ok_or_else(unreachable)?;
         let prepared = (self.errand.prepare)(step, &lane.settings);
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
@@ -613,9 +641,20 @@ impl<'a> Run<'a> {
         attempt(&desk, &this, prepared).await
     }
 
+    /// The way to a region, and whose name is used there: nobody's where requests go unsigned.
+    pub(super) fn way(&self, view: &View, step: &Step) -> Option<(Rc<Lane>, Option<Arc<Credential>>)> {
+        let lane = self.exchange.lane(view, &step.region)?;
+        if self.errand.anonymous {
+            return Some((lane, None));
+        }
+        let own = (self.errand.own_credential)(&step.region);
+        let region = || self.exchange.credentials.current(&step.region, &CredentialId::Region);
+        Some((lane, Some(own.or_else(region)?)))
+    }
+
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
     async fn read(&self, answer: Answer, step: &Step) -> Judged {
-        let Answer { head, body, connection, pool, request_sent, ttfb: _, ahead, in_flight } = answer;
+        let Answer { mut head, body, connection, pool, request_sent, ttfb: _, ahead, in_flight } = answer;
         let view = self.exchange.view.load();
         let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
         let idle_max = view.timeouts.upstream_idle;
@@ -632,9 +671,21 @@ impl<'a> Run<'a> {
             }
         });
         let mut body = Reply::stream(body, pace, release);
+        let facts = self.errand.permit.call().facts();
+        let (mut error, mut doubt) = (None, Doubt::None);
+        if head.status == StatusCode::OK && facts.doubtful_success {
+            doubt = Box::pin(super::doubt::look_inside(&mut body)).await;
+        }
+        match &doubt {
+            Doubt::Cut => {
+                let outcome = Outcome::Broken { sent: Sent::All };
+                return Judged { outcome, kept: false, blame: Blame::Region, answer: None, doubt };
+            }
+            Doubt::Error(status) => head.status = *status,
+            Doubt::None | Doubt::Unread | Doubt::Faults => {}
+        }
         let status = head.status.as_u16();
-        let mut error = None;
-        if status >= 300 && status != 304 && self.errand.permit.call().facts().rule.method != "HEAD" {
+        if status >= 300 && status != 304 && facts.rule.method != "HEAD" {
             let read = tokio::time::timeout(ERROR_DOCUMENT_WAIT, body.collect(ERROR_DOCUMENT)).await;
             let document: Bytes = read.ok().flatten().unwrap_or_default();
             error = xml::read_error(&document);
@@ -649,7 +700,10 @@ impl<'a> Run<'a> {
         };
         let outcome = Outcome::Answered { status, meaning };
         let answer = Some(Reached { head, body, error, step: step.clone() });
-        Judged { outcome, kept: false, blame: Blame::Region, answer }
+        if !matches!(doubt, Doubt::None | Doubt::Unread) {
+            metric::counter(Metric::DoubtfulSuccesses, &[step.region.as_str()]).increment(1);
+        }
+        Judged { outcome, kept: false, blame: Blame::Region, answer, doubt }
     }
 
     /// Whether a refusal is of our clock (it says so, or says nothing and is dated far from what we
@@ -706,7 +760,14 @@ impl<'a> Run<'a> {
         if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
             self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.now().mono);
         }
-        let signal = outcome.signal(ttfb.filter(|_| measurable(facts.body)));
+        let signal = match judged.doubt {
+            // a success until more of it is read, which the fleet is not told of
+            Doubt::Unread => None,
+            Doubt::Faults => Some(Signal::ServerError(StatusCode::INTERNAL_SERVER_ERROR.as_u16())),
+            Doubt::None | Doubt::Error(_) | Doubt::Cut => {
+                outcome.signal(ttfb.filter(|_| measurable(facts.body)))
+            }
+        };
         if let Some(signal) = signal.filter(|_| judged.answer.is_some() || judged.blame == Blame::Region) {
             self.tell(&step.region, signal);
         }
@@ -764,7 +825,9 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Answered { meaning: Meaning::Forbidden, .. } => "forbidden",
         Outcome::Answered { meaning: Meaning::Skewed, .. } => "clock refused",
         Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
-        Outcome::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. } => "answered",
+        Outcome::Answered {
+            meaning: Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload, ..
+        } => "answered",
     }
 }
 

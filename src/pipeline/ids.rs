@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::names::RegionId;
+use crate::names::{RegionId, WriteNonce};
 use crate::refusal::{Blame, Refusal};
 use crate::route::affinity::{Origin, Origins};
 use crate::route::{AccessPoint, Versions};
@@ -26,6 +26,7 @@ pub(super) struct Ids {
     /// Where they came from.
     pub origins: Origins,
     upload: Option<String>,
+    begun: Option<Begun>,
     version: Option<String>,
     source: Option<SourceVersion>,
     listing: Option<Listing>,
@@ -38,6 +39,15 @@ struct SourceVersion {
     id: String,
     /// Where it is; `None`: in every region that has the source.
     region: Option<RegionId>,
+}
+
+/// How an upload began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    /// When, by the store's clock.
+    pub initiated: UnixSeconds,
+    /// What its object will have in its metadata.
+    pub nonce: Option<WriteNonce>,
 }
 
 /// A listing that goes on.
@@ -78,6 +88,12 @@ impl Ids {
     fn open_upload(&mut self, opener: &Opener<'_>) -> Result<(), Refusal> {
         let Some(text) = &opener.call.upload_id else { return Ok(()) };
         let opened = opener.open(Kind::Upload, text, opener.call.key(), Code::NoSuchUpload)?;
+        self.begun = opened.as_ref().and_then(|token| match token.subject {
+            // one out of a listing whose date could not be read
+            Subject::Upload { initiated: UnixSeconds(0), .. } => None,
+            Subject::Upload { initiated, nonce } => Some(Begun { initiated, nonce }),
+            _ => None,
+        });
         let (origin, id) = origin_of(opened, text);
         self.origins.upload = Some(origin);
         self.upload = Some(id);
@@ -138,6 +154,11 @@ impl Ids {
             None => self.origins.listing = Some(Origin::Plain),
         }
         Ok(())
+    }
+
+    /// How the upload began that the call names, where its token says so.
+    pub(super) fn begun(&self) -> Option<Begun> {
+        self.begun
     }
 
     /// The version of a copy's source, as its region knows it.
@@ -335,8 +356,9 @@ impl<'a> Wrapper<'a> {
         self.keys.is_some()
     }
 
-    pub(super) fn upload(&self, id: &str, key: &[u8], initiated: UnixSeconds) -> String {
-        self.wrap(id, Subject::Upload { initiated }, key)
+    pub(super) fn upload(&self, id: &str, key: &[u8], begun: Begun) -> String {
+        let Begun { initiated, nonce } = begun;
+        self.wrap(id, Subject::Upload { initiated, nonce }, key)
     }
 
     pub(super) fn version(&self, id: &str, key: &[u8]) -> String {

@@ -12,6 +12,7 @@ use crate::body::source::Intake;
 use crate::body::{BodyFault, Source};
 use crate::head::strict::UPLOAD_MAX;
 use crate::refusal::{Blame, Refusal};
+use crate::route::EtagCheck;
 use crate::s3::checksum::{Algorithm, Hasher};
 use crate::s3::integrity::{self, Declared};
 use crate::s3::operation::{BodyKind, Kind, Operation};
@@ -28,6 +29,7 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
     let length = length(visit)?;
     let declared = declared(visit)?;
     let trailer = declared.trailer;
+    let says_nothing = declared == Declared::default();
     let Checks { sha256, checksums } = checked_here(visit, declared, length);
     if length == 0 && visit.sender.framing.is_none() {
         check_empty(sha256, &checksums)?;
@@ -48,10 +50,26 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         sha256,
         checksums,
         trailer,
+        witness: witness(visit, says_nothing).filter(|_| replay.is_none()),
         replay,
         pace: Some(Pace::over(visit.view.timeouts.body_progress)),
     };
     Ok(Source::stream(body, intake))
+}
+
+/// What is computed of a body that is not kept, so that a lost answer can be settled: what some
+/// region's store gives back of the object.
+fn witness(visit: &Visit<'_>, says_nothing: bool) -> Option<Algorithm> {
+    if visit.call.operation != Operation::PutObject {
+        return None;
+    }
+    match visit.access_point.etag_check {
+        EtagCheck::Md5 => Some(Algorithm::Md5),
+        EtagCheck::Auto => {
+            let gives_back = profiles(visit).any(|profile| profile.honours.has(Feature::Checksums));
+            (says_nothing && gives_back).then_some(Algorithm::Crc64Nvme)
+        }
+    }
 }
 
 /// Object bytes, which S3 wants to know before the first of them.

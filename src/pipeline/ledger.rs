@@ -22,6 +22,7 @@ use crate::refusal::{Blame, Refusal};
 use crate::s3::{Call, Code};
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
 use crate::telemetry::metric::{self, Metric, WorkerMeters};
+use crate::units::UnixSeconds;
 
 /// One request's line, under way.
 pub(super) struct Ledger {
@@ -98,6 +99,11 @@ impl Ledger {
         self.entry.at.mono
     }
 
+    /// The same, on the clock.
+    pub(super) fn came_at(&self) -> UnixSeconds {
+        self.entry.at.wall
+    }
+
     /// Holds the request's place until its answer has left.
     pub(super) fn hold(&self, place: Place) {
         self.entry.place.replace(Some(place));
@@ -144,6 +150,7 @@ impl Ledger {
         late.journey.notes.extend(journey.notes);
         late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
         late.journey.why = journey.why.or(late.journey.why.take());
+        late.journey.settled = journey.settled.or(late.journey.settled);
     }
 
     /// The ledger of the same request, for who goes on with its reply.
@@ -265,6 +272,7 @@ impl Entry {
             first_byte: late.first_byte,
             upstream: late.journey.ttfb,
             resumed: late.resumed,
+            settled: late.journey.settled,
             aborted,
         });
         let operation = self.operation.get().unwrap_or("none");

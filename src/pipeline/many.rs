@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::ids::{Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
+use super::ids::{Begun, Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, local, plan, plan_on, relay, travel};
 use crate::body::{Reply, Source};
@@ -227,8 +227,8 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
     let wrapped = page.uploads.iter().map(|upload| {
-        let initiated = initiation(&upload.initiated);
-        wrapper.upload(&upload.upload_id, &page.key_of(upload), initiated)
+        let begun = Begun { initiated: initiation(&upload.initiated), nonce: None };
+        wrapper.upload(&upload.upload_id, &page.key_of(upload), begun)
     });
     let wrapped: Vec<String> = wrapped.collect();
     for (upload, id) in page.uploads.iter_mut().zip(wrapped) {
@@ -236,10 +236,13 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
     }
     if !page.next_upload_id_marker.is_empty() {
         let key = page.next_key();
-        page.next_upload_id_marker = wrapper.upload(&page.next_upload_id_marker, &key, UnixSeconds(0));
+        page.next_upload_id_marker = wrapper.upload(&page.next_upload_id_marker, &key, NOWHEN);
     }
     Ok(Some(page))
 }
+
+/// Of a marker, by which nothing is completed.
+const NOWHEN: Begun = Begun { initiated: UnixSeconds(0), nonce: None };
 
 /// A region's error as that of the whole listing, which may be asked for again.
 fn not_listed(refusal: Refusal) -> Refusal {

@@ -16,8 +16,9 @@ mod outgoing;
 mod relay;
 mod resume;
 mod sender;
+mod settle;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ use crate::body::{Reply, Source};
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
 use crate::listen::{Fate, ListenerSettings, Peer, Unwelcome};
-use crate::names::RegionId;
+use crate::names::{RegionId, WriteNonce};
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
 use crate::route::{self, AccessPoint, Affinity, GiveUp, Member, NoRoute, Permit, Scene};
@@ -124,7 +125,8 @@ async fn tell(
     let ids = Ids::open(view, &access_point, copy_from.as_ref(), &call, head.query())?;
     house.quarantine.admit(&call, house.clock.now().mono)?;
     let call = Arc::new(call);
-    let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids };
+    let nonce = Cell::default();
+    let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids, nonce };
     match (visit.call.operation, granted) {
         (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
         (Operation::ListBuckets, _) if visit.view.access_points.are_named() => {
@@ -149,6 +151,8 @@ struct Visit<'a> {
     /// Where a copy's source is.
     copy_from: Option<Arc<AccessPoint>>,
     ids: Ids,
+    /// What the last try has left in the object's metadata.
+    nonce: Cell<Option<WriteNonce>>,
 }
 
 impl Visit<'_> {
@@ -217,6 +221,7 @@ async fn travel(
         permit,
         came: visit.ledger.came(),
         source: outgoing.source,
+        written: outgoing.provable(),
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,

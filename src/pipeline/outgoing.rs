@@ -20,11 +20,13 @@ const VIA_MAX: usize = 1024;
 
 /// What stays the same over all regions of one request.
 pub(super) struct Outgoing<'a> {
-    visit: &'a Visit<'a>,
+    pub(super) visit: &'a Visit<'a>,
     /// The body.
     pub source: &'a Source,
-    /// Of a document: its hash.
-    document: Option<[u8; 32]>,
+    /// The body, where it is a document.
+    pub(super) document: Option<&'a [u8]>,
+    /// Its hash.
+    document_hash: Option<[u8; 32]>,
     trailer: Option<Algorithm>,
     /// Headers that a changed document needs anew.
     pub replaced_headers: Vec<(&'static str, String)>,
@@ -35,7 +37,7 @@ pub(super) struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    pub(super) fn new(visit: &'a Visit<'a>, source: &'a Source, document: Option<&[u8]>) -> Self {
+    pub(super) fn new(visit: &'a Visit<'a>, source: &'a Source, document: Option<&'a [u8]>) -> Self {
         let digest = |bytes: &[u8]| {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
             digest.as_ref().try_into().unwrap_or_default()
@@ -43,7 +45,8 @@ impl<'a> Outgoing<'a> {
         Self {
             visit,
             source,
-            document: document.map(digest),
+            document,
+            document_hash: document.map(digest),
             trailer: super::intake::trailer(visit),
             replaced_headers: Vec::new(),
             dropped_headers: &[],
@@ -61,6 +64,14 @@ impl<'a> Outgoing<'a> {
 
     /// The request as the region of a step gets it.
     pub(super) fn prepare(&self, step: &Step, region: &RegionSettings) -> Prepared {
+        let mut head = self.head(step, region);
+        self.leave_nonce(&mut head);
+        let (framing, payload) = self.body(&mut head, region.profile);
+        Prepared { head, framing, payload }
+    }
+
+    /// Its head, in that region's words; without what depends on how the body goes.
+    pub(super) fn head(&self, step: &Step, region: &RegionSettings) -> Head {
         let profile = region.profile;
         let mut query = self.visit.ids.query_in(&step.region);
         query.extend(self.replaced_query.iter().cloned());
@@ -86,8 +97,7 @@ impl<'a> Outgoing<'a> {
         for (name, value) in &self.replaced_headers {
             head.set(name, value.as_bytes());
         }
-        let (framing, payload) = self.body(&mut head, profile);
-        Prepared { head, framing, payload }
+        head
     }
 
     /// The source in the region that copies. Plans hold no region without it; a name that no
@@ -114,7 +124,7 @@ impl<'a> Outgoing<'a> {
 
     /// How the body goes: as the store understands it, and never less protected than it could be.
     fn body(&self, head: &mut Head, profile: Profile) -> (Framing, PayloadMark) {
-        if let Some(digest) = self.document {
+        if let Some(digest) = self.document_hash {
             return (Framing::Plain, PayloadMark::Sha256(digest));
         }
         if self.source.length() == 0 && self.trailer.is_none() {

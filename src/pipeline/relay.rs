@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::Visit;
-use super::ids::{Wrapper, parameter};
+use super::ids::{Begun, Wrapper, parameter};
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
@@ -21,7 +21,6 @@ use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
 use crate::s3::{Call, Code};
 use crate::token::Position;
-use crate::units::UnixSeconds;
 use crate::view::View;
 
 /// Whom every region's owner and grantees are shown as.
@@ -273,7 +272,8 @@ struct Words {
     start_after: Option<String>,
     /// Where the listing stood before this page.
     listed_to: Option<Position>,
-    now: UnixSeconds,
+    /// Of an upload that begins with this answer.
+    begun: Begun,
 }
 
 impl Words {
@@ -297,7 +297,7 @@ impl Words {
             key_marker: moved.then(|| parameter(query, "key-marker").unwrap_or_default()),
             start_after: moved.then(|| parameter(query, "start-after").unwrap_or_default()),
             listed_to: visit.ids.listed_to().cloned(),
-            now: visit.house.clock.now().wall,
+            begun: begun(visit, region),
         }
     }
 
@@ -355,7 +355,7 @@ impl Words {
     fn upload(&self, id: &str, key: &[u8]) -> String {
         match &self.call.upload_id {
             Some(token) => token.clone(),
-            None => self.wrapper().upload(id, key, self.now),
+            None => self.wrapper().upload(id, key, self.begun),
         }
     }
 
@@ -372,6 +372,13 @@ impl Words {
             Position::Key(last.to_vec())
         }
     }
+}
+
+/// An upload that began here: not before the request came, by the store's clock, which dates the
+/// object by it.
+fn begun(visit: &Visit<'_>, region: &RegionId) -> Begun {
+    let initiated = visit.house.exchange.meters.of(region).its_time(visit.ledger.came_at());
+    Begun { initiated, nonce: visit.nonce.get() }
 }
 
 /// A key as `encoding-type=url` shows it.

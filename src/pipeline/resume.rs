@@ -1,7 +1,7 @@
 //! A GET whose reply may go on elsewhere: what is kept of the request until its last byte has left,
 //! and how what is missing is asked for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -81,7 +81,8 @@ pub(super) fn keep(
     }
     let Some(thread) = thread else { return response };
     let total = thread.total();
-    let Visit { house, view: _, ledger, sender, head, call, access_point, copy_from: _, ids } = visit;
+    let Visit { house, view: _, ledger, sender, head, call, access_point, copy_from: _, ids, nonce: _ } =
+        visit;
     let (house, ledger) = (Rc::clone(house), ledger.share());
     let kept = Kept { house, ledger, sender, head, call, access_point, ids, permit, thread, resumes: 0 };
     response.map(|body| body.resumable(Box::new(kept), total))
@@ -123,6 +124,7 @@ impl Kept {
             access_point,
             copy_from: None,
             ids,
+            nonce: Cell::default(),
         };
         let resumption = fetch(&visit, &permit, &thread, &broken, resumes).await;
         let (body, thread) = match resumption {
@@ -153,6 +155,7 @@ async fn fetch(
         permit,
         came: visit.ledger.came(),
         source: &source,
+        written: None,
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| super::replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,

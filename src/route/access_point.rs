@@ -32,6 +32,11 @@ pub struct AccessPoint {
     pub etags: Etags,
     /// Whether slow reads are tried a second time, elsewhere.
     pub hedge: Hedge,
+    /// Whether conditional writes and uploads leave a nonce in the object's metadata, by which a
+    /// write is known again whose answer was lost.
+    pub write_nonce: bool,
+    /// What is computed of long bodies on their way, so that a lost answer can be settled.
+    pub etag_check: EtagCheck,
 }
 
 /// One region of an access point.
@@ -103,6 +108,17 @@ pub enum Etags {
     Opaque,
     /// They have: a reply that broke off may go on in another region by its tag and size.
     Stable,
+}
+
+/// What is computed of a body that is too long to be kept, and comes without a checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EtagCheck {
+    /// CRC-64/NVME, where a store gives checksums back: tens of gigabytes a second.
+    #[default]
+    Auto,
+    /// MD5, which every store gives back as the entity tag: half a gigabyte a second, dearer than
+    /// all else that is done to a body.
+    Md5,
 }
 
 impl AccessPoint {

@@ -14,6 +14,7 @@ mod plan;
 mod poison;
 mod rank;
 pub mod resume;
+pub mod settle;
 pub mod verdict;
 mod why;
 
@@ -21,7 +22,7 @@ mod why;
 mod tests;
 
 pub use access_point::{
-    AccessPoint, ConditionalWrites, Etags, Member, Order, Replication, Rule, Versions, WILDCARD,
+    AccessPoint, ConditionalWrites, EtagCheck, Etags, Member, Order, Replication, Rule, Versions, WILDCARD,
 };
 pub use affinity::Affinity;
 pub use budget::Budget;
@@ -30,5 +31,5 @@ pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
 pub use permit::Permit;
 pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};
 pub use poison::Poison;
-pub use verdict::{BodyState, GiveUp, Question, Verdict, after_canary, verdict};
+pub use verdict::{BodyState, GiveUp, Question, Verdict, after_canary, after_settlement, verdict};
 pub use why::{Fitness, Scope, Why};

@@ -93,6 +93,8 @@ pub enum Meaning {
     Misplaced,
     /// It rejects the body (hash, checksum, length): the client's, whatever the status.
     BodyRefused,
+    /// It knows no such upload: also what it says of one that was completed a moment ago.
+    NoSuchUpload,
 }
 
 impl Meaning {
@@ -111,6 +113,7 @@ impl Meaning {
             (400 | 401 | 403, Some(code)) if CREDENTIAL_FAULTS.contains(&code) => Self::Forbidden,
             (403, _) => Self::Forbidden,
             (301 | 307, _) => Self::Misplaced,
+            (404, Some("NoSuchUpload")) => Self::NoSuchUpload,
             (_, Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed")) => {
                 Self::Misplaced
             }
@@ -189,7 +192,8 @@ impl Outcome {
                 | Meaning::Forbidden
                 | Meaning::Skewed
                 | Meaning::Misplaced
-                | Meaning::BodyRefused => false,
+                | Meaning::BodyRefused
+                | Meaning::NoSuchUpload => false,
             },
         }
     }
@@ -217,7 +221,8 @@ impl Outcome {
                 | Meaning::Forbidden
                 | Meaning::Skewed
                 | Meaning::Misplaced
-                | Meaning::BodyRefused => Signal::Answered { ttfb },
+                | Meaning::BodyRefused
+                | Meaning::NoSuchUpload => Signal::Answered { ttfb },
             }),
         }
     }
@@ -255,6 +260,7 @@ mod tests {
             (403, None, Meaning::Forbidden),
             (400, Some("ExpiredToken"), Meaning::Forbidden),
             (401, Some("InvalidAccessKeyId"), Meaning::Forbidden),
+            (404, Some("NoSuchUpload"), Meaning::NoSuchUpload),
             (404, Some("NoSuchBucket"), Meaning::Misplaced),
             (301, Some("PermanentRedirect"), Meaning::Misplaced),
             (307, None, Meaning::Misplaced),

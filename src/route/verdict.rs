@@ -7,6 +7,7 @@ use crate::s3::operation::{Facts, Reach, Replay};
 
 use super::budget::{Budget, backoff};
 use super::outcome::{Meaning, Outcome, Sent, Unsent};
+use super::settle::{Fate, Loss};
 
 /// What is known of the request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Question<'a> {
     pub conditional: bool,
     /// It came through the wildcard: bucket names are the client's, not configuration.
     pub wildcard: bool,
+    /// The object's head can show whether it was done: a `PutObject`, the end of an upload.
+    pub provable: bool,
     /// It was signed with a pair of the client's own: a refusal of it is the client's affair.
     pub own_credential: bool,
     /// What the try ended in.
@@ -77,6 +80,8 @@ pub enum Verdict {
     },
     /// Ask a canary who is to blame, then [`after_canary`].
     AskCanary,
+    /// Look whether it was done, then [`after_settlement`].
+    Settle(Loss),
     /// No answer can be had: `503`.
     GiveUp(GiveUp),
 }
@@ -111,6 +116,73 @@ pub const HEAD_REPEAT: Duration = Duration::from_secs(2);
 /// Decides what follows a try. Draws on the budget where it says so.
 #[must_use]
 pub fn verdict(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, now: Instant) -> Verdict {
+    if let Some(loss) = lost(question) {
+        return Verdict::Settle(loss);
+    }
+    let verdict = unsettled(question, budget, coin, now);
+    match (verdict, may_be_done(question)) {
+        (Verdict::GiveUp(_) | Verdict::Relay, Some(loss)) => Verdict::Settle(loss),
+        (verdict, _) => verdict,
+    }
+}
+
+/// Decides what follows once it was looked whether the write was done, and it was not seen to be.
+#[must_use]
+pub fn after_settlement(
+    question: &Question<'_>,
+    fate: Fate,
+    budget: &mut Budget,
+    coin: &mut Coin,
+    now: Instant,
+) -> Verdict {
+    let ended = matches!(question.outcome, Outcome::Broken { .. }) && question.broken_elsewhere == 0;
+    let gone = fate == Fate::NotDone && ended && commitment(question) == Commitment::Body;
+    if gone && question.body.can_repeat() {
+        // The region ended it and has nothing of it: as if it had not been sent in full.
+        let place = if question.failover { Place::Anywhere } else { Place::Here };
+        if let Ok(verdict) = repeat(question, place, budget, coin, now) {
+            return verdict;
+        }
+    }
+    unsettled(question, budget, coin, now)
+}
+
+/// How the answer to a write was lost that a repeat might do twice, where it can be settled.
+fn lost(question: &Question<'_>) -> Option<Loss> {
+    let (sent, loss) = match question.outcome {
+        Outcome::Broken { sent } => (sent, Loss::Ended),
+        Outcome::Silent { sent, .. } => (sent, Loss::Silence),
+        Outcome::NotSent(_) | Outcome::Stale { .. } | Outcome::Answered { .. } => return None,
+    };
+    let committed = match commitment(question) {
+        Commitment::Body | Commitment::BodyOnce => sent == Sent::All,
+        Commitment::HeadOnce => sent != Sent::Nothing,
+        Commitment::Nothing | Commitment::Part | Commitment::Head => false,
+    };
+    (question.provable && committed).then_some(loss)
+}
+
+/// Whether a write for which no more is tried may have been done all the same.
+fn may_be_done(question: &Question<'_>) -> Option<Loss> {
+    let by_head = commitment(question) == Commitment::Head;
+    let loss = match question.outcome {
+        Outcome::Answered { meaning: Meaning::ServerFault, .. } => Loss::Fault,
+        Outcome::Answered { meaning: Meaning::NoSuchUpload, .. } => Loss::Gone,
+        // its repeats were in vain
+        Outcome::Broken { sent } if by_head && sent != Sent::Nothing => Loss::Ended,
+        Outcome::Silent { sent, .. } if by_head && sent != Sent::Nothing => Loss::Silence,
+        Outcome::NotSent(_) | Outcome::Stale { .. } if by_head && question.acted_before => Loss::Ended,
+        Outcome::NotSent(_)
+        | Outcome::Stale { .. }
+        | Outcome::Broken { .. }
+        | Outcome::Silent { .. }
+        | Outcome::Answered { .. } => return None,
+    };
+    question.provable.then_some(loss)
+}
+
+/// The verdict on a try whose fate cannot be, or was not, learnt.
+fn unsettled(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, now: Instant) -> Verdict {
     let wish = match question.outcome {
         Outcome::NotSent(unsent) => nothing_sent(question, unsent),
         Outcome::Stale { sent: Sent::Nothing } => Wish::Free(Place::HereAtOnce),
@@ -272,7 +344,7 @@ fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
 fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
     let relay = Answer::Verdict(Verdict::Relay);
     match meaning {
-        Meaning::Final | Meaning::BodyRefused | Meaning::Skewed => relay,
+        Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload | Meaning::Skewed => relay,
         Meaning::Misplaced if question.wildcard => relay,
         Meaning::Forbidden | Meaning::Misplaced => Answer::Verdict(Verdict::AskCanary),
         Meaning::Throttled | Meaning::ServerFault if !question.body.can_repeat() => relay,

@@ -11,6 +11,7 @@ pub mod code;
 pub mod conditions;
 pub mod hoist;
 pub mod integrity;
+pub mod kept;
 pub mod merge;
 pub mod operation;
 pub mod outbound;

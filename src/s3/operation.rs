@@ -131,7 +131,7 @@ pub struct Facts {
     pub class: Class,
     /// The reply body may go on from another region by `Range`.
     pub resumable: bool,
-    /// A `200` may carry an error in its body.
+    /// A `200` may carry an error in its body, of the whole or of a part of it.
     pub doubtful_success: bool,
     /// What its reply's document names.
     pub tells: Tells,
@@ -324,7 +324,7 @@ operations! {
     GetBucketLocation = GET Bucket "location": READ.action("s3:GetBucketLocation").reach(Reach::Local).tells(Tells::Names);
     DeleteObjects = POST Bucket "delete":
         WRITE.action("s3:DeleteObject").versioned("s3:DeleteObjectVersion").replay(Replay::Unsent)
-            .body(BodyKind::Document).tells(Tells::Names);
+            .body(BodyKind::Document).doubtful().tells(Tells::Names);
     CreateSession = GET Bucket "session": READ.action("s3express:CreateSession").replay(Replay::Unsent);
     // settings of buckets
     CreateBucket = PUT Bucket "": SET.action("s3:CreateBucket");

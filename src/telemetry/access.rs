@@ -79,6 +79,8 @@ pub struct AccessLine<'a> {
     pub upstream: Option<Duration>,
     /// How often the reply broke off and was gone on with.
     pub resumed: u32,
+    /// Of a write whose answer was lost: whether the object's head proved it, refuted it, or neither.
+    pub settled: Option<&'a str>,
     /// Who ended the request before its answer was complete.
     pub aborted: Option<Aborted>,
 }
@@ -171,6 +173,7 @@ impl AccessLine<'_> {
             first_byte: None,
             upstream: None,
             resumed: 0,
+            settled: None,
             aborted: None,
         }
     }
@@ -206,6 +209,7 @@ impl AccessLine<'_> {
         if self.resumed > 0 {
             line.number("resumed", self.resumed);
         }
+        line.optional("settled", self.settled);
         line.optional("aborted", self.aborted.map(Aborted::label));
         if let Some(agent) = self.user_agent {
             match std::str::from_utf8(agent) {
@@ -577,6 +581,7 @@ mod tests {
             first_byte: Some(Duration::from_micros(4)),
             upstream: None,
             resumed: 0,
+            settled: None,
             aborted: None,
         }
     }
@@ -605,6 +610,7 @@ mod tests {
             why: Some("nearest"),
             tries: &tries,
             resumed: 2,
+            settled: Some("proven"),
             aborted: Some(Aborted::Client),
             ..line()
         };
@@ -617,7 +623,7 @@ mod tests {
                 r#""code":"NoSuchKey","region":"fra","attempts":2,"why":"nearest","#,
                 r#""tries":[{"region":"us","at_us":7,"outcome":"refused"},{"region":"fra","at_us":90,"outcome":"answered"}],"#,
                 r#""bytes_in":0,"bytes_out":4096,"#,
-                r#""total_ms":1234.567,"first_byte_ms":0.004,"resumed":2,"aborted":"client","user_agent":"curl/8"}"#,
+                r#""total_ms":1234.567,"first_byte_ms":0.004,"resumed":2,"settled":"proven","aborted":"client","user_agent":"curl/8"}"#,
                 "\n"
             )
         );

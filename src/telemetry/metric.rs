@@ -175,6 +175,10 @@ metrics_table! {
         "Beginnings of uploads repeated after a lost answer: perhaps an upload nobody knows.";
     UploadsLeftOut: Counter "nearpoint_upload_listings_incomplete_total" Count ["region"],
         "Listings of uploads answered without those of a region that is out or did not answer.";
+    WritesSettled: Counter "nearpoint_writes_settled_total" Count ["region", "outcome"],
+        "Writes whose answer was lost, by what the object's head says of them: proven, refuted, unknown.";
+    DoubtfulSuccesses: Counter "nearpoint_errors_inside_success_total" Count ["region"],
+        "Answers of 200 with an error inside: the whole request's, or that of a key to be deleted, through the store's fault.";
     WritesUnsettled: Counter "nearpoint_writes_unsettled_total" Count ["region"],
         "Writes whose fate could not be learnt; answered 503.";
     EventsDropped: Counter "nearpoint_events_dropped_total" Count [],

@@ -135,10 +135,10 @@ async fn whatever_a_store_says_its_names_stay_here() {
         home.fault(once(operation), talkative(200, root, inner));
         leaks_nothing(&client, &request, 200).await;
     }
-    // an error in the middle of a 200
+    // an error inside a 200
     let inside = format!("<Code>InternalError</Code><Message>{HOME}</Message><HostId>store-host-id</HostId>");
     home.fault(once("CompleteMultipartUpload"), talkative(200, "Error", &inside));
-    leaks_nothing(&client, &Request::post("/photos/k?uploadId=u", complete), 200).await;
+    leaks_nothing(&client, &Request::post("/photos/k?uploadId=u", complete), 500).await;
 }
 
 #[tokio::test]

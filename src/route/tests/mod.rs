@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
 
 mod plans;
+mod settle;
 mod verdicts;
 
 use std::sync::Arc;
@@ -52,6 +53,8 @@ impl Rig {
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
             hedge: Hedge::Off,
+            write_nonce: true,
+            etag_check: EtagCheck::Auto,
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),

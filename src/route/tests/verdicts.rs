@@ -1,6 +1,7 @@
 //! The table of verdicts, cell by cell.
 
 use super::*;
+use crate::route::settle::{Fate, Loss};
 use crate::route::verdict::HEAD_REPEAT;
 use crate::s3::operation::{Facts, Reach, Replay};
 
@@ -81,6 +82,7 @@ enum Cell {
     Next,
     Same,
     Canary,
+    Settle(Loss),
     No(GiveUp),
 }
 
@@ -102,6 +104,7 @@ fn question(shape: Shape, facts: &Facts, outcome: Outcome) -> Question<'_> {
         facts,
         conditional: shape.conditional(),
         wildcard: false,
+        provable: false,
         own_credential: false,
         outcome,
         body: shape.body(),
@@ -122,6 +125,7 @@ fn cell(verdict: Verdict) -> Cell {
         Verdict::Next => Cell::Next,
         Verdict::SameAgain { .. } => Cell::Same,
         Verdict::AskCanary => Cell::Canary,
+        Verdict::Settle(loss) => Cell::Settle(loss),
         Verdict::GiveUp(reason) => Cell::No(reason),
     }
 }
@@ -232,7 +236,7 @@ fn answers_that_are_faults() {
 #[test]
 fn answers_that_are_the_clients() {
     for shape in SHAPES {
-        for meaning in [Meaning::Final, Meaning::BodyRefused] {
+        for meaning in [Meaning::Final, Meaning::BodyRefused, Meaning::NoSuchUpload] {
             assert_eq!(ask(shape, answered(meaning), |_| ()), Cell::Relay, "{shape:?} {meaning:?}");
         }
     }
@@ -417,4 +421,80 @@ fn a_stale_connection_is_replaced_at_once() {
     assert_eq!(of(&question, 0.0), Verdict::SameAgain { after: Duration::ZERO, within: None });
     let question = Question { outcome: Outcome::Stale { sent: Sent::Head }, ..question };
     assert_eq!(of(&question, 1.0), Verdict::SameAgain { after: Duration::ZERO, within: None });
+}
+
+const ENDED: Cell = Cell::Settle(Loss::Ended);
+const FAULT: Cell = Cell::Settle(Loss::Fault);
+
+#[test]
+fn a_write_that_may_have_been_done_is_settled_first_where_it_can_be() {
+    // after nothing, the head, a part of the body, all of it; then after a fault that is answered
+    let table = [
+        (Shape::Put, [Cell::Next, Cell::Next, Cell::Next, ENDED], Cell::Next),
+        (Shape::PutSpent, [SPENT, SPENT, SPENT, ENDED], FAULT),
+        (Shape::PutEmpty, [Cell::Next, Cell::Same, Cell::Same, Cell::Same], Cell::Same),
+        (Shape::PutIf, [Cell::Next, Cell::Same, Cell::Same, ENDED], FAULT),
+        (Shape::Once, [Cell::Next, ENDED, ENDED, ENDED], FAULT),
+    ];
+    for (shape, row, fault) in table {
+        for (sent, expected) in SENT.into_iter().zip(row) {
+            let broken = ask(shape, Outcome::Broken { sent }, |q| q.provable = true);
+            assert_eq!(broken, expected, "{shape:?} {sent:?}");
+            let silent = Outcome::Silent { sent, stage: Stage::FirstByte };
+            let expected = if expected == ENDED { Cell::Settle(Loss::Silence) } else { expected };
+            assert_eq!(ask(shape, silent, |q| q.provable = true), expected, "{shape:?} {sent:?}");
+        }
+        let answered_with = |meaning| ask(shape, answered(meaning), |q| q.provable = true);
+        assert_eq!(answered_with(Meaning::ServerFault), fault, "{shape:?}");
+        assert_eq!(answered_with(Meaning::NoSuchUpload), Cell::Settle(Loss::Gone), "{shape:?}");
+        for meaning in [Meaning::Final, Meaning::BodyRefused] {
+            assert_eq!(answered_with(meaning), Cell::Relay, "{shape:?} {meaning:?}");
+        }
+    }
+}
+
+#[test]
+fn what_commits_by_its_head_is_settled_when_its_repeats_were_in_vain() {
+    let last = |q: &mut Question<'_>| (q.provable, q.attempts_made) = (true, 3);
+    let broken = Outcome::Broken { sent: Sent::Head };
+    assert_eq!(ask(Shape::PutEmpty, broken, last), ENDED);
+    assert_eq!(ask(Shape::PutEmpty, REFUSED, last), Cell::No(GiveUp::Attempts), "nothing was ever sent");
+    let acted = |q: &mut Question<'_>| {
+        last(q);
+        q.acted_before = true;
+    };
+    assert_eq!(ask(Shape::PutEmpty, REFUSED, acted), ENDED);
+    assert_eq!(ask(Shape::PutEmpty, answered(Meaning::ServerFault), last), FAULT);
+}
+
+#[test]
+fn what_was_not_done_is_done_again_and_what_is_unknown_is_not() {
+    let now = Instant::now();
+    let after = |shape: Shape, outcome, fate, adjust: fn(&mut Question<'_>)| {
+        let facts = shape.facts();
+        let mut question = question(shape, &facts, outcome);
+        (question.provable, question.failover) = (true, false);
+        adjust(&mut question);
+        let mut budget = Budget::new(0.2, 10.0, now);
+        cell(after_settlement(&question, fate, &mut budget, &mut Coin::seeded(1), now))
+    };
+    let (broken, silent) =
+        (Outcome::Broken { sent: Sent::All }, Outcome::Silent { sent: Sent::All, stage: Stage::FirstByte });
+    let plain: fn(&mut Question<'_>) = |_| ();
+    assert_eq!(after(Shape::Put, broken, Fate::NotDone, plain), Cell::Same);
+    assert_eq!(after(Shape::Put, broken, Fate::NotDone, |q| q.failover = true), Cell::Next);
+    assert_eq!(after(Shape::Put, broken, Fate::Unknown, |q| q.failover = true), Cell::Next, "as was allowed");
+    for (shape, outcome, fate) in [
+        (Shape::Put, broken, Fate::Unknown),
+        (Shape::Put, silent, Fate::NotDone),
+        (Shape::PutSpent, broken, Fate::NotDone),
+        (Shape::PutIf, broken, Fate::NotDone),
+        (Shape::Once, broken, Fate::NotDone),
+    ] {
+        assert_eq!(after(shape, outcome, fate, plain), AMBIGUOUS, "{shape:?} {outcome:?} {fate:?}");
+    }
+    let poisonous: fn(&mut Question<'_>) = |q| q.broken_elsewhere = 1;
+    assert_eq!(after(Shape::Put, broken, Fate::NotDone, poisonous), Cell::No(GiveUp::Poisonous));
+    let fault = answered(Meaning::ServerFault);
+    assert_eq!(after(Shape::PutIf, fault, Fate::NotDone, plain), Cell::Relay);
 }

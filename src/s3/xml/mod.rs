@@ -275,6 +275,34 @@ pub fn complete_request(document: &[u8]) -> Result<Vec<CompletedPart>, Malformed
     if parts.is_empty() { Err(malformed()) } else { Ok(parts) }
 }
 
+/// What `CompleteMultipartUpload` answers, in a region's words: `Bucket` and `Location` are filled in
+/// by whoever tells the client.
+#[must_use]
+pub fn complete_result(key: &str, etag: &str, checksums: &[(Algorithm, &str)]) -> String {
+    let mut out = format!("{DECLARATION}<CompleteMultipartUploadResult xmlns=\"{NAMESPACE}\">");
+    for (name, value) in [("Location", "-"), ("Bucket", "-"), ("Key", key), ("ETag", etag)] {
+        element(&mut out, name, value);
+    }
+    for (algorithm, value) in checksums {
+        element(&mut out, &format!("Checksum{}", algorithm.name()), value);
+    }
+    out.push_str("</CompleteMultipartUploadResult>");
+    out
+}
+
+/// The codes of the keys that a `DeleteResult` says were not deleted. Empty where it is none.
+#[must_use]
+pub fn failed_deletions(document: &[u8]) -> Vec<String> {
+    let mut codes = Vec::new();
+    let read = walk(document, &mut |path, text| {
+        if path == "DeleteResult/Error/Code" && codes.len() < DELETE_MAX {
+            codes.push(text.trim().to_owned());
+        }
+        Ok(())
+    });
+    if read.is_ok() { codes } else { Vec::new() }
+}
+
 /// Reads the location constraint of a CreateBucket; `None` for an empty body or none named.
 ///
 /// # Errors

@@ -102,6 +102,32 @@ fn completes_are_read_in_the_clients_order() {
 }
 
 #[test]
+fn a_complete_result_is_well_formed_and_says_the_tag() {
+    let written = complete_result("a&b", "\"e-2\"", &[(Algorithm::Crc64Nvme, "AAAAAAAAAAA=")]);
+    let mut seen = Vec::new();
+    walk(written.as_bytes(), &mut |path, text| {
+        seen.push((path.rsplit('/').next().unwrap_or_default().to_owned(), text.to_owned()));
+        Ok(())
+    })
+    .unwrap();
+    for (name, value) in [("Key", "a&b"), ("ETag", "\"e-2\""), ("ChecksumCRC64NVME", "AAAAAAAAAAA=")] {
+        assert!(seen.contains(&(name.to_owned(), value.to_owned())), "{name}: {seen:?}");
+    }
+}
+
+#[test]
+fn keys_that_were_not_deleted_are_read() {
+    let result = "<DeleteResult><Deleted><Key>a</Key></Deleted>\
+                  <Error><Key>b</Key><Code>InternalError</Code></Error>\
+                  <Error><Key>c</Key><Code>AccessDenied</Code></Error></DeleteResult>";
+    assert_eq!(failed_deletions(result.as_bytes()), ["InternalError", "AccessDenied"]);
+    for none in ["<DeleteResult/>", "<Error><Code>InternalError</Code></Error>", "", "<DeleteResult><Error>"]
+    {
+        assert!(failed_deletions(none.as_bytes()).is_empty(), "{none}");
+    }
+}
+
+#[test]
 fn locations_are_read() {
     let of = |text: &str| create_bucket(text.as_bytes());
     assert_eq!(of(" \n"), Ok(None));
@@ -199,6 +225,7 @@ proptest! {
             drop(complete_request(document));
             drop(create_bucket(document));
             drop(list_uploads_result(document));
+            drop(failed_deletions(document));
         }
     }
 }

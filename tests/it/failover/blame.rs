@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, operations, pair, regions, seen,
-    served_by, setup, timed, tries,
+    BUCKETS, Scene, attempts, begin, body, expect_unavailable, numbers, pair, regions, seen, served_by,
+    setup, timed, tries,
 };
 use crate::house::client::{Client, Payload, Request, Signed};
 use crate::house::digest::{self, Algorithm};
@@ -326,7 +326,7 @@ async fn with_writes_refused_elsewhere_a_failing_home_is_asked_again_and_then_be
     scene.near().fault(When::key("k"), Act::Answer { status: 500, code: "InternalError" });
     let reply = scene.client.send(&Request::put("/photos/k", "w")).await.expect(500);
     assert_eq!(reply.code().as_deref(), Some("InternalError"));
-    assert_eq!(operations(scene.near()).len(), 5);
+    assert_eq!(seen(scene.near(), "PutObject").len(), 5);
     assert!(scene.far().seen().is_empty());
 }
 

@@ -113,7 +113,7 @@ async fn what_was_sent_in_full_is_never_called_a_success_without_an_answer() {
             scene.near().fault(When::key("k"), act.clone());
             let reply = scene.client.send(&Request::put("/photos/k", "v")).await;
             assert_eq!(scene.near().object(BUCKETS[0], "k").is_some(), stored, "{act:?}");
-            assert_eq!(operations(scene.near()), ["PutObject"], "{act:?}: not sent again");
+            assert_eq!(seen(scene.near(), "PutObject").len(), 1, "{act:?}: not sent again");
             if writes == "refuse" {
                 expect_unavailable(reply);
                 assert!(scene.far().seen().is_empty(), "{act:?}");
@@ -254,6 +254,9 @@ async fn what_commits_by_its_head_is_repeated_in_the_same_region_only() {
             assert_eq!((served_by(&reply), attempts(&reply)), ("near", 2), "{operation} {act:?}");
             // for good: no other region sees it
             scene.near().fault(When::operation(operation), act.clone());
+            scene
+                .near()
+                .fault(When::operation("HeadObject"), Act::Answer { status: 403, code: "AccessDenied" });
             expect_unavailable(scene.client.send(&request).await);
             assert!(scene.far().seen().is_empty(), "{operation} {act:?}");
             assert_eq!(seen(scene.near(), operation).len(), 5, "two, then three tries");
@@ -319,6 +322,7 @@ async fn the_end_of_an_upload_is_never_tried_elsewhere_nor_twice() {
     for act in [Act::DropAtHead(End::Reset), Act::DropAfterCommit(End::Reset)] {
         let scene = pair("allow").await;
         scene.near().fault(When::operation("CompleteMultipartUpload"), act.clone());
+        scene.near().fault(When::operation("HeadObject"), Act::Answer { status: 403, code: "AccessDenied" });
         let (target, complete) = upload_of_one_part(&scene).await;
         expect_unavailable(scene.client.send(&complete).await);
         assert_eq!(seen(scene.near(), "CompleteMultipartUpload").len(), 1, "{act:?}");
@@ -390,11 +394,13 @@ async fn conditional_writes_are_decided_at_home_or_not_at_all() {
     scene.client.send(&Request::put("/photos/new", "w").with("if-match", etag)).await.expect(200);
     scene.client.send(&Request::put("/photos/new", "x").with("if-match", etag)).await.expect(412);
     scene.forget();
-    // an answer that was lost is neither a success nor a 412, and is not asked for again
-    scene.near().fault(When::key("lost"), Act::DropAfterCommit(End::Reset));
+    // an answer that was lost and cannot be settled is neither a success nor a 412, and is not asked
+    // for again
+    scene.near().fault(When::operation("PutObject"), Act::DropAfterCommit(End::Reset));
+    scene.near().fault(When::operation("HeadObject"), Act::Answer { status: 403, code: "AccessDenied" });
     let lost = Request::put("/photos/lost", "v").with("if-none-match", "*");
     expect_unavailable(scene.client.send(&lost).await);
-    assert_eq!(operations(scene.near()), ["PutObject"]);
+    assert_eq!(operations(scene.near()), ["PutObject", "HeadObject"]);
     scene.near().kill();
     for request in [fresh(), Request::put("/photos/new", "y").with("if-match", etag)] {
         expect_unavailable(scene.client.send(&request).await);

@@ -352,6 +352,14 @@ impl Region {
         state.store.put(index, key, Object::new(body.into(), Vec::new()));
     }
 
+    /// Puts an object that is so many seconds old already.
+    pub fn seed_old(&self, bucket: &str, key: &str, body: impl Into<Bytes>, seconds: i64) {
+        let mut state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        let modified = moment::shifted(moment::now(), -seconds);
+        state.store.put(index, key, Object { modified, ..Object::new(body.into(), Vec::new()) });
+    }
+
     /// Begins so many uploads of a key without requests.
     pub fn begin_uploads(&self, bucket: &str, key: &str, count: usize) {
         let mut state = self.state();

@@ -1,0 +1,169 @@
+//! Asking what became of a write whose answer was lost: the same region, by HEAD, a few times.
+//! What an answer proves, and how long it is worth asking, is `route::settle`'s to say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::LAST_MODIFIED;
+use http::{HeaderMap, Response, StatusCode};
+use tracing::debug;
+
+use super::attempt::{Answer, Desk, Prepared, Try, attempt};
+use super::run::{Reached, Run};
+use crate::body::{Reply, Source};
+use crate::route::settle::{Evidence, Fate, Finding, Heard, Inquiry, Loss, Next};
+use crate::route::{self, Question, Step, Verdict};
+use crate::s3::xml::StoreError;
+use crate::s3::{Code, checksum::Algorithm};
+use crate::sigv4::Stamp;
+use crate::telemetry::metric::{self, Metric};
+use crate::units::UnixSeconds;
+use crate::view::RegionSettings;
+
+/// How long one look waits for its answer: a HEAD is answered at once, or by nobody.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What is known of a write. Nothing of it is made before its answer was lost.
+pub trait Written {
+    /// The request for the object's head in the region of a step.
+    fn ask(&self, step: &Step, region: &RegionSettings) -> Prepared;
+
+    /// What shows that it was done in the region of a step, where its last try was made; `began`:
+    /// when, by the store's clock.
+    fn evidence(&self, step: &Step, region: &RegionSettings, began: UnixSeconds) -> Evidence;
+
+    /// Base64 of a digest of what was written, where it is known or can be computed now.
+    fn digest(&self, algorithm: Algorithm) -> Option<String>;
+}
+
+/// What the region said of the object.
+struct Look {
+    status: StatusCode,
+    headers: HeaderMap,
+}
+
+impl Run<'_> {
+    /// Settles a write: the answer that its region would have given, where that is proven; else what
+    /// follows.
+    ///
+    /// Looks are no repeats and draw nothing from their budget: no more are made than requests were
+    /// under way. Where the region did answer, with a fault, one is a courtesy and draws on it.
+    pub(super) async fn settle(
+        &self,
+        question: &Question<'_>,
+        loss: Loss,
+        step: &Step,
+    ) -> Result<Reached, Verdict> {
+        let (fate, answer) = match self.inquire(question, loss, step).await {
+            Some((fate, evidence, look)) => {
+                (fate, look.and_then(|look| answer(fate, &evidence, &look.headers, step)))
+            }
+            None => (Fate::Unknown, None),
+        };
+        self.journey.borrow_mut().settled = Some(fate.label());
+        metric::counter(Metric::WritesSettled, &[step.region.as_str(), fate.label()]).increment(1);
+        debug!(region = %step.region, ?loss, ?fate, "the answer to a write was lost");
+        answer.ok_or_else(|| {
+            let now = self.exchange.clock.now().mono;
+            let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
+            let mut coin = self.exchange.coin.borrow_mut();
+            route::after_settlement(question, fate, &mut budget, &mut coin, now)
+        })
+    }
+
+    /// Looks until it is settled: what became of it, what shows that, and the last answer. `None`
+    /// where nothing could be learnt.
+    async fn inquire(
+        &self,
+        question: &Question<'_>,
+        loss: Loss,
+        step: &Step,
+    ) -> Option<(Fate, Evidence, Option<Look>)> {
+        let written = self.errand.written?;
+        let view = self.exchange.view.load_full();
+        let now = self.exchange.clock.now().mono;
+        if loss == Loss::Fault && !self.exchange.budget_in_force(&view).take(now) {
+            return None;
+        }
+        let settings = view.region(&step.region)?;
+        let began = self.exchange.meters.of(&step.region).its_time(self.written_at);
+        let evidence = written.evidence(step, settings, began);
+        if !evidence.can_settle() {
+            return None;
+        }
+        let may_move = question.failover && question.next_exists && question.body.can_repeat();
+        let mut inquiry = Inquiry::begin(loss, may_move, view.timeouts.put_answer, now);
+        loop {
+            let look = self.look(written, step, &inquiry).await;
+            let finding = match &look {
+                Some(look) => {
+                    let modified = look.headers.get(LAST_MODIFIED).and_then(|date| date.to_str().ok());
+                    let heard = Heard {
+                        status: look.status.as_u16(),
+                        headers: &look.headers,
+                        modified: modified.and_then(Stamp::parse_date).map(|stamp| stamp.at()),
+                    };
+                    evidence.judge(&heard, &|algorithm| written.digest(algorithm))
+                }
+                None => Finding::Mute,
+            };
+            let share = self.exchange.coin.borrow_mut().share();
+            match inquiry.after(finding, share, self.exchange.clock.now().mono) {
+                Next::Settled(fate) => return Some((fate, evidence, look)),
+                Next::Look(pause) => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    /// Asks once for the object's head. On a connection of its own, since the kept ones may have
+    /// ended with the one that the write went by; and whatever the region's standing is: it is this
+    /// region that knows, or none.
+    async fn look(&self, written: &dyn Written, step: &Step, inquiry: &Inquiry) -> Option<Look> {
+        let view = self.exchange.view.load_full();
+        let (lane, credential) = self.way(&view, step)?;
+        let desk = Desk {
+            clock: self.exchange.clock,
+            timeouts: &view.timeouts,
+            bell: &self.exchange.bell,
+            keys: &self.exchange.keys,
+            still_worth_waiting: &|_| true,
+        };
+        let nothing = Source::empty();
+        let this = Try {
+            lane: &lane,
+            source: &nothing,
+            credential,
+            expect: false,
+            patience: LOOK,
+            repeatable: true,
+            fresh: true,
+            avoid: self.avoid.borrow().clone(),
+            send_by: None,
+            deadline: inquiry.until(),
+        };
+        let asked = attempt(&desk, &this, written.ask(step, &lane.settings));
+        let answer = tokio::time::timeout_at(inquiry.until().into(), asked).await.ok()?;
+        let Answer { head, connection, pool, .. } = answer.ok()?;
+        pool.put(connection, view.timeouts.upstream_idle, self.exchange.clock.now().mono);
+        Some(Look { status: head.status, headers: head.headers })
+    }
+}
+
+/// The answer that the region would have given to a write of this fate.
+fn answer(fate: Fate, evidence: &Evidence, headers: &HeaderMap, step: &Step) -> Option<Reached> {
+    let (mut head, ()) = Response::new(()).into_parts();
+    let (body, error) = match fate {
+        Fate::Done => {
+            let (told, document) = evidence.answer(headers);
+            head.headers = told;
+            (Reply::full(Bytes::from(document)), None)
+        }
+        Fate::ConditionFailed => {
+            head.status = StatusCode::PRECONDITION_FAILED;
+            let code = Code::PreconditionFailed.as_str().to_owned();
+            (Reply::empty(), Some(StoreError { code, ..StoreError::default() }))
+        }
+        Fate::NotDone | Fate::Unknown => return None,
+    };
+    Some(Reached { head, body, error, step: step.clone() })
+}
