@@ -17,8 +17,8 @@ use nearpoint::head::{Head, strict};
 use nearpoint::names::{AccessPointName, BucketName, RegionId};
 use nearpoint::policy::{Grant, Named, Policy, decide};
 use nearpoint::route::{
-    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, Member, Order, Permit, Replication, Rule, Scene,
-    Versions, plan,
+    AccessPoint, Affinity, ConditionalWrites, Etags, Hedge, LagShield, Member, Order, Permit, Replication,
+    Rule, Scene, Versions, plan,
 };
 use nearpoint::s3::address::Domains;
 use nearpoint::s3::profile::{Feature, Features};
@@ -156,5 +156,6 @@ fn access_point() -> Arc<AccessPoint> {
         versions: Versions::PerRegion,
         etags: Etags::Opaque,
         hedge: Hedge::Off,
+        lag_shield: LagShield::default(),
     })
 }

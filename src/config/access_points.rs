@@ -10,7 +10,8 @@ use super::section::{Placed, Section, Text, alternatives, list, named, quoted_ke
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
 use crate::route::{
-    AccessPoint, ConditionalWrites, Etags, Hedge, Member, Order, Replication, Rule, Versions, WILDCARD,
+    AccessPoint, ConditionalWrites, Etags, Hedge, LagShield, Member, Order, Replication, Rule, Versions,
+    WILDCARD,
 };
 use crate::s3::address::is_bucket_name;
 use crate::units;
@@ -90,6 +91,7 @@ fn named_point(
         .word("etags", &[("opaque", Etags::Opaque), ("stable", Etags::Stable)])
         .map_or(Etags::Opaque, |placed| placed.value);
     let hedge = section.section("hedge", keys::HEDGE).and_then(|section| hedged_reads(&section));
+    let lag_shield = section.section("lag_shield", keys::LAG_SHIELD).map(|section| lag_shield(&section));
     let replication = section
         .word(
             "replication",
@@ -128,6 +130,7 @@ fn named_point(
             versions,
             etags,
             hedge: hedge.unwrap_or_default(),
+            lag_shield: lag_shield.unwrap_or_default(),
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
@@ -142,6 +145,17 @@ fn hedged_reads(section: &Section<'_>) -> Option<Hedge> {
         _ => units::duration(text).ok().filter(|after| *after >= LEAST).map(Hedge::After),
     };
     section.parsed("reads", "off, on, or a duration such as 50ms", read).map(|placed| placed.value)
+}
+
+fn lag_shield(section: &Section<'_>) -> LagShield {
+    let mut shield = LagShield::default();
+    if let Some(fallback) = section.boolean("fallback") {
+        shield.fallback = fallback.value;
+    }
+    if let Some(window) = section.duration("remember_writes", Duration::ZERO) {
+        shield.remember = window;
+    }
+    shield
 }
 
 /// Compiles `"*": {regions: […]}`.
@@ -180,6 +194,7 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
             hedge: Hedge::Off,
+            lag_shield: LagShield::default(),
         },
     })
 }

@@ -26,7 +26,7 @@ use crate::exchange::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::Admission;
 use crate::names::{BucketName, RegionId};
-use crate::pipeline::Quarantine;
+use crate::pipeline::{Changes, Quarantine};
 use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
 use crate::route::AccessPoint;
@@ -38,6 +38,8 @@ use crate::view::{RegionSettings, View};
 const FIRST_ROUND: Duration = Duration::from_secs(3);
 /// How often clocks and certificates are looked at, to warn of them.
 const WARNINGS: Duration = Duration::from_secs(5);
+/// How often the keys that clients changed are looked after: windows are of many seconds.
+const TENDING: Duration = Duration::from_secs(1);
 
 /// What the control thread starts with.
 pub(super) struct Control {
@@ -110,6 +112,7 @@ fn assemble(control: Control, view: View) -> Crew {
         replays: ReplayRoom::default(),
         in_flight: Arc::new(AtomicU32::new(0)),
         quarantine: Quarantine::default(),
+        changes: Changes::new(settings.limits.remembered_keys),
         admission: Admission::new(),
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -119,6 +122,7 @@ fn assemble(control: Control, view: View) -> Crew {
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     tokio::spawn(warnings(crew.clone()));
+    tokio::spawn(tend_changes(crew.clone()));
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
@@ -294,6 +298,14 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     let all = tokio::time::timeout(FIRST_ROUND, heard).await.is_ok();
     info!(all, "first round of probes");
     ready.probed();
+}
+
+/// Forgets what need not be remembered any more.
+async fn tend_changes(crew: Crew) {
+    loop {
+        tokio::time::sleep(TENDING).await;
+        crew.changes.tend(&crew.view.load(), crew.clock.now().mono);
+    }
 }
 
 async fn warnings(crew: Crew) {

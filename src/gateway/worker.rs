@@ -19,7 +19,7 @@ use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::fleet::Digest;
 use crate::listen::{Admission, Bound, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
-use crate::pipeline::{self, House, Quarantine};
+use crate::pipeline::{self, Changes, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
@@ -45,6 +45,7 @@ pub(super) struct Crew {
     pub replays: ReplayRoom,
     pub in_flight: Arc<AtomicU32>,
     pub quarantine: Quarantine,
+    pub changes: Changes,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
     pub workers: usize,
@@ -160,6 +161,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         access,
         canaries: crew.canaries.clone(),
         quarantine: crew.quarantine.clone(),
+        changes: crew.changes.clone(),
         left_out_said: Cell::new(None),
         mark: Arc::clone(&crew.mark),
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::shield::Changes;
 use crate::body::ReplayRoom;
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -48,6 +49,8 @@ pub struct House {
     pub canaries: Canaries,
     /// Requests that kill stores, over all workers.
     pub quarantine: Quarantine,
+    /// What clients changed lately, over all workers.
+    pub changes: Changes,
     /// When it was last said that a listing of uploads is not complete.
     pub left_out_said: Cell<Option<Instant>>,
     /// Names this process in `Via`, so that a request that comes back is seen.

@@ -1,6 +1,7 @@
 //! What an operator says about an access point. Pure settings; config compiles into them.
 
 use super::hedge::Hedge;
+use super::shield::LagShield;
 use crate::names::{AccessPointName, BucketName, RegionId};
 use crate::s3::operation::Kind;
 
@@ -32,6 +33,8 @@ pub struct AccessPoint {
     pub etags: Etags,
     /// Whether slow reads are tried a second time, elsewhere.
     pub hedge: Hedge,
+    /// What hides replication lag from readers.
+    pub lag_shield: LagShield,
 }
 
 /// One region of an access point.

@@ -1,6 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
 
+mod memory;
 mod plans;
+mod shield;
 mod verdicts;
 
 use std::sync::Arc;
@@ -52,6 +54,7 @@ impl Rig {
             versions: Versions::PerRegion,
             etags: Etags::Opaque,
             hedge: Hedge::Off,
+            lag_shield: LagShield::default(),
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),

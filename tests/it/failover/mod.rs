@@ -5,6 +5,7 @@ mod blame;
 mod hedge;
 mod reads;
 mod resume;
+mod shield;
 mod shift;
 mod uploads;
 mod writes;
