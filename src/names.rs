@@ -82,9 +82,24 @@ pub enum CredentialId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(pub u64);
 
+impl RequestId {
+    /// The sixteen characters, without a detour through the formatter: every answer carries them.
+    #[must_use]
+    pub fn text(self) -> [u8; 16] {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        let mut text = [b'0'; 16];
+        for (byte, pair) in self.0.to_be_bytes().into_iter().zip(text.chunks_exact_mut(2)) {
+            for (nibble, out) in [byte >> 4, byte & 15].into_iter().zip(pair) {
+                *out = DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+            }
+        }
+        text
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016X}", self.0)
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 

@@ -259,8 +259,16 @@ impl Endpoint {
     /// The Host header: brackets around IPv6, the port where it is not the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == Self::default_port(self.tls) { host } else { format!("{host}:{}", self.port) }
+        let (before, after) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        let mut authority = String::with_capacity(self.host.len() + "[]:65535".len());
+        for part in [before, &self.host, after] {
+            authority.push_str(part);
+        }
+        if self.port != Self::default_port(self.tls) {
+            authority.push(':');
+            authority.push_str(itoa::Buffer::new().format(self.port));
+        }
+        authority
     }
 
     /// The scheme's own port.

@@ -1,4 +1,4 @@
-//! A request head as nearpoint sees it: method, raw target, fields over one buffer. Pure.
+//! A request head as nearpoint sees it: method, raw target, fields over two buffers. Pure.
 //!
 //! Every room above the doors knows this type and no HTTP library's. The target's bytes are kept
 //! as they came (`//`, `.`, `..`, `%2F`, `+`), since they are key bytes and signed bytes.
@@ -13,8 +13,10 @@ use smallvec::SmallVec;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Head {
     method: Method,
-    /// Targets, then names and values of fields, back to back.
-    buffer: Vec<u8>,
+    /// Targets, then the names of fields, back to back.
+    text: String,
+    /// The values of fields, back to back: bytes, since not all are text.
+    values: Vec<u8>,
     /// Path, `?`, query.
     target: Span,
     path: Span,
@@ -35,6 +37,21 @@ struct FieldSpan {
     value: Span,
 }
 
+impl Span {
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+impl FieldSpan {
+    fn in_the<'a>(&self, text: &'a str, values: &'a [u8]) -> Field<'a> {
+        Field {
+            name: text.get(self.name.range()).unwrap_or_default(),
+            value: values.get(self.value.range()).unwrap_or_default(),
+        }
+    }
+}
+
 /// One header field: a lower-case name and the value's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
@@ -52,13 +69,19 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Room for the names of an SDK's request, in bytes; longer ones grow.
+const NAMES_USUAL: usize = 256;
+/// Room for the values of an SDK's request, in bytes; longer ones grow.
+const VALUES_USUAL: usize = 768;
+
 impl Head {
     /// A head with no fields. `target` is the origin form: path, and query after the first `?`.
     #[must_use]
     pub fn new(method: Method, target: &str) -> Self {
         let mut head = Self {
             method,
-            buffer: Vec::with_capacity(target.len() + 1024),
+            text: String::with_capacity(target.len() + NAMES_USUAL),
+            values: Vec::with_capacity(VALUES_USUAL),
             target: Span { start: 0, end: 0 },
             path: Span { start: 0, end: 0 },
             query: None,
@@ -97,10 +120,10 @@ impl Head {
 
     /// Replaces path and query.
     pub fn set_target(&mut self, path: &str, query: Option<&str>) {
-        self.path = self.append(path.as_bytes());
+        self.path = self.append(path);
         self.query = query.map(|query| {
-            self.append(b"?");
-            self.append(query.as_bytes())
+            self.append("?");
+            self.append(query)
         });
         self.target = Span { end: self.query.unwrap_or(self.path).end, ..self.path };
     }
@@ -112,7 +135,7 @@ impl Head {
 
     /// All fields, in the order in which they came.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> + Clone {
-        self.fields.iter().map(|field| Field { name: self.text(field.name), value: self.slice(field.value) })
+        self.fields.iter().map(|field| field.in_the(&self.text, &self.values))
     }
 
     /// How many fields there are, repeats counted.
@@ -129,10 +152,7 @@ impl Head {
     /// The first value of one name (lower-case).
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.fields
-            .iter()
-            .find(|field| self.slice(field.name) == name.as_bytes())
-            .map(|field| self.slice(field.value))
+        self.fields().find(|field| field.name == name).map(|field| field.value)
     }
 
     /// The first value of one name (lower-case) as text; `None` also where it is not UTF-8.
@@ -144,34 +164,30 @@ impl Head {
     /// How often one name (lower-case) occurs.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
-        self.fields.iter().filter(|field| self.slice(field.name) == name.as_bytes()).count()
+        self.fields().filter(|field| field.name == name).count()
     }
 
     /// Adds a field; the name is lower-cased, white space around the value is dropped.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        let name = self.append(name.as_bytes());
-        if let Some(bytes) = self.buffer.get_mut(name.start as usize..name.end as usize) {
-            bytes.make_ascii_lowercase();
+        let name = self.append(name);
+        if let Some(name) = self.text.get_mut(name.range()) {
+            name.make_ascii_lowercase();
         }
-        let value = self.append(value.trim_ascii());
+        let start = self.values.len();
+        self.values.extend_from_slice(value.trim_ascii());
+        let value = Span { start: offset(start), end: offset(self.values.len()) };
         self.fields.push(FieldSpan { name, value });
     }
 
     /// Removes every field of one name (lower-case).
     pub fn remove(&mut self, name: &str) {
-        let buffer = &self.buffer;
-        self.fields.retain(|field| {
-            buffer.get(field.name.start as usize..field.name.end as usize) != Some(name.as_bytes())
-        });
+        self.retain(|field| field.name != name);
     }
 
     /// Keeps the fields that `keep` says.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
-        let fields = std::mem::take(&mut self.fields);
-        self.fields = fields
-            .into_iter()
-            .filter(|field| keep(Field { name: self.text(field.name), value: self.slice(field.value) }))
-            .collect();
+        let (text, values) = (&self.text, &self.values);
+        self.fields.retain(|field| keep(field.in_the(text, values)));
     }
 
     /// Replaces every field of one name (lower-case) by one.
@@ -183,23 +199,19 @@ impl Head {
     /// Takes the head apart into pieces of one shared buffer, for who speaks to an HTTP library.
     #[must_use]
     pub fn into_pieces(self) -> Pieces {
-        let buffer = Bytes::from(self.buffer);
-        Pieces { method: self.method, target: piece(&buffer, self.target), fields: self.fields, buffer }
+        let text = Bytes::from(self.text);
+        let target = piece(&text, self.target);
+        Pieces { method: self.method, target, fields: self.fields, text, values: Bytes::from(self.values) }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Span {
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(bytes);
-        Span { start: offset(start), end: offset(self.buffer.len()) }
+    fn append(&mut self, text: &str) -> Span {
+        let start = self.text.len();
+        self.text.push_str(text);
+        Span { start: offset(start), end: offset(self.text.len()) }
     }
 
-    fn slice(&self, span: Span) -> &[u8] {
-        self.buffer.get(span.start as usize..span.end as usize).unwrap_or_default()
-    }
-
-    /// Spans of names and targets came in as `&str`.
     fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(self.slice(span)).unwrap_or_default()
+        self.text.get(span.range()).unwrap_or_default()
     }
 }
 
@@ -210,7 +222,8 @@ pub struct Pieces {
     /// Path and query.
     pub target: Bytes,
     fields: SmallVec<[FieldSpan; 24]>,
-    buffer: Bytes,
+    text: Bytes,
+    values: Bytes,
 }
 
 impl Pieces {
@@ -223,15 +236,14 @@ impl Pieces {
     /// Names (lower-case) and values, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], Bytes)> {
         self.fields.iter().map(|field| {
-            let name = self.buffer.get(field.name.start as usize..field.name.end as usize);
-            (name.unwrap_or_default(), piece(&self.buffer, field.value))
+            (self.text.get(field.name.range()).unwrap_or_default(), piece(&self.values, field.value))
         })
     }
 }
 
 /// A span of a shared buffer; empty where it is none of the buffer's.
 fn piece(buffer: &Bytes, span: Span) -> Bytes {
-    let range = span.start as usize..span.end as usize;
+    let range = span.range();
     if buffer.get(range.clone()).is_some() { buffer.slice(range) } else { Bytes::new() }
 }
 

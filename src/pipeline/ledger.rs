@@ -234,22 +234,20 @@ impl Ledger {
             late.status = response.status().as_u16();
             late.first_byte = Some(entry.clock.now().mono.saturating_duration_since(entry.at.mono));
             let headers = response.headers_mut();
-            let id = entry.id.to_string();
-            put(headers, "x-amz-request-id", &id);
-            put(headers, "x-amz-id-2", &id);
+            if let Ok(id) = HeaderValue::from_bytes(&entry.id.text()) {
+                headers.insert(HeaderName::from_static("x-amz-id-2"), id.clone());
+                headers.insert(HeaderName::from_static("x-amz-request-id"), id);
+            }
             if debug_headers && !late.journey.notes.is_empty() {
                 let region = late.region.as_ref().map_or("none", RegionId::as_str);
-                put(headers, "x-nearpoint-region", region);
-                put(headers, "x-nearpoint-attempts", &late.journey.notes.len().to_string());
+                if let Ok(region) = HeaderValue::from_str(region) {
+                    headers.insert(HeaderName::from_static("x-nearpoint-region"), region);
+                }
+                let attempts = HeaderValue::from(late.journey.notes.len());
+                headers.insert(HeaderName::from_static("x-nearpoint-attempts"), attempts);
             }
         }
         response.map(|body| body.observed(Box::new(move |ending, bytes| entry.write(Some(ending), bytes))))
-    }
-}
-
-fn put(headers: &mut http::HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
     }
 }
 

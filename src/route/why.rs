@@ -123,9 +123,12 @@ impl fmt::Display for Why {
         }
         let mut mark = ": ";
         for considered in &self.regions {
-            write!(f, "{mark}{} ", considered.region)?;
+            f.write_str(mark)?;
+            f.write_str(considered.region.as_str())?;
+            f.write_str(" ")?;
             if let Some(latency) = considered.latency {
-                write!(f, "{}ms ", latency.as_millis())?;
+                f.write_str(itoa::Buffer::new().format(latency.as_millis()))?;
+                f.write_str("ms ")?;
             }
             fmt::Display::fmt(&considered.fitness, f)?;
             if considered.tried {

@@ -189,10 +189,15 @@ pub fn verify_off(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<Unjudg
 }
 
 fn once_only(head: &Head) -> Result<(), Rejected> {
-    match ONCE.into_iter().find(|name| head.count(name) > 1) {
-        Some(name) => Err(Rejected::RepeatedHeader { name }),
-        None => Ok(()),
+    let mut seen = [false; ONCE.len()];
+    for field in head.fields() {
+        for (name, seen) in ONCE.into_iter().zip(&mut seen) {
+            if field.name == name && std::mem::replace(seen, true) {
+                return Err(Rejected::RepeatedHeader { name });
+            }
+        }
     }
+    Ok(())
 }
 
 /// Where the credential is, for the table in [`admit`].

@@ -181,14 +181,11 @@ impl AccessLine<'_> {
     /// Appends the line, newline included.
     pub fn write_to(&self, out: &mut String) {
         let mut line = Line { out, first: true };
-        line.plain("time", self.time());
-        line.plain("id", self.id);
-        match self.peer {
-            Some(peer) => line.plain("peer", peer),
-            None => line.plain("peer", "unix"),
-        }
+        line.time(self.at);
+        line.plain("id", std::str::from_utf8(&self.id.text()).unwrap_or_default());
+        line.peer(self.peer);
         line.plain("protocol", if self.http2 { "h2" } else { "http/1.1" });
-        line.number("tls", self.tls);
+        line.flag("tls", self.tls);
         line.text("method", self.method);
         line.text("path", self.path);
         if let Some(query) = self.query {
@@ -215,16 +212,12 @@ impl AccessLine<'_> {
         }
         line.optional("aborted", self.aborted.map(Aborted::label));
         if let Some(agent) = self.user_agent {
-            line.text("user_agent", &String::from_utf8_lossy(agent));
+            match std::str::from_utf8(agent) {
+                Ok(agent) => line.text("user_agent", agent),
+                Err(_) => line.text("user_agent", &String::from_utf8_lossy(agent)),
+            }
         }
         line.out.push_str("}\n");
-    }
-
-    /// `2026-01-02T03:04:05.678Z`.
-    fn time(&self) -> String {
-        let (seconds, millis) = self.at;
-        let nanos = i32::from(millis.min(999)) * 1_000_000;
-        Timestamp::new(seconds.0, nanos).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
     }
 }
 
@@ -257,9 +250,11 @@ impl Line<'_> {
             self.out.push(mark);
             self.out.push_str("{\"region\":\"");
             escape(one.region.as_str(), self.out);
-            // Writing to a String cannot fail.
-            let _infallible =
-                write!(self.out, "\",\"at_us\":{},\"outcome\":\"{}\"}}", one.at_us, one.outcome);
+            self.out.push_str("\",\"at_us\":");
+            self.out.push_str(itoa::Buffer::new().format(one.at_us));
+            self.out.push_str(",\"outcome\":\"");
+            self.out.push_str(one.outcome);
+            self.out.push_str("\"}");
             mark = ',';
         }
         self.out.push_str(if mark == '[' { "[]" } else { "]" });
@@ -271,23 +266,65 @@ impl Line<'_> {
         }
     }
 
-    /// A number or truth value.
-    fn number(&mut self, name: &'static str, number: impl std::fmt::Display) {
+    fn number(&mut self, name: &'static str, number: impl itoa::Integer) {
         self.name(name);
-        self.format(format_args!("{number}"));
+        self.out.push_str(itoa::Buffer::new().format(number));
+    }
+
+    fn flag(&mut self, name: &'static str, value: bool) {
+        self.name(name);
+        self.out.push_str(if value { "true" } else { "false" });
     }
 
     /// A text of our own that needs no escapes.
-    fn plain(&mut self, name: &'static str, text: impl std::fmt::Display) {
+    fn plain(&mut self, name: &'static str, text: &str) {
         self.name(name);
-        self.format(format_args!("\"{text}\""));
+        self.out.push('"');
+        self.out.push_str(text);
+        self.out.push('"');
+    }
+
+    /// `2026-01-02T03:04:05.678Z`.
+    fn time(&mut self, (seconds, millis): (UnixSeconds, u16)) {
+        self.name("time");
+        self.out.push('"');
+        let nanos = i32::from(millis.min(999)) * 1_000_000;
+        if let Ok(time) = Timestamp::new(seconds.0, nanos) {
+            self.format(format_args!("{time:.3}"));
+        }
+        self.out.push('"');
+    }
+
+    /// Address and port; `unix` for a unix socket.
+    fn peer(&mut self, peer: Option<SocketAddr>) {
+        let Some(peer) = peer else { return self.plain("peer", "unix") };
+        self.name("peer");
+        self.out.push('"');
+        match peer {
+            SocketAddr::V4(peer) => {
+                let mut mark = "";
+                for octet in peer.ip().octets() {
+                    self.out.push_str(mark);
+                    self.out.push_str(itoa::Buffer::new().format(octet));
+                    mark = ".";
+                }
+                self.out.push(':');
+                self.out.push_str(itoa::Buffer::new().format(peer.port()));
+            }
+            SocketAddr::V6(peer) => self.format(format_args!("{peer}")),
+        }
+        self.out.push('"');
     }
 
     fn millis(&mut self, name: &'static str, duration: Option<Duration>) {
         if let Some(duration) = duration {
-            let micros = duration.as_micros();
-            self.name(name);
-            self.format(format_args!("{}.{:03}", micros / 1000, micros % 1000));
+            // half a million years of microseconds fit
+            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            self.number(name, micros / 1000);
+            // the leading one holds the place of the zeros
+            let mut part = itoa::Buffer::new();
+            self.out.push('.');
+            self.out.push_str(part.format(1000 + micros % 1000).get(1..).unwrap_or_default());
         }
     }
 
@@ -304,7 +341,9 @@ fn escape(text: &str, out: &mut String) {
         end -= 1;
     }
     let shown = text.get(..end).unwrap_or_default();
-    if shown.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\') {
+    // counted to the end rather than found, so that many bytes are looked at in one step
+    let odd = |byte: &u8| !matches!(byte, b' '..0x7f) || matches!(byte, b'"' | b'\\');
+    if shown.as_bytes().iter().filter(|byte| odd(byte)).count() == 0 {
         out.push_str(shown);
     } else {
         shown.chars().for_each(|character| escape_one(character, out));

@@ -230,10 +230,11 @@ def judge(run: Run, report: Report, store: str, direct: bool) -> bool:
     check(
         "regions converged",
         run.converged,
-        str([workload.replicator.faults[-2:] for workload in run.workloads]),
+        str([(workload.replicator.left(), workload.replicator.faults[-2:]) for workload in run.workloads]),
     )
     lost = [key for verdict in run.verdicts for key in verdict.lost]
-    check("acknowledged writes lost = 0", not lost, f"{len(lost)}: {lost[:3]}")
+    moments = [f"{fault.kind} {fault.region} {fault.at:.3f}..{fault.over:.3f}" for fault in run.faults]
+    check("acknowledged writes lost = 0", not lost, f"{len(lost)}: {lost[:3]}, {moments}")
     late = [key for verdict in run.verdicts for key in verdict.late]
     refused = [record for record in writes if record.outcome == "503"]
     if run.mode.writes == "refuse":

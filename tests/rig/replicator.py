@@ -97,15 +97,36 @@ class Replicator:
             tasks.create_task(self._carry())
 
     async def converge(self, seconds: float) -> bool:
-        """Waits until two listings of every region after now found nothing left to do."""
-        end = time.monotonic() + seconds
-        start = time.time()
-        while time.monotonic() < end:
-            if not self.dirty and all(side.up and side.polled > start for side in self.sides):
+        """Waits until two listings of every region after now found nothing left to do.
+
+        Gives up after `seconds` in which nothing was copied: a slow machine takes its time, a stuck key does not move.
+        """
+        start, copies, moved = time.time(), self.copies, time.monotonic()
+        while time.monotonic() < moved + seconds:
+            if not self.dirty and all(side.up for side in self.sides):
                 if all(side.polled > start + 2 * self.interval for side in self.sides):
                     return True
+            if self.copies != copies:
+                copies, moved = self.copies, time.monotonic()
             await asyncio.sleep(self.interval / 2)
         return False
+
+    def left(self) -> str:
+        """What is still to do, for a failure's reason."""
+        if not self.dirty:
+            return f"nothing; {[side.name for side in self.sides if not side.up]} do not answer"
+        shown = [
+            f"{key} {self.versions[key]} held as {[side.holds.get(key) for side in self.sides]}, busy: {not self.free(key)}"
+            for key in sorted(self.dirty)[:3]
+        ]
+        return f"{len(self.dirty)} keys: {shown}"
+
+    def free(self, key: str) -> bool:
+        """Whether nobody else has claimed the key at this moment."""
+        if not self.claim(key):
+            return False
+        self.release(key)
+        return True
 
     async def _watch(self, side: Side) -> None:
         while True:
@@ -203,7 +224,10 @@ class Replicator:
             if reply.status != 200 or reply.etag != version.etag:
                 return  # it moved on; the next listing tells
         for side in behind:
-            if not await self._moved(side, key):
+            moved = await self._moved(side, key)
+            if self.versions[key] is not version:
+                return  # a listing told of a newer one while we asked
+            if not moved:
                 await self._write(side, key, version, reply)
 
     async def _moved(self, side: Side, key: str) -> bool:

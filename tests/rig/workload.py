@@ -62,6 +62,13 @@ class Key:
     writes: list[Write] = field(default_factory=list)
     busy: bool = False
 
+    def history(self) -> str:
+        """The last writes, for a failure's reason: what, from when to when, and whether it was acknowledged."""
+        return ", ".join(
+            f"{(write.md5 or 'delete')[:6]} {write.start:.3f}..{write.end:.3f} {'ok' if write.acked else 'not acknowledged'}"
+            for write in self.writes[-4:]
+        )
+
     def last_acked(self) -> Write | None:
         """The newest acknowledged mutation."""
         return next((write for write in reversed(self.writes) if write.acked), None)
@@ -168,7 +175,8 @@ class Workload:
         if kind in ("GET", "HEAD"):
             return await self._read(kind, self._pick(self._settled, self.absent))
         if kind == "DELETE":
-            key = self._pick(lambda each: bool(each.current()) and not each.busy)
+            # No store here keeps a tombstone: a region that never had the key cannot tell that it was deleted there.
+            key = self._pick(lambda each: bool(each.current()) and not each.busy and self._settled(each))
             return await self._delete(key)
         if len(self.names) < self.shape.keys_max and self.coin.random() < 0.5:
             key = self._new_key()
@@ -375,7 +383,8 @@ async def verify(workload: Workload, hung: tuple[float, float] | None) -> Verdic
             state = hashlib.md5(reply.body).hexdigest() if reply.status == 200 else None
             fault = _older(key, state, hung)
             if fault:
-                getattr(verdict, fault).append(f"{key.name} at {side.name}")
+                found = f"{key.name} at {side.name} is {(state or 'absent')[:6]} after {key.history()}"
+                getattr(verdict, fault).append(found)
     return verdict
 
 
