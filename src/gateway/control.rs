@@ -162,14 +162,14 @@ fn assemble(control: Control, view: View) -> Crew {
 }
 
 #[cfg(feature = "aws-chain")]
-fn keep_credentials_fresh(store: Store) {
+pub(super) fn keep_credentials_fresh(store: Store) {
     // The chain reads what AWS's tools read; it is the one place besides config that may.
     let chain = credentials::chain::AwsChain::new(std::env::vars());
     tokio::spawn(credentials::keep_fresh(store, chain, fresh_coin()));
 }
 
 #[cfg(not(feature = "aws-chain"))]
-fn keep_credentials_fresh(_store: Store) {}
+pub(super) fn keep_credentials_fresh(_store: Store) {}
 
 /// What probes read of the configuration in force.
 #[derive(Clone)]

@@ -40,7 +40,7 @@ impl Mind {
         self.change("photos", key, Change::Wrote, region)
     }
 
-    fn recall(&self, key: u64) -> Option<(String, Change, bool)> {
+    fn recall(&self, key: u64) -> Last {
         let recalled = self.memory.recall(&AccessPointName::new("photos"), key);
         assert!(recalled.is_none() || self.traces.may_hold(key), "who asks the traces first finds it too");
         recalled.map(|Recalled { region, change, away }| (region.to_string(), change, away))
@@ -66,7 +66,10 @@ impl Mind {
     }
 }
 
-fn wrote_at(region: &str) -> Option<(String, Change, bool)> {
+type Last = Option<(String, Change, bool)>;
+
+#[expect(clippy::unnecessary_wraps, reason = "what a recall gives")]
+fn wrote_at(region: &str) -> Last {
     Some((region.to_owned(), Change::Wrote, region != HOME))
 }
 
@@ -90,7 +93,7 @@ fn a_change_at_home_is_remembered_for_the_lag_window() {
     let mut mind = Mind::new();
     mind.wrote(1, HOME);
     mind.home_well = false;
-    mind.pass(WINDOW - Duration::from_secs(1));
+    mind.pass(WINDOW.saturating_sub(Duration::from_secs(1)));
     assert_eq!(mind.recall(1), wrote_at(HOME));
     mind.pass(Duration::from_secs(1));
     assert_eq!(mind.recall(1), None, "whatever became of home");
@@ -108,7 +111,7 @@ fn a_change_elsewhere_is_kept_until_home_was_back_for_the_lag_window() {
     mind.pass(Duration::from_hours(2));
     assert_eq!((mind.recall(1), mind.recall(2)), (wrote_at(FAR), wrote_at(NEAR)));
     mind.home_well = true;
-    mind.pass(WINDOW - Duration::from_secs(1));
+    mind.pass(WINDOW.saturating_sub(Duration::from_secs(1)));
     mind.home_well = false;
     mind.pass(Duration::from_secs(1));
     mind.home_well = true;
@@ -126,7 +129,7 @@ fn what_lags_longer_than_the_window_is_remembered_longer() {
     mind.behind = Duration::from_mins(10);
     mind.wrote(1, HOME);
     mind.wrote(2, FAR);
-    mind.pass(Duration::from_mins(20) - Duration::from_secs(1));
+    mind.pass(Duration::from_secs(20 * 60 - 1));
     assert_eq!((mind.recall(1), mind.recall(2)), (wrote_at(HOME), wrote_at(FAR)));
     mind.pass(Duration::from_secs(2));
     assert_eq!((mind.recall(1), mind.recall(2)), (None, None));

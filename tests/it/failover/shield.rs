@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{BUCKETS, Scene, attempts, begin, expect_unavailable, regions, served_by, setup, tries};
 use crate::house::client::{Client, Reply, Request};
 use crate::house::digest;
-use crate::house::region::PATIENCE;
+use crate::house::gateway;
+use crate::house::region::{Act, PATIENCE, When};
 
 /// Connections one after the other: as many as make it sure that every worker takes some.
 const CONNECTIONS: usize = 8;
@@ -363,4 +364,42 @@ async fn a_journal_that_overflows_is_loud_and_makes_no_false_404() {
         scene.regain(1).await;
         assert_eq!(scene.get("k0").await.expect(200).text(), "new", "it is asked for where writes went");
     }
+}
+
+/// Without leave to list, a store says 403 of an absent key, and nobody can tell.
+#[tokio::test]
+async fn a_check_online_tells_where_the_shield_is_blind() {
+    let regions = regions(3);
+    let hidden = When { operation: Some("GetObject"), ..When::everything() };
+    regions[1].fault(hidden, Act::Answer { status: 403, code: "AccessDenied" });
+    let mut setup = setup(&regions, "refuse");
+    let folder = tempfile::tempdir().unwrap();
+    let file = setup.write(folder.path());
+    let check = ["check", "--online", file.to_str().unwrap()];
+    let (code, text) = gateway::run(&check);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("`photos-near` of `photos` in `near`: answers, and says 404 of an absent key"),
+        "{text}"
+    );
+    let blind =
+        text.lines().find(|line| line.starts_with("warning: bucket `photos-far`")).expect("a warning");
+    assert!(
+        blind.contains("403") && blind.contains("s3:ListBucket") && blind.contains("lag shield is blind"),
+        "{blind}"
+    );
+    assert!(!regions.iter().any(|region| region.seen_with_probes().iter().any(|seen| seen.method != "GET")));
+
+    // what will fail is a fault
+    regions[0].kill();
+    setup.edit_access_point("photos", BUCKETS[2], "no-such-bucket");
+    let file = setup.write(folder.path());
+    let (code, text) = gateway::run(&["check", "--online", "--json", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{text}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let verdicts: Vec<_> =
+        document["online"].as_array().unwrap().iter().map(|one| one["verdict"].clone()).collect();
+    assert_eq!(verdicts, ["fault", "warning", "fault"]);
+    assert!(document["online"][0]["says"].as_str().unwrap().contains("refused"), "{document}");
+    assert!(document["online"][2]["says"].as_str().unwrap().contains("NoSuchBucket"), "{document}");
 }
