@@ -17,8 +17,8 @@ use nearpoint::head::{Head, strict};
 use nearpoint::names::{AccessPointName, BucketName, RegionId};
 use nearpoint::policy::{Grant, Named, Policy, decide};
 use nearpoint::route::{
-    AccessPoint, Affinity, ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Permit, Replication,
-    Rule, Scene, Versions, plan,
+    AccessPoint, Affinity, ConditionalWrites, EtagCheck, Etags, Hedge, LagShield, Member, Order, Permit,
+    Replication, Rule, Scene, Versions, plan,
 };
 use nearpoint::s3::address::Domains;
 use nearpoint::s3::profile::{Feature, Features};
@@ -158,5 +158,6 @@ fn access_point() -> Arc<AccessPoint> {
         hedge: Hedge::Off,
         write_nonce: true,
         etag_check: EtagCheck::Auto,
+        lag_shield: LagShield::default(),
     })
 }

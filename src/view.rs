@@ -127,6 +127,13 @@ pub struct Limits {
     /// Repeated attempts that are allowed whatever the share, so that quiet gateways can retry.
     /// Default 10/s. As [`Self::retry_share`].
     pub retry_floor: PerSecond,
+    /// Keys whose last write or deletion is remembered, all access points together: so that readers
+    /// of this process see it. Default 100,000: about 10 MiB, and 15 minutes of 111 changes a second.
+    /// Beyond it the oldest are forgotten, which is counted and logged: first those changed at home,
+    /// whose readers may then see what was before; then those changed elsewhere while home was out,
+    /// after which reads that find nothing are answered `503` where not every region that took such
+    /// changes can be asked.
+    pub remembered_keys: u32,
 }
 
 impl Default for Limits {
@@ -145,6 +152,7 @@ impl Default for Limits {
             resumes: 3,
             retry_share: Ratio(0.2),
             retry_floor: PerSecond(10.0),
+            remembered_keys: 100_000,
         }
     }
 }
@@ -439,7 +447,7 @@ mod tests {
     use super::*;
     use crate::names::AccessPointName;
     use crate::route::{
-        ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Replication, Rule, Versions,
+        ConditionalWrites, EtagCheck, Etags, Hedge, LagShield, Member, Order, Replication, Rule, Versions,
     };
 
     fn point(name: &str, alias: Option<&str>, bucket: Option<&str>) -> Arc<AccessPoint> {
@@ -458,6 +466,7 @@ mod tests {
             hedge: Hedge::Off,
             write_nonce: true,
             etag_check: EtagCheck::Auto,
+            lag_shield: LagShield::default(),
         })
     }
 

@@ -22,9 +22,9 @@ use nearpoint::fleet::{
 };
 use nearpoint::names::{AccessPointName, BucketName, CredentialId, RegionId};
 use nearpoint::route::{
-    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, EtagCheck, Etags, GiveUp, Hedge, Meaning,
-    Member, Order, Outcome, Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent, Verdict,
-    Versions, after_canary, plan, verdict,
+    AccessPoint, Affinity, BodyState, Budget, ConditionalWrites, EtagCheck, Etags, GiveUp, Hedge, LagShield,
+    Meaning, Member, Order, Outcome, Permit, Plan, Question, Replication, Rule, Scene, Sent, Stage, Unsent,
+    Verdict, Versions, after_canary, plan, verdict,
 };
 use nearpoint::s3::call::Target;
 use nearpoint::s3::operation::Kind;
@@ -902,6 +902,7 @@ fn access_points(ids: &[RegionId]) -> Vec<Arc<AccessPoint>> {
         hedge: Hedge::Off,
         write_nonce: true,
         etag_check: EtagCheck::Auto,
+        lag_shield: LagShield::default(),
     };
     let free = AccessPoint {
         name: AccessPointName::new("free"),

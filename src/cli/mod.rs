@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::config::{self, Fault, Loaded, Refused};
 #[cfg(feature = "demo")]
 use crate::demo;
+use crate::gateway::online::{self, Found, Looked};
 use crate::listen::Address;
 #[cfg(feature = "demo")]
 use crate::names::RegionId;
@@ -90,9 +91,14 @@ pub struct Check {
     /// The configuration file (YAML).
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Print JSON: `{"faults": […], "warnings": […]}`.
+    /// Print JSON: `{"faults": […], "warnings": […]}`, and `"online": […]` where that was asked for.
     #[arg(long)]
     pub json: bool,
+    /// Ask every bucket of every named access point for a key that is not there, with its region's
+    /// credential: proves name, connection, TLS, clock, credential and bucket, and warns where absent
+    /// keys answer 403, which leaves the lag shield blind. Writes nothing.
+    #[arg(long)]
+    pub online: bool,
 }
 
 /// How long the demo plays and what it does to its regions.
@@ -146,18 +152,25 @@ pub struct Healthcheck {
 }
 
 /// Checks a configuration and writes what was found to `out`, faults before warnings. Returns the
-/// exit code: 0 where there is no fault, 2 where there is one.
+/// exit code: 0 where there is no fault, 2 where there is one; 1 where only a bucket that was asked
+/// has one.
 ///
 /// # Errors
-/// Where `out` cannot be written.
+/// Where `out` cannot be written, or no bucket be asked.
 pub fn check(check: &Check, out: &mut impl Write) -> io::Result<u8> {
-    let (faults, warnings) = match config::load(&check.file) {
-        Ok(loaded) => (Vec::new(), loaded.warnings),
-        Err(refused) => (refused.faults, refused.warnings),
+    let (faults, warnings, looked) = match config::load(&check.file) {
+        Ok(loaded) => {
+            let looked = if check.online { online::look(&loaded.settings)? } else { Vec::new() };
+            (Vec::new(), loaded.warnings, looked)
+        }
+        Err(refused) => (refused.faults, refused.warnings, Vec::new()),
     };
     if check.json {
         let all = |faults: &[Fault]| faults.iter().map(fault_json).collect::<Vec<_>>();
-        let document = json!({ "faults": all(&faults), "warnings": all(&warnings) });
+        let mut document = json!({ "faults": all(&faults), "warnings": all(&warnings) });
+        if let (true, Some(document)) = (check.online, document.as_object_mut()) {
+            document.insert("online".to_owned(), looked.iter().map(looked_json).collect());
+        }
         writeln!(out, "{document:#}")?;
     } else {
         for fault in &faults {
@@ -166,10 +179,39 @@ pub fn check(check: &Check, out: &mut impl Write) -> io::Result<u8> {
         for warning in &warnings {
             writeln!(out, "warning: {warning}")?;
         }
+        for one in &looked {
+            let Looked { access_point, region, bucket, found } = one;
+            let whose = format!("bucket `{bucket}` of `{access_point}` in `{region}`");
+            match found {
+                Found::Well => writeln!(out, "{whose}: answers, and says 404 of an absent key")?,
+                Found::Doubt(words) => writeln!(out, "warning: {whose}: {words}")?,
+                Found::Fault(words) => writeln!(out, "fault: {whose}: {words}")?,
+            }
+        }
         let (faults, warnings) = (counted(faults.len(), "fault"), counted(warnings.len(), "warning"));
         writeln!(out, "{}: {faults}, {warnings}", check.file.display())?;
     }
-    Ok(if faults.is_empty() { 0 } else { 2 })
+    let unfit = looked.iter().any(|one| matches!(one.found, Found::Fault(_)));
+    Ok(match (faults.is_empty(), unfit) {
+        (true, false) => 0,
+        (true, true) => 1,
+        (false, _) => 2,
+    })
+}
+
+fn looked_json(looked: &Looked) -> serde_json::Value {
+    let (verdict, says) = match &looked.found {
+        Found::Well => ("well", None),
+        Found::Doubt(words) => ("warning", Some(words)),
+        Found::Fault(words) => ("fault", Some(words)),
+    };
+    json!({
+        "access_point": looked.access_point.as_str(),
+        "region": looked.region.as_str(),
+        "bucket": looked.bucket.as_str(),
+        "verdict": verdict,
+        "says": says,
+    })
 }
 
 fn fault_json(fault: &Fault) -> serde_json::Value {
@@ -256,7 +298,7 @@ mod tests {
 
     fn checked(file: &str, json: bool) -> (u8, String) {
         let mut out = Vec::new();
-        let code = check(&Check { file: file.into(), json }, &mut out).unwrap();
+        let code = check(&Check { file: file.into(), json, online: false }, &mut out).unwrap();
         (code, String::from_utf8(out).unwrap())
     }
 

@@ -10,8 +10,8 @@ use super::section::{Placed, Section, Text, alternatives, list, named, quoted_ke
 use super::yaml::{Entry, Node, Value};
 use crate::names::{AccessPointName, RegionId};
 use crate::route::{
-    AccessPoint, ConditionalWrites, EtagCheck, Etags, Hedge, Member, Order, Replication, Rule, Versions,
-    WILDCARD,
+    AccessPoint, ConditionalWrites, EtagCheck, Etags, Hedge, LagShield, Member, Order, Replication, Rule,
+    Versions, WILDCARD,
 };
 use crate::s3::address::is_bucket_name;
 use crate::units;
@@ -95,6 +95,7 @@ fn named_point(
     let etag_check = section
         .word("etag_check", &[("auto", EtagCheck::Auto), ("md5", EtagCheck::Md5)])
         .map_or(EtagCheck::Auto, |placed| placed.value);
+    let lag_shield = section.section("lag_shield", keys::LAG_SHIELD).map(|section| lag_shield(&section));
     let replication = section
         .word(
             "replication",
@@ -135,6 +136,7 @@ fn named_point(
             hedge: hedge.unwrap_or_default(),
             write_nonce,
             etag_check,
+            lag_shield: lag_shield.unwrap_or_default(),
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
@@ -149,6 +151,17 @@ fn hedged_reads(section: &Section<'_>) -> Option<Hedge> {
         _ => units::duration(text).ok().filter(|after| *after >= LEAST).map(Hedge::After),
     };
     section.parsed("reads", "off, on, or a duration such as 50ms", read).map(|placed| placed.value)
+}
+
+fn lag_shield(section: &Section<'_>) -> LagShield {
+    let mut shield = LagShield::default();
+    if let Some(fallback) = section.boolean("fallback") {
+        shield.fallback = fallback.value;
+    }
+    if let Some(window) = section.duration("remember_writes", Duration::ZERO) {
+        shield.remember = window;
+    }
+    shield
 }
 
 /// Compiles `"*": {regions: […]}`.
@@ -189,6 +202,7 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
             hedge: Hedge::Off,
             write_nonce: true,
             etag_check: EtagCheck::Auto,
+            lag_shield: LagShield::default(),
         },
     })
 }

@@ -202,6 +202,7 @@ fn limits(top: &Section<'_>) -> Limits {
         units::per_second(text).ok().filter(|rate| rate.0 <= MOST_REPEATS)
     });
     set(&mut limits.retry_floor, floor.map(|placed| placed.value));
+    set(&mut limits.remembered_keys, section.count("remembered_keys", 1..=MOST_REMEMBERED));
     for (small, large, fits) in [
         ("replay_body", "replay_total", limits.replay_body <= limits.replay_total),
         ("in_flight_per_region", "in_flight", limits.in_flight_per_region <= limits.in_flight),
@@ -234,6 +235,8 @@ const MOST_REPLAY_TOTAL: u64 = 1 << 40;
 const MOST_XML: u64 = 64 << 20;
 /// Each may take a whole wait for a first byte: no client waits for more.
 const MOST_ATTEMPTS: u32 = 16;
+/// Keys, about 100 bytes each in memory.
+const MOST_REMEMBERED: u32 = 10_000_000;
 /// Repeats a second: far above what one process serves.
 const MOST_REPEATS: f64 = 100_000.0;
 

@@ -81,7 +81,7 @@ pub(super) const ACCESS_POINT: &[Key] = &[
     key("replication"),
     key("versions"),
     key("etags"),
-    later("lag_shield"),
+    key("lag_shield"),
     later("passive_as_last_resort"),
     key("hedge"),
     key("write_nonce"),
@@ -92,6 +92,8 @@ pub(super) const ACCESS_POINT: &[Key] = &[
 pub(super) const WILDCARD: &[Key] = &[key("regions")];
 
 pub(super) const HEDGE: &[Key] = &[key("reads")];
+
+pub(super) const LAG_SHIELD: &[Key] = &[key("fallback"), key("remember_writes")];
 
 pub(super) const READS: &[Key] = &[key("order"), key("failover")];
 
@@ -122,7 +124,7 @@ pub(super) const LIMITS: &[Key] = &[
     key("retry_share"),
     key("retry_floor"),
     key("resumes"),
-    later("remembered_keys"),
+    key("remembered_keys"),
 ];
 
 pub(super) const TIMEOUTS: &[Key] = &[
@@ -158,6 +160,7 @@ pub(super) const ALL: &[&[Key]] = &[
     ACCESS_POINT,
     WILDCARD,
     HEDGE,
+    LAG_SHIELD,
     READS,
     WRITES,
     CLIENT,

@@ -12,7 +12,9 @@ use crate::listen::{Address, Anonymous, TlsSettings};
 use crate::names::{AccessPointName, BucketName, ExposeSecret, RegionId, Secret};
 use crate::pem::PemFile;
 use crate::policy::{Grant, RegionCredentials};
-use crate::route::{ConditionalWrites, EtagCheck, Etags, Hedge, Order, Replication, Rule, Versions};
+use crate::route::{
+    ConditionalWrites, EtagCheck, Etags, Hedge, LagShield, Order, Replication, Rule, Versions,
+};
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, Trailers};
 use crate::telemetry::{AccessLogTo, LogFormat, LogLevel};
 use crate::units::{ByteCount, PerSecond, Ratio};
@@ -81,6 +83,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(point.versions, Versions::PerRegion);
     assert_eq!((point.etags, point.hedge), (Etags::Opaque, Hedge::Off));
     assert_eq!((point.write_nonce, point.etag_check), (true, EtagCheck::Auto));
+    assert_eq!(point.lag_shield, LagShield { fallback: true, remember: Duration::from_mins(15) });
 
     let whole = "regions: {eu: {endpoint: 'https://s3.amazonaws.com', credentials: {chain: default}}}\n\
                  access_points: {'*': {regions: [eu]}}\n\
@@ -202,6 +205,8 @@ fn access_points_arrive(settings: &Settings) {
     assert_eq!(logs.writes, Rule { order: Order::List(vec![id("garage"), id("attic")]), failover: true });
     assert_eq!((&logs.home, logs.versions), (&id("garage"), Versions::Shared));
     assert_eq!((logs.etags, logs.hedge), (Etags::Stable, Hedge::Auto));
+    assert_eq!(photos.lag_shield, LagShield { fallback: false, remember: Duration::from_mins(2) });
+    assert_eq!(logs.lag_shield, LagShield { fallback: true, remember: Duration::ZERO });
     assert!(wildcard.is_wildcard());
     assert_eq!((&wildcard.home, wildcard.members.len()), (&id("attic"), 1));
     assert_eq!(wildcard.members[0].bucket, None);
@@ -239,6 +244,7 @@ fn numbers_arrive(settings: &Settings) {
         resumes: 1,
         retry_share: Ratio(0.1),
         retry_floor: PerSecond(5.0),
+        remembered_keys: 5_000,
     };
     assert_eq!(settings.limits, limits);
     let s = Duration::from_secs;

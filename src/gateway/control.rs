@@ -26,7 +26,7 @@ use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::Admission;
 use crate::names::{BucketName, RegionId};
 use crate::overload::Places;
-use crate::pipeline::Quarantine;
+use crate::pipeline::{Changes, Quarantine};
 use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
 use crate::route::AccessPoint;
@@ -38,6 +38,8 @@ use crate::view::{RegionSettings, View};
 const FIRST_ROUND: Duration = Duration::from_secs(3);
 /// How often clocks and certificates are looked at, to warn of them.
 const WARNINGS: Duration = Duration::from_secs(5);
+/// How often the keys that clients changed are looked after: windows are of many seconds.
+const TENDING: Duration = Duration::from_secs(1);
 
 /// What the control thread starts with.
 pub(super) struct Control {
@@ -112,6 +114,7 @@ fn assemble(control: Control, view: View) -> Crew {
         places: Places::new(fresh_coin().bits(), now),
         hurry: Arc::default(),
         quarantine: Quarantine::default(),
+        changes: Changes::new(settings.limits.remembered_keys),
         admission: Admission::new(),
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -121,6 +124,7 @@ fn assemble(control: Control, view: View) -> Crew {
     tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     tokio::spawn(warnings(crew.clone()));
+    tokio::spawn(tend_changes(crew.clone()));
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
@@ -160,14 +164,14 @@ fn assemble(control: Control, view: View) -> Crew {
 }
 
 #[cfg(feature = "aws-chain")]
-fn keep_credentials_fresh(store: Store) {
+pub(super) fn keep_credentials_fresh(store: Store) {
     // The chain reads what AWS's tools read; it is the one place besides config that may.
     let chain = credentials::chain::AwsChain::new(std::env::vars());
     tokio::spawn(credentials::keep_fresh(store, chain, fresh_coin()));
 }
 
 #[cfg(not(feature = "aws-chain"))]
-fn keep_credentials_fresh(_store: Store) {}
+pub(super) fn keep_credentials_fresh(_store: Store) {}
 
 /// What probes read of the configuration in force.
 #[derive(Clone)]
@@ -296,6 +300,14 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
     let all = tokio::time::timeout(FIRST_ROUND, heard).await.is_ok();
     info!(all, "first round of probes");
     ready.probed();
+}
+
+/// Forgets what need not be remembered any more.
+async fn tend_changes(crew: Crew) {
+    loop {
+        tokio::time::sleep(TENDING).await;
+        crew.changes.tend(&crew.view.load(), crew.clock.now().mono);
+    }
 }
 
 async fn warnings(crew: Crew) {

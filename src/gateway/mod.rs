@@ -8,6 +8,7 @@ mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod descriptors;
+pub mod online;
 mod reload;
 mod serve;
 mod status;

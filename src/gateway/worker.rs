@@ -19,7 +19,7 @@ use crate::exchange::tls::MachineRoots;
 use crate::fleet::Digest;
 use crate::listen::{Admission, Bound, Guests, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
 use crate::overload::Places;
-use crate::pipeline::{self, House, Quarantine};
+use crate::pipeline::{self, Changes, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
@@ -47,6 +47,7 @@ pub(super) struct Crew {
     pub places: Arc<Places>,
     pub hurry: Arc<Notify>,
     pub quarantine: Quarantine,
+    pub changes: Changes,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
     pub workers: usize,
@@ -173,6 +174,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         access,
         canaries: crew.canaries.clone(),
         quarantine: crew.quarantine.clone(),
+        changes: crew.changes.clone(),
         left_out_said: Cell::new(None),
         mark: Arc::clone(&crew.mark),
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::shield::Changes;
 use crate::body::ReplayRoom;
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -62,6 +63,8 @@ pub struct House {
     pub canaries: Canaries,
     /// Requests that kill stores, over all workers.
     pub quarantine: Quarantine,
+    /// What clients changed lately, over all workers.
+    pub changes: Changes,
     /// When it was last said that a listing of uploads is not complete.
     pub left_out_said: Cell<Option<Instant>>,
     /// Names this process in `Via`, so that a request that comes back is seen.

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{HeaderName, Response};
+use smallvec::SmallVec;
 
 use super::House;
 use super::sender::Sender;
+use super::shield::NOT_FOUND;
 use crate::body::reply::Ending;
 use crate::body::{ReplayShare, Reply};
 use crate::clock::{Clock, Moment};
@@ -62,6 +64,8 @@ struct Late {
     journey: Journey,
     bytes_in: u64,
     first_byte: Option<std::time::Duration>,
+    /// What the lag shield did.
+    shield: Option<&'static str>,
     /// How often the reply was gone on with.
     resumed: u32,
     /// Bytes given before it first was.
@@ -170,6 +174,38 @@ impl Ledger {
         self.entry.late.borrow_mut().journey.notes.extend(journey.notes);
     }
 
+    /// What the lag shield did; its last word counts.
+    pub(super) fn shielded(&self, how: &'static str) {
+        self.entry.late.borrow_mut().shield = Some(how);
+    }
+
+    /// The region tried last had nothing of what was asked for, and another is asked.
+    pub(super) fn had_nothing(&self) {
+        if let Some(note) = self.entry.late.borrow_mut().journey.notes.last_mut() {
+            note.outcome = NOT_FOUND;
+        }
+    }
+
+    /// Regions were asked the same again; why the first were is still the reason of the plan.
+    pub(super) fn asked_again(&self, journey: Journey) {
+        let mut late = self.entry.late.borrow_mut();
+        late.journey.notes.extend(journey.notes);
+        late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
+    }
+
+    /// The regions other than this one that were tried and did not answer.
+    pub(super) fn tried_in_vain(&self, answered: &RegionId) -> SmallVec<[RegionId; 2]> {
+        let late = self.entry.late.borrow();
+        let failed = late.journey.notes.iter().filter(|note| note.outcome != CANCELLED);
+        let mut regions = SmallVec::new();
+        for note in failed.filter(|note| note.region != *answered) {
+            if !regions.contains(&note.region) {
+                regions.push(note.region.clone());
+            }
+        }
+        regions
+    }
+
     /// The reply goes on, after so many bytes.
     pub(super) fn resumed(&self, delivered: u64) {
         let mut late = self.entry.late.borrow_mut();
@@ -271,6 +307,7 @@ impl Entry {
             total,
             first_byte: late.first_byte,
             upstream: late.journey.ttfb,
+            shield: late.shield,
             resumed: late.resumed,
             settled: late.journey.settled,
             aborted,
@@ -300,7 +337,8 @@ impl Entry {
         for pair in journey.notes.windows(2) {
             let [before, after] = pair else { continue };
             // The two ran side by side: neither followed the other.
-            if before.outcome == CANCELLED {
+            // What a region has not is no fault of it: the lag shield counts that.
+            if before.outcome == CANCELLED || before.outcome == NOT_FOUND {
                 continue;
             }
             metric::counter(Metric::Retries, &[before.outcome]).increment(1);

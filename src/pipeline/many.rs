@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::ids::{Begun, Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
-use super::{Visit, intake, local, plan, plan_on, relay, travel};
+use super::{Visit, intake, local, plan, plan_on, relay, shield, travel};
 use crate::body::{Reply, Source};
 use crate::exchange::{Reached, Unanswered};
 use crate::names::RegionId;
@@ -120,7 +120,12 @@ impl Part {
         let mut outgoing = Outgoing::new(visit, &source, Some(&document));
         outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
         outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-        Ok(travel(visit, permit, plan, &outgoing).await?)
+        let reached = travel(visit, permit, plan, &outgoing).await?;
+        // One that failed for its key alone is remembered too: it is read where that can be seen.
+        if reached.head.status.is_success() {
+            shield::remember_deleted(visit, &reached.step.region, &self.request.objects);
+        }
+        Ok(reached)
     }
 }
 

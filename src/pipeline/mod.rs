@@ -17,6 +17,7 @@ mod relay;
 mod resume;
 mod sender;
 mod settle;
+mod shield;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,6 +27,7 @@ use http::Response;
 use hyper::body::{Body as _, Incoming};
 
 pub use house::{House, Quarantine};
+pub use shield::Changes;
 
 use self::entrance::Caller;
 use self::ids::Ids;
@@ -39,7 +41,7 @@ use crate::listen::{Fate, ListenerSettings, Peer, Unwelcome};
 use crate::names::{RegionId, WriteNonce};
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, AccessPoint, Affinity, GiveUp, Member, NoRoute, Permit, Scene};
+use crate::route::{self, AccessPoint, Affinity, GiveUp, Member, NoRoute, Permit, Recalled, Scene};
 use crate::s3::operation::{BodyKind, Operation};
 use crate::s3::profile::Features;
 use crate::s3::{Call, Code, classify};
@@ -162,10 +164,19 @@ impl Visit<'_> {
     }
 
     fn permit(&self) -> Permit {
+        self.permit_by(None)
+    }
+
+    /// The same, where the key's last change is remembered: it is read where that happened.
+    fn permit_by(&self, recalled: Option<&Recalled>) -> Permit {
         let affinity = match route::affinity::affinity(&self.access_point, &self.call, &self.ids.origins) {
             // A copy of a version happens where that version is.
             Affinity::None => self.ids.source_region().cloned().map_or(Affinity::None, Affinity::Region),
             bound => bound,
+        };
+        let affinity = match (affinity, recalled) {
+            (Affinity::None, Some(recalled)) => Affinity::Prefer(recalled.region.clone()),
+            (affinity, _) => affinity,
         };
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
@@ -186,9 +197,11 @@ impl Visit<'_> {
     }
 }
 
-/// Plans, takes the body in, sends it to a region and brings the answer.
+/// Plans, takes the body in, sends it to a region and brings the answer; a read that found nothing
+/// asks on.
 async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
-    let permit = visit.permit();
+    let recalled = shield::recall(&visit);
+    let permit = visit.permit_by(recalled.as_ref());
     let plan = plan(&visit, &permit)?;
     let source = intake::receive(&visit, body)?;
     source.verify_if_short().await?;
@@ -204,7 +217,12 @@ async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refu
     }
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
-    let reached = reached?;
+    let mut reached = reached?;
+    shield::remember(&visit, &reached);
+    if shield::doubts(&visit, &permit, recalled.as_ref(), &reached) {
+        // Boxed: few requests come here, and the futures of the others stay as small.
+        reached = Box::pin(shield::look_further(&visit, recalled, &outgoing, reached)).await?;
+    }
     let thread = resume::thread(&visit, &reached);
     let response = relay::relay(&visit, reached).await?;
     Ok(resume::keep(visit, permit, thread, response))

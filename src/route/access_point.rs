@@ -1,6 +1,7 @@
 //! What an operator says about an access point. Pure settings; config compiles into them.
 
 use super::hedge::Hedge;
+use super::shield::LagShield;
 use crate::names::{AccessPointName, BucketName, RegionId};
 use crate::s3::operation::Kind;
 
@@ -37,6 +38,8 @@ pub struct AccessPoint {
     pub write_nonce: bool,
     /// What is computed of long bodies on their way, so that a lost answer can be settled.
     pub etag_check: EtagCheck,
+    /// What hides replication lag from readers.
+    pub lag_shield: LagShield,
 }
 
 /// One region of an access point.

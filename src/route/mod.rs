@@ -8,6 +8,7 @@ mod access_point;
 pub mod affinity;
 pub mod budget;
 pub mod hedge;
+pub mod memory;
 pub mod outcome;
 mod permit;
 mod plan;
@@ -15,6 +16,7 @@ mod poison;
 mod rank;
 pub mod resume;
 pub mod settle;
+pub mod shield;
 pub mod verdict;
 mod why;
 
@@ -27,9 +29,11 @@ pub use access_point::{
 pub use affinity::Affinity;
 pub use budget::Budget;
 pub use hedge::Hedge;
+pub use memory::{Change, Memory, Recalled, Traces};
 pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
 pub use permit::Permit;
 pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};
 pub use poison::Poison;
+pub use shield::LagShield;
 pub use verdict::{BodyState, GiveUp, Question, Verdict, after_canary, after_settlement, verdict};
 pub use why::{Fitness, Scope, Why};

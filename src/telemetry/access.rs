@@ -77,6 +77,8 @@ pub struct AccessLine<'a> {
     pub first_byte: Option<Duration>,
     /// Of that, the last try's wait for the region's first byte.
     pub upstream: Option<Duration>,
+    /// What the lag shield did for a read that found nothing, or of a key changed lately.
+    pub shield: Option<&'a str>,
     /// How often the reply broke off and was gone on with.
     pub resumed: u32,
     /// Of a write whose answer was lost: whether the object's head proved it, refuted it, or neither.
@@ -172,6 +174,7 @@ impl AccessLine<'_> {
             total: Duration::ZERO,
             first_byte: None,
             upstream: None,
+            shield: None,
             resumed: 0,
             settled: None,
             aborted: None,
@@ -206,6 +209,7 @@ impl AccessLine<'_> {
         line.millis("total_ms", Some(self.total));
         line.millis("first_byte_ms", self.first_byte);
         line.millis("upstream_ms", self.upstream);
+        line.optional("shield", self.shield);
         if self.resumed > 0 {
             line.number("resumed", self.resumed);
         }
@@ -580,6 +584,7 @@ mod tests {
             total: Duration::from_micros(1_234_567),
             first_byte: Some(Duration::from_micros(4)),
             upstream: None,
+            shield: None,
             resumed: 0,
             settled: None,
             aborted: None,

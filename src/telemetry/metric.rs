@@ -103,6 +103,16 @@ metrics_table! {
         "Second tries of slow reads in this region: won, lost, or failed.";
     HedgeWastedBytes: Counter "nearpoint_hedge_wasted_bytes_total" Bytes [],
         "Body bytes announced by answers to hedged reads that were not passed on.";
+    ShieldReads: Counter "nearpoint_shield_reads_total" Count ["access_point", "outcome"],
+        "Reads that found nothing and were looked into: found elsewhere, confirmed, unconfirmed (home could not be asked), or withheld (503).";
+    ShieldAsks: Counter "nearpoint_shield_asks_total" Count ["region", "outcome"],
+        "Regions asked again for what another had not: found, nothing, unanswered.";
+    ShieldKeys: Gauge "nearpoint_shield_remembered_keys" Count ["access_point", "kind"],
+        "Keys whose last change is remembered: recent (changed at home) and journal (changed elsewhere).";
+    ShieldForgotten: Counter "nearpoint_shield_forgotten_keys_total" Count ["kind"],
+        "Keys forgotten for want of room, by kind: recent and journal.";
+    ShieldOverflowed: Gauge "nearpoint_shield_journal_overflowed" Count ["access_point"],
+        "1 while keys of the journal are forgotten that home may not have.";
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],

@@ -1,7 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "tests need some instant to count from")]
 
+mod memory;
 mod plans;
 mod settle;
+mod shield;
 mod verdicts;
 
 use std::sync::Arc;
@@ -55,6 +57,7 @@ impl Rig {
             hedge: Hedge::Off,
             write_nonce: true,
             etag_check: EtagCheck::Auto,
+            lag_shield: LagShield::default(),
         };
         let mut rig = Self {
             fleet: Fleet::new(FleetSettings::default(), &ids, now),

@@ -6,6 +6,7 @@ mod hedge;
 mod reads;
 mod resume;
 mod settlement;
+mod shield;
 mod shift;
 mod uploads;
 mod writes;

@@ -1,0 +1,367 @@
+//! The lag shield at work: remembers what clients change, sends their reads where that happened, and
+//! asks on where a region has nothing. What follows from what is `route::shield`'s to say.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::outgoing::Outgoing;
+use super::{Visit, blame, plan_on};
+use crate::exchange::{Errand, Journey, Reached};
+use crate::names::{AccessPointName, RegionId};
+use crate::refusal::{Blame, Refusal};
+use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending, Traces};
+use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
+use crate::route::{AccessPoint, Affinity, Order, Permit};
+use crate::s3::operation::Kind;
+use crate::s3::xml::ObjectToDelete;
+use crate::telemetry::metric::{self, Metric};
+use crate::view::View;
+
+/// The outcome of a try that was answered, and had nothing of what was asked for.
+pub(super) const NOT_FOUND: &str = "not found";
+/// Keys looked after in one go: about a millisecond, for which workers may have to wait.
+const TENDED: usize = 4_096;
+/// How often it is said that keys are forgotten: a busy gateway forgets with every write.
+const SAID_EVERY: Duration = Duration::from_mins(1);
+
+/// What this process saw changed, over all workers. Who reads takes its lock only where something
+/// may be remembered of the very key.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    memory: Arc<Mutex<Memory>>,
+    traces: Arc<Traces>,
+    /// Makes keys into numbers that no client can foresee.
+    hasher: RandomState,
+    said: Arc<Mutex<Said>>,
+}
+
+/// What operators were told.
+#[derive(Debug, Default)]
+struct Said {
+    /// When last that keys are forgotten, and how many were since.
+    forgotten: Option<(Instant, Forgotten)>,
+    /// The access points whose journal is not complete.
+    overflowed: HashSet<AccessPointName>,
+}
+
+impl Changes {
+    /// Room for about so many keys; how many there may be is the view's to say.
+    #[must_use]
+    pub fn new(keys: u32) -> Self {
+        let traces = Arc::new(Traces::new(usize::try_from(keys).unwrap_or(usize::MAX)));
+        let memory = Arc::new(Mutex::new(Memory::new(Arc::clone(&traces))));
+        Self { memory, traces, hasher: RandomState::new(), said: Arc::default() }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self, point: &AccessPoint, key: &[u8]) -> u64 {
+        self.hasher.hash_one((point.name.as_str(), key))
+    }
+
+    /// The last change of a key, in a region that the access point still has.
+    fn recall(&self, point: &AccessPoint, key: &[u8]) -> Option<Recalled> {
+        if self.traces.is_empty() {
+            return None;
+        }
+        let number = self.number(point, key);
+        if !self.traces.may_hold(number) {
+            return None;
+        }
+        let recalled = self.memory().recall(&point.name, number)?;
+        point.member(&recalled.region).is_some().then_some(recalled)
+    }
+
+    fn remember<'k>(
+        &self,
+        (point, region): (&AccessPoint, &RegionId),
+        changes: impl Iterator<Item = (&'k [u8], Change)>,
+        view: &View,
+        now: Instant,
+    ) {
+        if point.members.len() < 2 || point.lag_shield.remember.is_zero() {
+            return;
+        }
+        let most = usize::try_from(view.limits.remembered_keys).unwrap_or(usize::MAX);
+        let numbered = changes.map(|(key, change)| (self.number(point, key), change));
+        let forgotten = self.memory().remember(point, region, numbered, now, most);
+        if forgotten != Forgotten::default() {
+            self.tell_forgotten(forgotten, most, now);
+        }
+    }
+
+    /// Loud, but not with every write.
+    #[cold]
+    fn tell_forgotten(&self, forgotten: Forgotten, limit: usize, now: Instant) {
+        for (kind, count) in [("recent", forgotten.recent), ("journal", forgotten.journal)] {
+            metric::counter(Metric::ShieldForgotten, &[kind]).increment(count as u64);
+        }
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, mut since) = said.forgotten.map_or((None, forgotten), |(at, since)| (Some(at), since));
+        if last.is_some() {
+            since.recent += forgotten.recent;
+            since.journal += forgotten.journal;
+        }
+        if last.is_some_and(|last| now.saturating_duration_since(last) < SAID_EVERY) {
+            said.forgotten = last.map(|last| (last, since));
+            return;
+        }
+        tracing::warn!(
+            limit,
+            recent = since.recent,
+            journal = since.journal,
+            "more keys were changed than limits.remembered_keys: the oldest are forgotten, and readers may see what was before"
+        );
+        said.forgotten = Some((now, Forgotten::default()));
+    }
+
+    /// Forgets what home has had time to catch up with, and shows how much is remembered.
+    pub fn tend(&self, view: &View, now: Instant) {
+        let known = self.memory().points();
+        for name in &known {
+            let point = view.access_points.iter().find(|point| point.name == *name);
+            if let Some(point) = point.filter(|point| !point.lag_shield.remember.is_zero()) {
+                self.tend_point(point, view, now);
+            } else {
+                self.memory().forget(name);
+                self.show(name, &Tended::default());
+            }
+        }
+    }
+
+    fn tend_point(&self, point: &AccessPoint, view: &View, now: Instant) {
+        let well = |kind| view.table.standing(&point.home, kind) == crate::fleet::Standing::Healthy;
+        let behind = |region: &RegionId| {
+            let others = point.members.iter().filter(|member| member.region != *region);
+            others.filter_map(|other| view.table.lag(region, &other.region)).max().unwrap_or_default()
+        };
+        let tending = Tending {
+            window: point.lag_shield.remember,
+            home_well: well(Kind::Read) && well(Kind::Write),
+            behind: &behind,
+            most: TENDED,
+        };
+        loop {
+            let tended = self.memory().tend(point, &tending, now);
+            for region in &tended.synced {
+                tracing::info!(access_point = %point.name, home = %point.home, %region,
+                    "home has had the lag window to take over what was changed elsewhere: its journal is closed");
+            }
+            if !tended.more {
+                return self.show(&point.name, &tended);
+            }
+        }
+    }
+
+    fn show(&self, point: &AccessPointName, tended: &Tended) {
+        let name = point.as_str();
+        for (kind, keys) in [("recent", tended.recent), ("journal", tended.journal)] {
+            #[expect(clippy::cast_precision_loss, reason = "a number of keys")]
+            metric::gauge(Metric::ShieldKeys, &[name, kind]).set(keys as f64);
+        }
+        metric::gauge(Metric::ShieldOverflowed, &[name]).set(f64::from(u8::from(tended.overflowed)));
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if !tended.overflowed {
+            said.overflowed.remove(point);
+        } else if said.overflowed.insert(point.clone()) {
+            tracing::error!(access_point = %point,
+                "more keys were changed away from home than limits.remembered_keys: until home is in sync again, \
+                 what nobody finds is answered 503 where not every region that took writes can be asked");
+        }
+    }
+}
+
+/// What is remembered of the key that a read is of. One atomic load where nothing is remembered, and
+/// no lock unless something may be of this very key.
+pub(super) fn recall(visit: &Visit<'_>) -> Option<Recalled> {
+    let (point, call) = (&visit.access_point, &visit.call);
+    if point.members.len() < 2 || visit.house.changes.traces.is_empty() {
+        return None;
+    }
+    // a version is where it is, whatever became of its key
+    if !shield::applies(call) || call.version_id.is_some() {
+        return None;
+    }
+    let recalled =
+        visit.house.changes.recall(point, call.key()).filter(|recalled| may_read(point, &recalled.region))?;
+    visit.ledger.shielded(match recalled.change {
+        Change::Wrote | Change::Touched => "read where it was written",
+        Change::Deleted => "read where it was deleted",
+    });
+    Some(recalled)
+}
+
+/// Whether the operator lets reads go to a region: a list leaves regions out for a reason.
+fn may_read(point: &AccessPoint, region: &RegionId) -> bool {
+    match &point.reads.order {
+        Order::Nearest | Order::Home => point.member(region).is_some(),
+        Order::List(listed) => listed.contains(region),
+    }
+}
+
+/// Remembers a change that a region has acknowledged.
+pub(super) fn remember(visit: &Visit<'_>, reached: &Reached) {
+    if !reached.head.status.is_success() {
+        return;
+    }
+    let Some(change) = Change::of(&visit.call) else { return };
+    remember_all(visit, &reached.step.region, std::iter::once((visit.call.key(), change)));
+}
+
+/// Remembers deletions that a region has acknowledged.
+pub(super) fn remember_deleted<'k>(visit: &Visit<'_>, region: &RegionId, objects: &'k [ObjectToDelete]) {
+    let deletion = |object: &'k ObjectToDelete| {
+        (object.key.as_bytes(), Change::of_deletion(object.version_id.is_some()))
+    };
+    remember_all(visit, region, objects.iter().map(deletion));
+}
+
+fn remember_all<'k>(visit: &Visit<'_>, region: &RegionId, changes: impl Iterator<Item = (&'k [u8], Change)>) {
+    let now = visit.house.clock.now().mono;
+    visit.house.changes.remember((&visit.access_point, region), changes, visit.view, now);
+}
+
+/// Whether an answer must be looked into before it is the client's.
+pub(super) fn doubts(
+    visit: &Visit<'_>,
+    permit: &Permit,
+    recalled: Option<&Recalled>,
+    reached: &Reached,
+) -> bool {
+    let point = &visit.access_point;
+    // nearly all answers to nearly all requests end here
+    if recalled.is_none() && reached.head.status.is_success() || point.members.len() < 2 {
+        return false;
+    }
+    shield::applies(&visit.call)
+        && !matches!(permit.affinity(), Affinity::Region(_))
+        && shield::doubts(point.lag_shield.fallback, recalled, &reached.step.region, finding(reached))
+}
+
+fn finding(reached: &Reached) -> Finding {
+    let head = &reached.head;
+    let marker = head.headers.get("x-amz-delete-marker").is_some_and(|value| value == "true");
+    let code = reached.error.as_ref().map(|error| error.code.as_str());
+    Finding::of(head.status.as_u16(), code, marker)
+}
+
+/// Asks on until it is known whether there is nothing, or nobody is left who could know.
+pub(super) async fn look_further(
+    visit: &Visit<'_>,
+    recalled: Option<Recalled>,
+    outgoing: &Outgoing<'_>,
+    first: Reached,
+) -> Result<Reached, Refusal> {
+    let point = &visit.access_point;
+    let (away, overflowed) = visit.house.changes.memory().away(&point.name);
+    let case = Case {
+        fallback: point.lag_shield.fallback,
+        home: &point.home,
+        recalled: recalled.as_ref(),
+        away: &away,
+        overflowed,
+    };
+    let (mut heard, mut answers, mut asked) = (Heards::new(), Answers::new(), false);
+    let silent = |region: &RegionId| Heard { region: region.clone(), finding: Finding::Silent };
+    let left_out =
+        point.members.iter().map(|member| &member.region).filter(|region| !may_read(point, region));
+    let tried = visit.ledger.tried_in_vain(&first.step.region);
+    for region in tried.iter().chain(left_out) {
+        heard.push(silent(region));
+        answers.push(None);
+    }
+    heard.push(Heard { region: first.step.region.clone(), finding: finding(&first) });
+    answers.push(Some(first));
+    loop {
+        match shield::next(&case, &heard) {
+            Next::Ask(region) => {
+                if heard.last().is_some_and(|last| last.finding.is_nothing()) {
+                    visit.ledger.had_nothing();
+                }
+                asked = true;
+                let answer = ask(visit, region, outgoing).await;
+                let finding = answer.as_ref().map_or(Finding::Silent, finding);
+                heard.push(Heard { region: region.clone(), finding });
+                answers.push(answer);
+            }
+            // home has not, and nobody may know better: everyday, and nothing to tell
+            Next::Answer(at, Certainty::Confirmed) if !asked => return chosen(&mut answers, at),
+            Next::Answer(at, certainty) => {
+                let (outcome, words) = said(certainty, at + 1 == answers.len());
+                count(point, outcome);
+                visit.ledger.shielded(words);
+                return chosen(&mut answers, at);
+            }
+            Next::Withhold(why) => {
+                count(point, "withheld");
+                visit.ledger.shielded("withheld");
+                return Err(Refusal::unavailable(Blame::Region, why.cause()));
+            }
+        }
+    }
+}
+
+type Heards = SmallVec<[Heard; 4]>;
+type Answers = SmallVec<[Option<Reached>; 1]>;
+
+fn chosen(answers: &mut Answers, at: usize) -> Result<Reached, Refusal> {
+    let chosen = answers.get_mut(at).and_then(Option::take);
+    chosen.ok_or_else(|| Refusal::unavailable(Blame::House, "an answer got lost"))
+}
+
+/// As metrics count an answer, and as the access log says it.
+fn said(certainty: Certainty, last: bool) -> (&'static str, &'static str) {
+    match certainty {
+        Certainty::Found if last => ("found", "found where it was asked for again"),
+        Certainty::Found => ("found", "found"),
+        Certainty::Confirmed => ("confirmed", "confirmed that there is nothing"),
+        Certainty::Unconfirmed => ("unconfirmed", "nothing found, and home could not be asked"),
+    }
+}
+
+fn count(point: &AccessPoint, outcome: &'static str) {
+    metric::counter(Metric::ShieldReads, &[point.name.as_str(), outcome]).increment(1);
+}
+
+/// Asks one region the same; `None` where it is out, or did not answer.
+async fn ask(visit: &Visit<'_>, region: &RegionId, outgoing: &Outgoing<'_>) -> Option<Reached> {
+    let permit = Permit::granted(
+        visit.reachable(),
+        visit.sender.client.clone(),
+        Arc::clone(&visit.call),
+        Affinity::Region(region.clone()),
+    );
+    let answer = match plan_on(visit, visit.view, &permit, &[]) {
+        Ok(plan) => {
+            let errand = Errand {
+                permit: &permit,
+                came: visit.ledger.came(),
+                source: outgoing.source,
+                prepare: &|step, region| outgoing.prepare(step, region),
+                replan: &|tried| super::replan(visit, &permit, tried),
+                anonymous: visit.sender.anonymous_upstream,
+                own_credential: &|region| visit.sender.own_credential(region),
+                canary: &|step| blame::canary(visit, step),
+            };
+            let journey = RefCell::new(Journey::default());
+            let answer = visit.house.exchange.run(&errand, plan, &journey).await.ok();
+            visit.ledger.asked_again(journey.into_inner());
+            answer
+        }
+        Err(_out) => None,
+    };
+    let outcome = match answer.as_ref().map(finding) {
+        Some(Finding::Found) => "found",
+        Some(Finding::Missing | Finding::Marker) => "nothing",
+        Some(Finding::Silent) | None => "unanswered",
+    };
+    metric::counter(Metric::ShieldAsks, &[region.as_str(), outcome]).increment(1);
+    answer
+}

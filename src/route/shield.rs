@@ -1,0 +1,267 @@
+//! The lag shield: what a read that found nothing proves, whom to ask next, and what its client is
+//! told. Replication may not have brought the object yet, or the only region that knows of its last
+//! change may be out. Pure.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::memory::{Change, Recalled};
+use crate::names::RegionId;
+use crate::s3::Call;
+use crate::s3::operation::{BodyKind, Kind, Level, Operation, Reach, Replay};
+
+/// `lag_shield` of an access point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LagShield {
+    /// Reads that find nothing are asked again at home, and where else writes went.
+    pub fallback: bool,
+    /// The lag window: how long what this process saw written or deleted is read where that
+    /// happened. Zero: nothing is remembered.
+    pub remember: Duration,
+}
+
+impl Default for LagShield {
+    /// A quarter of an hour: what AWS promises of 99.99 % of the objects it replicates.
+    fn default() -> Self {
+        Self { fallback: true, remember: Duration::from_mins(15) }
+    }
+}
+
+/// Regions that are asked again beside home: those that took writes last. A third would make one
+/// read of a key that never was cost more than four requests.
+const MORE: usize = 2;
+
+/// Whether a call is a read whose answer lag may make empty: of one object, from any region. Of
+/// settings and uploads one region decides; a listing that lags is still a listing.
+#[must_use]
+pub fn applies(call: &Call) -> bool {
+    let facts = call.facts();
+    facts.kind == Kind::Read
+        && facts.rule.level == Level::Object
+        && facts.reach == Reach::Any
+        && facts.replay == Replay::Always
+        && facts.body == BodyKind::Empty
+        && call.operation != Operation::Preflight
+}
+
+/// What one region said of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// It has something to say of the object: the answer stands.
+    Found,
+    /// It does not have it, or not what the request's condition or range presupposes: another
+    /// version of it may.
+    Missing,
+    /// A delete marker: it does not merely lack the object, it was told of its end.
+    Marker,
+    /// It could not be asked, or its answer says nothing of the object.
+    Silent,
+}
+
+impl Finding {
+    /// Reads an answer; `marker`: it has `x-amz-delete-marker: true`.
+    ///
+    /// A `412` to a read comes of `If-Match` or `If-Unmodified-Since`, a `416` of a range behind
+    /// the end: a region that lags answers so of an older object. `304` is found: whoever says it
+    /// has the very object that the client has.
+    #[must_use]
+    pub fn of(status: u16, code: Option<&str>, marker: bool) -> Self {
+        match status {
+            404 if code == Some("NoSuchBucket") => Self::Silent,
+            404 if marker => Self::Marker,
+            404 | 412 | 416 => Self::Missing,
+            200..=299 | 304 => Self::Found,
+            // where listing is not allowed an absent key is forbidden: no answer to our question
+            300..=399 | 401 | 403 | 429 | 500.. => Self::Silent,
+            _ => Self::Found,
+        }
+    }
+
+    /// Whether another region may have more.
+    #[must_use]
+    pub const fn is_nothing(self) -> bool {
+        matches!(self, Self::Missing | Self::Marker)
+    }
+}
+
+/// What a region said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Who.
+    pub region: RegionId,
+    /// What.
+    pub finding: Finding,
+}
+
+/// What is known beside the answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// [`LagShield::fallback`].
+    pub fallback: bool,
+    /// The access point's home.
+    pub home: &'a RegionId,
+    /// The key's last change that this process saw.
+    pub recalled: Option<&'a Recalled>,
+    /// Regions other than home that took writes since home was last known to be in sync with them,
+    /// the last one first.
+    pub away: &'a [RegionId],
+    /// More keys were changed in them than are remembered.
+    pub overflowed: bool,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// This region is asked too.
+    Ask(&'a RegionId),
+    /// The answer at this place of those heard is the client's.
+    Answer(usize, Certainty),
+    /// Nobody who was heard can know: 503.
+    Withhold(Withheld),
+}
+
+/// How much an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// Somebody has it.
+    Found,
+    /// Whoever must know says that there is nothing.
+    Confirmed,
+    /// All that could be asked say that there is nothing; home could not.
+    Unconfirmed,
+}
+
+/// Why no answer is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It was written through here, and where that happened cannot be asked.
+    Written,
+    /// It was deleted through here, and where that happened cannot be asked.
+    Deleted,
+    /// More keys were changed while home was out than are remembered, and not all regions that took
+    /// those changes can be asked.
+    Overflowed,
+}
+
+impl Withheld {
+    /// For the access log.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Written => {
+                "written through here lately, and the region where that happened cannot be asked"
+            }
+            Self::Deleted => {
+                "deleted through here lately, and the region where that happened cannot be asked"
+            }
+            Self::Overflowed => {
+                "home cannot be asked, and more keys were changed elsewhere than limits.remembered_keys"
+            }
+        }
+    }
+}
+
+/// Whether an answer has to be looked into at all: [`next`] would say more than that it stands.
+#[must_use]
+pub fn doubts(fallback: bool, recalled: Option<&Recalled>, region: &RegionId, finding: Finding) -> bool {
+    match finding {
+        Finding::Missing | Finding::Marker => fallback || recalled.is_some(),
+        Finding::Found => {
+            recalled.is_some_and(|recalled| recalled.change == Change::Deleted && recalled.region != *region)
+        }
+        Finding::Silent => false,
+    }
+}
+
+/// What follows from what was heard, the last of it last. Each region is asked at most once, and no
+/// more than home and [`MORE`] others are.
+#[must_use]
+pub fn next<'a>(case: &Case<'a>, heard: &[Heard]) -> Next<'a> {
+    let Some((last, said)) = heard.len().checked_sub(1).and_then(|at| Some((at, heard.get(at)?))) else {
+        return Next::Ask(case.home);
+    };
+    match said.finding {
+        Finding::Found => match came_back(case, said) {
+            Some(region) if heard.iter().any(|one| one.region == *region) => {
+                Next::Withhold(Withheld::Deleted)
+            }
+            Some(region) => Next::Ask(region),
+            None => Next::Answer(last, Certainty::Found),
+        },
+        Finding::Missing | Finding::Marker if is_final(case, said) => {
+            Next::Answer(last, Certainty::Confirmed)
+        }
+        Finding::Silent if heard.iter().any(|one| one.finding == Finding::Found) => {
+            Next::Withhold(Withheld::Deleted)
+        }
+        Finding::Missing | Finding::Marker | Finding::Silent => {
+            let unheard = |region: &&RegionId| heard.iter().all(|one| one.region != **region);
+            whom(case, heard).into_iter().find(unheard).map_or_else(|| conclude(case, heard), Next::Ask)
+        }
+    }
+}
+
+/// Where a key was deleted that another region still has, or has again: only that region knows.
+fn came_back<'a>(case: &Case<'a>, said: &Heard) -> Option<&'a RegionId> {
+    let deleted = case.recalled.filter(|recalled| recalled.change == Change::Deleted)?;
+    (deleted.region != said.region).then_some(&deleted.region)
+}
+
+/// Whether nobody can know better that there is nothing. Home does not, while other regions took
+/// writes that may not have reached it; unless it was told of the deletion.
+fn is_final(case: &Case<'_>, said: &Heard) -> bool {
+    match case.recalled {
+        Some(recalled) => recalled.region == said.region,
+        None => said.region == *case.home && (case.away.is_empty() || said.finding == Finding::Marker),
+    }
+}
+
+/// Who may be asked, in this order: where the key was changed last, home, and where writes went.
+fn whom<'a>(case: &Case<'a>, heard: &[Heard]) -> SmallVec<[&'a RegionId; 4]> {
+    let mut whom: SmallVec<[&RegionId; 4]> =
+        case.recalled.map(|recalled| &recalled.region).into_iter().collect();
+    if !case.fallback {
+        return whom;
+    }
+    let first = heard.first().map(|one| &one.region);
+    let mut more = whom.iter().filter(|region| **region != case.home).count();
+    if !whom.contains(&case.home) {
+        whom.push(case.home);
+    }
+    for region in case.away {
+        if more < MORE && !whom.contains(&region) && first != Some(region) {
+            whom.push(region);
+            more += 1;
+        }
+    }
+    whom
+}
+
+/// What is told where nobody was final and nobody is left to ask.
+fn conclude<'a>(case: &Case<'_>, heard: &[Heard]) -> Next<'a> {
+    let nothing = |one: &&Heard| one.finding.is_nothing();
+    let answered = |region: &RegionId| heard.iter().filter(nothing).any(|one| one.region == *region);
+    let home = answered(case.home);
+    match case.recalled {
+        Some(Recalled { change: Change::Wrote, .. }) => return Next::Withhold(Withheld::Written),
+        Some(Recalled { change: Change::Deleted, away: true, .. }) if !home => {
+            return Next::Withhold(Withheld::Deleted);
+        }
+        Some(Recalled { change: Change::Deleted | Change::Touched, .. }) | None => {}
+    }
+    // Where every region that took writes was heard, what was forgotten makes no difference: of a key
+    // that is remembered its region would have been asked, and was.
+    if case.fallback && case.overflowed && !home && !case.away.iter().all(answered) {
+        return Next::Withhold(Withheld::Overflowed);
+    }
+    let of =
+        |region: &RegionId| heard.iter().position(|one| one.finding.is_nothing() && one.region == *region);
+    let best = of(case.home).or_else(|| heard.iter().position(|one| one.finding.is_nothing()));
+    match best {
+        Some(at) if home && case.recalled.is_none() => Next::Answer(at, Certainty::Confirmed),
+        Some(at) => Next::Answer(at, Certainty::Unconfirmed),
+        // nobody was heard at all
+        None => Next::Withhold(Withheld::Written),
+    }
+}
