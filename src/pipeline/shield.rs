@@ -344,6 +344,8 @@ async fn ask(visit: &Visit<'_>, region: &RegionId, outgoing: &Outgoing<'_>) -> O
                 permit: &permit,
                 came: visit.ledger.came(),
                 source: outgoing.source,
+                // a read leaves nothing to be proven
+                written: None,
                 prepare: &|step, region| outgoing.prepare(step, region),
                 replan: &|tried| super::replan(visit, &permit, tried),
                 anonymous: visit.sender.anonymous_upstream,
