@@ -11,8 +11,11 @@ use tracing::debug;
 use super::attempt::{Answer, Desk, Prepared, Try, attempt};
 use super::run::{Reached, Run};
 use crate::body::{Reply, Source};
+use crate::fleet::Standing;
+use crate::names::RegionId;
 use crate::route::settle::{Evidence, Fate, Finding, Heard, Inquiry, Loss, Next};
 use crate::route::{self, Question, Step, Verdict};
+use crate::s3::operation::Kind;
 use crate::s3::xml::StoreError;
 use crate::s3::{Code, checksum::Algorithm};
 use crate::sigv4::Stamp;
@@ -93,8 +96,15 @@ impl Run<'_> {
         }
         let may_move = question.failover && question.next_exists && question.body.can_repeat();
         let mut inquiry = Inquiry::begin(loss, may_move, view.timeouts.put_answer, now);
+        // Of a region that is known to be out nothing is awaited that another one may take.
+        let worth_asking = |region: &RegionId| {
+            !may_move || self.exchange.view.load().table.standing(region, Kind::Write) != Standing::Out
+        };
         loop {
-            let look = self.look(written, step, &inquiry).await;
+            if !worth_asking(&step.region) {
+                return None;
+            }
+            let look = self.look(written, step, &inquiry, &worth_asking).await;
             let finding = match &look {
                 Some(look) => {
                     let modified = look.headers.get(LAST_MODIFIED).and_then(|date| date.to_str().ok());
@@ -116,9 +126,14 @@ impl Run<'_> {
     }
 
     /// Asks once for the object's head. On a connection of its own, since the kept ones may have
-    /// ended with the one that the write went by; and whatever the region's standing is: it is this
-    /// region that knows, or none.
-    async fn look(&self, written: &dyn Written, step: &Step, inquiry: &Inquiry) -> Option<Look> {
+    /// ended with the one that the write went by.
+    async fn look(
+        &self,
+        written: &dyn Written,
+        step: &Step,
+        inquiry: &Inquiry,
+        worth_asking: &dyn Fn(&RegionId) -> bool,
+    ) -> Option<Look> {
         let view = self.exchange.view.load_full();
         let (lane, credential) = self.way(&view, step)?;
         let desk = Desk {
@@ -126,7 +141,7 @@ impl Run<'_> {
             timeouts: &view.timeouts,
             bell: &self.exchange.bell,
             keys: &self.exchange.keys,
-            still_worth_waiting: &|_| true,
+            still_worth_waiting: worth_asking,
         };
         let nothing = Source::empty();
         let this = Try {

@@ -10,7 +10,7 @@ use super::{
     BUCKETS, NAMES, Scene, begin, body, expect_unavailable, operations, pair, regions, seen, served_by,
     setup, timed, tries,
 };
-use crate::house::client::{Payload, Reply, Request};
+use crate::house::client::{Client, Payload, Reply, Request};
 use crate::house::digest::{self, Algorithm};
 use crate::house::region::{Act, End, PATIENCE, Region, Seen, Settings, When};
 use crate::house::text;
@@ -205,6 +205,20 @@ async fn where_writes_may_move_a_lost_one_is_settled_first_and_moves_if_it_canno
     let reply = reply.expect(200);
     assert_eq!((served_by(&reply), settled(&scene, &reply).as_str()), ("far", "unknown"));
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[tokio::test]
+async fn where_writes_may_move_nothing_is_awaited_of_a_region_that_is_out() {
+    let scene = pair("allow").await;
+    scene.client.send(&Request::put("/photos/before", "value")).await.expect(200);
+    scene.near().freeze();
+    let reply = scene.client.send(&Request::put("/photos/k", "value")).await.expect(200);
+    assert_eq!(served_by(&reply), "far");
+    assert_eq!(scene.standing_of("near", "writes").await, "out");
+    scene.near().thaw();
+    scene.near().wait_for(|seen| seen.key == "k").await;
+    Client::of(scene.near()).send(&Request::get(&format!("/{}/before", BUCKETS[0]))).await.expect(200);
+    assert_eq!(seen(scene.near(), "HeadObject").len(), 0);
 }
 
 // ── conditional writes ───────────────────────────────────────────────────────
