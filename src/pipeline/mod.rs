@@ -41,7 +41,7 @@ use crate::listen::{Fate, ListenerSettings, Peer, Unwelcome};
 use crate::names::{RegionId, WriteNonce};
 use crate::policy::{self, Granted, Named};
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, AccessPoint, Affinity, GiveUp, Member, NoRoute, Permit, Recalled, Scene};
+use crate::route::{self, AccessPoint, Affinity, Change, GiveUp, Member, NoRoute, Permit, Recalled, Scene};
 use crate::s3::operation::{BodyKind, Operation};
 use crate::s3::profile::Features;
 use crate::s3::{Call, Code, classify};
@@ -175,7 +175,10 @@ impl Visit<'_> {
             bound => bound,
         };
         let affinity = match (affinity, recalled) {
-            (Affinity::None, Some(recalled)) => Affinity::Prefer(recalled.region.clone()),
+            (Affinity::None, Some(Recalled { region, change: Change::Touched, .. })) => {
+                Affinity::Prefer(region.clone())
+            }
+            (Affinity::None, Some(recalled)) => Affinity::Recent(recalled.region.clone()),
             (affinity, _) => affinity,
         };
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)

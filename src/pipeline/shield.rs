@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::outgoing::Outgoing;
 use super::{Visit, blame, plan_on};
 use crate::exchange::{Errand, Journey, Reached};
+use crate::fleet::Standing;
 use crate::names::{AccessPointName, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending, Traces};
@@ -66,6 +67,10 @@ impl Changes {
         self.hasher.hash_one((point.name.as_str(), key))
     }
 
+    fn tag(&self, tag: &[u8]) -> u64 {
+        self.hasher.hash_one(tag)
+    }
+
     /// The last change of a key, in a region that the access point still has.
     fn recall(&self, point: &AccessPoint, key: &[u8]) -> Option<Recalled> {
         if self.traces.is_empty() {
@@ -83,15 +88,16 @@ impl Changes {
         &self,
         (point, region): (&AccessPoint, &RegionId),
         changes: impl Iterator<Item = (&'k [u8], Change)>,
-        view: &View,
-        now: Instant,
+        tag: Option<&[u8]>,
+        (view, now): (&View, Instant),
     ) {
         if point.members.len() < 2 || point.lag_shield.remember.is_zero() {
             return;
         }
         let most = usize::try_from(view.limits.remembered_keys).unwrap_or(usize::MAX);
         let numbered = changes.map(|(key, change)| (self.number(point, key), change));
-        let forgotten = self.memory().remember(point, region, numbered, now, most);
+        let forgotten =
+            self.memory().remember((point, region), numbered, tag.map(|tag| self.tag(tag)), now, most);
         if forgotten != Forgotten::default() {
             self.tell_forgotten(forgotten, most, now);
         }
@@ -137,7 +143,8 @@ impl Changes {
     }
 
     fn tend_point(&self, point: &AccessPoint, view: &View, now: Instant) {
-        let well = |kind| view.table.standing(&point.home, kind) == crate::fleet::Standing::Healthy;
+        let well =
+            |kind| matches!(view.table.standing(&point.home, kind), Standing::Healthy | Standing::Suspect);
         let behind = |region: &RegionId| {
             let others = point.members.iter().filter(|member| member.region != *region);
             others.filter_map(|other| view.table.lag(region, &other.region)).max().unwrap_or_default()
@@ -189,13 +196,7 @@ pub(super) fn recall(visit: &Visit<'_>) -> Option<Recalled> {
     if !shield::applies(call) || call.version_id.is_some() {
         return None;
     }
-    let recalled =
-        visit.house.changes.recall(point, call.key()).filter(|recalled| may_read(point, &recalled.region))?;
-    visit.ledger.shielded(match recalled.change {
-        Change::Wrote | Change::Touched => "read where it was written",
-        Change::Deleted => "read where it was deleted",
-    });
-    Some(recalled)
+    visit.house.changes.recall(point, call.key()).filter(|recalled| may_read(point, &recalled.region))
 }
 
 /// Whether the operator lets reads go to a region: a list leaves regions out for a reason.
@@ -212,7 +213,7 @@ pub(super) fn remember(visit: &Visit<'_>, reached: &Reached) {
         return;
     }
     let Some(change) = Change::of(&visit.call) else { return };
-    remember_all(visit, &reached.step.region, std::iter::once((visit.call.key(), change)));
+    remember_all(visit, &reached.step.region, std::iter::once((visit.call.key(), change)), etag(reached));
 }
 
 /// Remembers deletions that a region has acknowledged.
@@ -220,15 +221,21 @@ pub(super) fn remember_deleted<'k>(visit: &Visit<'_>, region: &RegionId, objects
     let deletion = |object: &'k ObjectToDelete| {
         (object.key.as_bytes(), Change::of_deletion(object.version_id.is_some()))
     };
-    remember_all(visit, region, objects.iter().map(deletion));
+    remember_all(visit, region, objects.iter().map(deletion), None);
 }
 
-fn remember_all<'k>(visit: &Visit<'_>, region: &RegionId, changes: impl Iterator<Item = (&'k [u8], Change)>) {
+fn remember_all<'k>(
+    visit: &Visit<'_>,
+    region: &RegionId,
+    changes: impl Iterator<Item = (&'k [u8], Change)>,
+    tag: Option<&[u8]>,
+) {
     let now = visit.house.clock.now().mono;
-    visit.house.changes.remember((&visit.access_point, region), changes, visit.view, now);
+    visit.house.changes.remember((&visit.access_point, region), changes, tag, (visit.view, now));
 }
 
-/// Whether an answer must be looked into before it is the client's.
+/// Whether an answer must be looked into before it is the client's. Tells where a remembered key was
+/// read.
 pub(super) fn doubts(
     visit: &Visit<'_>,
     permit: &Permit,
@@ -240,9 +247,25 @@ pub(super) fn doubts(
     if recalled.is_none() && reached.head.status.is_success() || point.members.len() < 2 {
         return false;
     }
+    if let Some(recalled) = recalled.filter(|recalled| recalled.region == reached.step.region) {
+        visit.ledger.shielded(match recalled.change {
+            Change::Wrote | Change::Touched => "read where it was written",
+            Change::Deleted => "read where it was deleted",
+        });
+    }
     shield::applies(&visit.call)
         && !matches!(permit.affinity(), Affinity::Region(_))
-        && shield::doubts(point.lag_shield.fallback, recalled, &reached.step.region, finding(reached))
+        && shield::doubts(point.lag_shield.fallback, recalled, &heard_of(visit, recalled, reached))
+}
+
+fn etag(reached: &Reached) -> Option<&[u8]> {
+    reached.head.headers.get(http::header::ETAG).map(http::HeaderValue::as_bytes)
+}
+
+fn heard_of(visit: &Visit<'_>, recalled: Option<&Recalled>, reached: &Reached) -> Heard {
+    let written = recalled.and_then(|recalled| recalled.tag);
+    let proven = written.is_some() && written == etag(reached).map(|tag| visit.house.changes.tag(tag));
+    Heard { region: reached.step.region.clone(), finding: finding(reached), proven }
 }
 
 fn finding(reached: &Reached) -> Finding {
@@ -269,7 +292,8 @@ pub(super) async fn look_further(
         overflowed,
     };
     let (mut heard, mut answers, mut asked) = (Heards::new(), Answers::new(), false);
-    let silent = |region: &RegionId| Heard { region: region.clone(), finding: Finding::Silent };
+    let silent =
+        |region: &RegionId| Heard { region: region.clone(), finding: Finding::Silent, proven: false };
     let left_out =
         point.members.iter().map(|member| &member.region).filter(|region| !may_read(point, region));
     let tried = visit.ledger.tried_in_vain(&first.step.region);
@@ -277,7 +301,7 @@ pub(super) async fn look_further(
         heard.push(silent(region));
         answers.push(None);
     }
-    heard.push(Heard { region: first.step.region.clone(), finding: finding(&first) });
+    heard.push(heard_of(visit, recalled.as_ref(), &first));
     answers.push(Some(first));
     loop {
         match shield::next(&case, &heard) {
@@ -287,8 +311,8 @@ pub(super) async fn look_further(
                 }
                 asked = true;
                 let answer = ask(visit, region, outgoing).await;
-                let finding = answer.as_ref().map_or(Finding::Silent, finding);
-                heard.push(Heard { region: region.clone(), finding });
+                let said = answer.as_ref().map(|answer| heard_of(visit, recalled.as_ref(), answer));
+                heard.push(said.unwrap_or_else(|| silent(region)));
                 answers.push(answer);
             }
             // home has not, and nobody may know better: everyday, and nothing to tell
@@ -321,6 +345,7 @@ fn said(certainty: Certainty, last: bool) -> (&'static str, &'static str) {
     match certainty {
         Certainty::Found if last => ("found", "found where it was asked for again"),
         Certainty::Found => ("found", "found"),
+        Certainty::Unproven => ("unproven", "found, and not proven to be what was written last"),
         Certainty::Confirmed => ("confirmed", "confirmed that there is nothing"),
         Certainty::Unconfirmed => ("unconfirmed", "nothing found, and home could not be asked"),
     }

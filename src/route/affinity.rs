@@ -16,6 +16,9 @@ pub enum Affinity {
     Region(RegionId),
     /// There first; elsewhere if need be.
     Prefer(RegionId),
+    /// There first while it serves no worse than others: it was changed there lately, and whether
+    /// another region's answer is of that change is looked into.
+    Recent(RegionId),
 }
 
 /// Where an id that a client sent came from.

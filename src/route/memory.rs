@@ -65,6 +65,8 @@ pub struct Recalled {
     pub change: Change,
     /// That was not at home: it is in the journal.
     pub away: bool,
+    /// Of a write: its entity tag, as a number.
+    pub tag: Option<u64>,
 }
 
 /// Keys that were forgotten for want of room.
@@ -191,6 +193,7 @@ type Queue = VecDeque<(u64, u64)>;
 struct Entry {
     region: RegionId,
     change: Change,
+    tag: Option<u64>,
     at: Instant,
     serial: u64,
 }
@@ -210,14 +213,14 @@ impl Memory {
         Self { points: HashMap::new(), traces, serial: 0 }
     }
 
-    /// Keys, by their hashes, were changed in a region. At most `most` are remembered, of all access
+    /// Keys, by their hashes, were changed in a region; `tag`: of the entity that was written. At most `most` are remembered, of all access
     /// points together: beyond it the access point that has most of them forgets its oldest, first
     /// those changed at home, which others may know as well, then those of the journal.
     pub fn remember(
         &mut self,
-        point: &AccessPoint,
-        region: &RegionId,
+        (point, region): (&AccessPoint, &RegionId),
         changes: impl IntoIterator<Item = (u64, Change)>,
+        tag: Option<u64>,
         now: Instant,
         most: usize,
     ) -> Forgotten {
@@ -226,7 +229,7 @@ impl Memory {
         known.lives_at(&point.home);
         for (key, change) in changes {
             self.serial += 1;
-            let entry = Entry { region: region.clone(), change, at: now, serial: self.serial };
+            let entry = Entry { region: region.clone(), change, tag, at: now, serial: self.serial };
             if known.put(key, entry) {
                 traces.add(key);
             }
@@ -268,7 +271,7 @@ impl Memory {
         let point = self.points.get(point)?;
         let entry = point.keys.get(&key)?;
         let away = entry.region != point.home;
-        Some(Recalled { region: entry.region.clone(), change: entry.change, away })
+        Some(Recalled { region: entry.region.clone(), change: entry.change, away, tag: entry.tag })
     }
 
     /// The regions that took changes which home may not have, the last one first; and whether some

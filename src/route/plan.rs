@@ -154,6 +154,8 @@ pub(super) struct Course<'a> {
     pub(super) only: Option<&'a RegionId>,
     /// Comes first where it is fit.
     pub(super) prefer: Option<&'a RegionId>,
+    /// Only while it is not slow, held back or on probation.
+    pub(super) yields: bool,
 }
 
 impl<'a> Course<'a> {
@@ -162,21 +164,29 @@ impl<'a> Course<'a> {
         let call = permit.call();
         let kind = call.facts().kind;
         let rule = access_point.rule(kind);
-        let order = Course { scope: Scope::Order(kind), kind, order: &rule.order, only: None, prefer: None };
+        let order = Course {
+            scope: Scope::Order(kind),
+            kind,
+            order: &rule.order,
+            only: None,
+            prefer: None,
+            yields: false,
+        };
         let home = Course { scope: Scope::Home, only: Some(&access_point.home), ..order };
         let conditional = kind == Kind::Write && call.conditional_write;
         if conditional && access_point.conditional_writes == ConditionalWrites::Refuse {
             return Err(NoRoute::ConditionalRefused);
         }
-        let bound = match permit.affinity() {
+        let (bound, yields) = match permit.affinity() {
             Affinity::Region(region) => {
                 return match access_point.member(region) {
                     Some(member) => Ok(Course { scope: Scope::Bound, only: Some(&member.region), ..order }),
                     None => Err(NoRoute::RegionGone(region.clone())),
                 };
             }
-            Affinity::Prefer(region) => Some(region),
-            Affinity::None => None,
+            Affinity::Prefer(region) => (Some(region), false),
+            Affinity::Recent(region) => (Some(region), true),
+            Affinity::None => (None, false),
         };
         if conditional && access_point.conditional_writes == ConditionalWrites::Home {
             return Ok(home);
@@ -187,12 +197,12 @@ impl<'a> Course<'a> {
             Reach::Any | Reach::Every => {}
         }
         if access_point.may_move(kind) {
-            return Ok(Course { prefer: bound, ..order });
+            return Ok(Course { prefer: bound, yields, ..order });
         }
         if kind == Kind::Write && rule.order == Order::Home {
             return Ok(home);
         }
-        Ok(Course { scope: Scope::First(kind), prefer: bound, ..order })
+        Ok(Course { scope: Scope::First(kind), prefer: bound, yields, ..order })
     }
 
     /// The refusal of a request that only one region may take, which is out while others serve.

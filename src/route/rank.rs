@@ -168,7 +168,7 @@ fn candidate<'a>(
         member,
         fitness,
         tried: scene.tried.contains(&member.region),
-        preferred: course.prefer == Some(&member.region),
+        preferred: course.prefer == Some(&member.region) && (!course.yields || tier == Tier::Serving),
         tier,
         place,
         last_success: row.and_then(|row| row.last_success),

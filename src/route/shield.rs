@@ -92,6 +92,8 @@ pub struct Heard {
     pub region: RegionId,
     /// What.
     pub finding: Finding,
+    /// Its tag is that of the remembered write: it is of that very object.
+    pub proven: bool,
 }
 
 /// What is known beside the answers.
@@ -126,6 +128,8 @@ pub enum Next<'a> {
 pub enum Certainty {
     /// Somebody has it.
     Found,
+    /// Somebody has it, or an older version: where it was written last cannot be asked.
+    Unproven,
     /// Whoever must know says that there is nothing.
     Confirmed,
     /// All that could be asked say that there is nothing; home could not.
@@ -164,12 +168,10 @@ impl Withheld {
 
 /// Whether an answer has to be looked into at all: [`next`] would say more than that it stands.
 #[must_use]
-pub fn doubts(fallback: bool, recalled: Option<&Recalled>, region: &RegionId, finding: Finding) -> bool {
-    match finding {
+pub fn doubts(fallback: bool, recalled: Option<&Recalled>, said: &Heard) -> bool {
+    match said.finding {
         Finding::Missing | Finding::Marker => fallback || recalled.is_some(),
-        Finding::Found => {
-            recalled.is_some_and(|recalled| recalled.change == Change::Deleted && recalled.region != *region)
-        }
+        Finding::Found => doubted(recalled, said).is_some(),
         Finding::Silent => false,
     }
 }
@@ -181,20 +183,17 @@ pub fn next<'a>(case: &Case<'a>, heard: &[Heard]) -> Next<'a> {
     let Some((last, said)) = heard.len().checked_sub(1).and_then(|at| Some((at, heard.get(at)?))) else {
         return Next::Ask(case.home);
     };
+    let found = heard.iter().position(|one| one.finding == Finding::Found);
     match said.finding {
-        Finding::Found => match came_back(case, said) {
-            Some(region) if heard.iter().any(|one| one.region == *region) => {
-                Next::Withhold(Withheld::Deleted)
-            }
+        Finding::Found => match doubted(case.recalled, said) {
+            Some(region) if heard.iter().any(|one| one.region == *region) => stale(case, last),
             Some(region) => Next::Ask(region),
             None => Next::Answer(last, Certainty::Found),
         },
         Finding::Missing | Finding::Marker if is_final(case, said) => {
             Next::Answer(last, Certainty::Confirmed)
         }
-        Finding::Silent if heard.iter().any(|one| one.finding == Finding::Found) => {
-            Next::Withhold(Withheld::Deleted)
-        }
+        Finding::Silent if found.is_some() => stale(case, found.unwrap_or(last)),
         Finding::Missing | Finding::Marker | Finding::Silent => {
             let unheard = |region: &&RegionId| heard.iter().all(|one| one.region != **region);
             whom(case, heard).into_iter().find(unheard).map_or_else(|| conclude(case, heard), Next::Ask)
@@ -202,10 +201,25 @@ pub fn next<'a>(case: &Case<'a>, heard: &[Heard]) -> Next<'a> {
     }
 }
 
-/// Where a key was deleted that another region still has, or has again: only that region knows.
-fn came_back<'a>(case: &Case<'a>, said: &Heard) -> Option<&'a RegionId> {
-    let deleted = case.recalled.filter(|recalled| recalled.change == Change::Deleted)?;
-    (deleted.region != said.region).then_some(&deleted.region)
+/// Where a key was deleted or written that another region still has as it was before, or has again:
+/// only that region knows.
+fn doubted<'a>(recalled: Option<&'a Recalled>, said: &Heard) -> Option<&'a RegionId> {
+    let recalled = recalled.filter(|recalled| recalled.region != said.region)?;
+    let doubtful = match recalled.change {
+        Change::Deleted => true,
+        Change::Wrote => !said.proven,
+        Change::Touched => false,
+    };
+    doubtful.then_some(&recalled.region)
+}
+
+/// What is told where another region has the key and the one of its last change cannot be asked: an
+/// older version is better than none, but what was deleted does not come back.
+fn stale<'a>(case: &Case<'a>, found: usize) -> Next<'a> {
+    if case.recalled.is_some_and(|recalled| recalled.change == Change::Deleted) {
+        return Next::Withhold(Withheld::Deleted);
+    }
+    Next::Answer(found, Certainty::Unproven)
 }
 
 /// Whether nobody can know better that there is nothing. Home does not, while other regions took

@@ -104,7 +104,7 @@ metrics_table! {
     HedgeWastedBytes: Counter "nearpoint_hedge_wasted_bytes_total" Bytes [],
         "Body bytes announced by answers to hedged reads that were not passed on.";
     ShieldReads: Counter "nearpoint_shield_reads_total" Count ["access_point", "outcome"],
-        "Reads that found nothing and were looked into: found elsewhere, confirmed, unconfirmed (home could not be asked), or withheld (503).";
+        "Reads that found nothing and were looked into: found elsewhere, unproven (perhaps an older version), confirmed, unconfirmed (home could not be asked), or withheld (503).";
     ShieldAsks: Counter "nearpoint_shield_asks_total" Count ["region", "outcome"],
         "Regions asked again for what another had not: found, nothing, unanswered.";
     ShieldKeys: Gauge "nearpoint_shield_remembered_keys" Count ["access_point", "kind"],

@@ -33,7 +33,7 @@ impl Mind {
 
     fn change(&mut self, of: &str, key: u64, change: Change, region: &str) -> Forgotten {
         let changes = [(key, change)];
-        self.memory.remember(&point(of, HOME), &region.into(), changes, self.now, self.room)
+        self.memory.remember((&point(of, HOME), &region.into()), changes, None, self.now, self.room)
     }
 
     fn wrote(&mut self, key: u64, region: &str) -> Forgotten {
@@ -43,7 +43,7 @@ impl Mind {
     fn recall(&self, key: u64) -> Last {
         let recalled = self.memory.recall(&AccessPointName::new("photos"), key);
         assert!(recalled.is_none() || self.traces.may_hold(key), "who asks the traces first finds it too");
-        recalled.map(|Recalled { region, change, away }| (region.to_string(), change, away))
+        recalled.map(|Recalled { region, change, away, .. }| (region.to_string(), change, away))
     }
 
     fn away(&self) -> (Vec<String>, bool) {

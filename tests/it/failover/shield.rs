@@ -224,7 +224,21 @@ async fn what_was_deleted_does_not_come_back() {
     let line = scene.line_of(&reply);
     assert_eq!((&line["shield"], tries(&line)), (&"withheld".into(), pairs(&[("near", "answered")])));
     assert!(line["cause"].as_str().unwrap().starts_with("deleted through here lately"), "{line}");
-    assert_eq!(scene.get("k").await.expect(200).text(), "old", "better an old version than none");
+    let reply = scene.get("k").await.expect(200);
+    assert_eq!(scene.line_of(&reply)["shield"], "found, and not proven to be what was written last");
+    assert_eq!(reply.text(), "old", "better an old version than none");
+}
+
+/// By its tag: the same object is the same object anywhere.
+#[tokio::test]
+async fn what_has_arrived_elsewhere_needs_no_proof_of_home() {
+    let scene = behind_home("{fallback: true}").await;
+    scene.client.send(&Request::put("/photos/k", "new")).await.expect(200);
+    scene.near().seed(BUCKETS[0], "k", "new");
+    scene.lose(1).await;
+    let reply = scene.get("k").await.expect(200);
+    assert_eq!((served_by(&reply), attempts(&reply), reply.text().as_str()), ("near", 1, "new"));
+    assert!(scene.line_of(&reply)["shield"].is_null());
 }
 
 #[tokio::test]
