@@ -112,7 +112,9 @@ impl Readers {
         waiting.sort_unstable_by_key(|(since, _)| *since);
         let overdue = waiting.partition_point(|(since, _)| *since <= limit);
         let (ended, left) = waiting.split_at(overdue.min(most));
-        ended.iter().for_each(|(_, reader)| reader.cut(why));
+        for (_, reader) in ended {
+            reader.cut(why);
+        }
         self.earliest.set(left.first().map(|(since, _)| *since));
         ended.len()
     }
