@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::run::{Judged, Reached, Run, Unanswered};
+use super::errand::{Reached, Unanswered};
+use super::run::{Judged, Run};
 use crate::route::{Hedge, Outcome, Plan, Step, hedge};
 use crate::telemetry::metric::{self, Metric};
 

@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 
 use super::attempt::Prepared;
-use super::run::{Errand, Exchange, Journey, Reached, Run, Turn};
+use super::errand::{Errand, Journey, Reached};
+use super::run::{Exchange, Run, Turn};
 use crate::body::Reply;
 use crate::fleet::{Never, Signal};
 use crate::names::RegionId;

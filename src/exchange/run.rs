@@ -4,7 +4,6 @@
 use std::cell::{RefCell, RefMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +13,15 @@ use http::StatusCode;
 use smallvec::SmallVec;
 use tracing::debug;
 
-use super::attempt::{Answer, Desk, Failed, Prepared, Try, attempt};
+use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
 use super::doubt::Doubt;
+use super::errand::{CANCELLED, Errand, Journey, Reached, Unanswered};
 use super::lane::Lane;
 use super::meters::{Hope, Meters};
-use super::settle::Written;
 use super::skew;
 use super::tls::MachineRoots;
-use crate::body::source::{BodyFault, HOLD_BACK};
+use crate::body::source::HOLD_BACK;
 use crate::body::{Reply, Source};
 use crate::chance::Coin;
 use crate::clock::Clock;
@@ -34,8 +33,8 @@ use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::hedge::Hedges;
 use crate::route::{
-    self, BodyState, Budget, GiveUp, Hedge, Meaning, NoRoute, Outcome, Permit, Plan, Question, Sent, Stage,
-    Step, Unsent, Verdict,
+    self, BodyState, Budget, GiveUp, Hedge, Meaning, Outcome, Permit, Plan, Question, Sent, Stage, Step,
+    Unsent, Verdict,
 };
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Class, Kind};
@@ -47,8 +46,6 @@ use crate::telemetry::metric::{self, Metric};
 use crate::units::UnixSeconds;
 use crate::view::{FirstByte, RegionSettings, Timeouts, View};
 
-/// The outcome of a try that was given up because another had won.
-pub const CANCELLED: &str = "cancelled";
 /// Most of an error document that is read: S3's are below 4 KiB.
 const ERROR_DOCUMENT: usize = 64 * 1024;
 /// How long an error document may take.
@@ -108,76 +105,6 @@ pub struct Exchange {
 pub struct Lanes {
     regions: Option<Arc<[Arc<RegionSettings>]>>,
     ways: Vec<Rc<Lane>>,
-}
-
-/// A canary's verdict to come: true where the answer in question is the client's own.
-pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;
-
-/// One request's errand.
-#[derive(Clone, Copy)]
-pub struct Errand<'a> {
-    /// Proof that it may be carried out.
-    pub permit: &'a Permit,
-    /// When its head came: what tries are dated from.
-    pub came: Instant,
-    /// The client's body.
-    pub source: &'a Source,
-    /// What is known of it where the object's head can show whether it was done.
-    pub written: Option<&'a dyn Written>,
-    /// What is sent to the region of a step.
-    pub prepare: &'a dyn Fn(&Step, &RegionSettings) -> Prepared,
-    /// The regions that follow, decided afresh on the view in force; those given are ranked last.
-    pub replan: &'a dyn Fn(&[RegionId]) -> Result<Plan, NoRoute>,
-    /// Sent unsigned.
-    pub anonymous: bool,
-    /// A pair of the client's own.
-    pub own_credential: &'a dyn Fn(&RegionId) -> Option<Arc<Credential>>,
-    /// Settles whether an answer that blames us is the client's own.
-    pub canary: &'a dyn Fn(&Step) -> Judgement,
-}
-
-/// What came of an errand.
-pub struct Reached {
-    /// Status and headers, as the region sent them.
-    pub head: http::response::Parts,
-    /// The region's body; of an error, whole.
-    pub body: Reply,
-    /// What the region's error document said.
-    pub error: Option<StoreError>,
-    /// Where it was answered.
-    pub step: Step,
-}
-
-/// Why nobody answered.
-#[derive(Debug)]
-pub enum Unanswered {
-    /// No region may be asked.
-    NoRoute(NoRoute),
-    /// Asked, and not answered.
-    GaveUp(GiveUp),
-    /// The client's body failed.
-    Body(BodyFault),
-    /// Every region that may be asked is full.
-    Full,
-    /// The region asked for less, and no other may take what is above its rate.
-    Throttled,
-    /// No region is fit, and as many requests as may are trying those that are not.
-    Hopeless,
-    /// The request's target cannot be said to a region.
-    Target,
-}
-
-/// What happened on the way, whatever came of it.
-#[derive(Clone, Debug, Default)]
-pub struct Journey {
-    /// Every try.
-    pub notes: Vec<TryNote>,
-    /// From the last head sent to the first byte of its answer.
-    pub ttfb: Option<Duration>,
-    /// Why the regions were tried in that order.
-    pub why: Option<route::Why>,
-    /// Of a write whose answer was lost: what became of it ([`route::settle::Fate::label`]).
-    pub settled: Option<&'static str>,
 }
 
 impl Exchange {

@@ -8,36 +8,22 @@ use http::header::LAST_MODIFIED;
 use http::{HeaderMap, Response, StatusCode};
 use tracing::debug;
 
-use super::attempt::{Answer, Desk, Prepared, Try, attempt};
-use super::run::{Reached, Run};
+use super::attempt::{Answer, Desk, Try, attempt};
+use super::errand::{Reached, Written};
+use super::run::Run;
 use crate::body::{Reply, Source};
 use crate::fleet::Standing;
 use crate::names::RegionId;
 use crate::route::settle::{Evidence, Fate, Finding, Heard, Inquiry, Loss, Next};
 use crate::route::{self, Question, Step, Verdict};
+use crate::s3::Code;
 use crate::s3::operation::Kind;
 use crate::s3::xml::StoreError;
-use crate::s3::{Code, checksum::Algorithm};
 use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
-use crate::units::UnixSeconds;
-use crate::view::RegionSettings;
 
 /// How long one look waits for its answer: a HEAD is answered at once, or by nobody.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// What is known of a write. Nothing of it is made before its answer was lost.
-pub trait Written {
-    /// The request for the object's head in the region of a step.
-    fn ask(&self, step: &Step, region: &RegionSettings) -> Prepared;
-
-    /// What shows that it was done in the region of a step, where its last try was made; `began`:
-    /// when, by the store's clock.
-    fn evidence(&self, step: &Step, region: &RegionSettings, began: UnixSeconds) -> Evidence;
-
-    /// Base64 of a digest of what was written, where it is known or can be computed now.
-    fn digest(&self, algorithm: Algorithm) -> Option<String>;
-}
 
 /// What the region said of the object.
 struct Look {
