@@ -20,6 +20,7 @@ use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
 use crate::route::{AccessPoint, Affinity, Order, Permit};
 use crate::s3::operation::Kind;
 use crate::s3::xml::ObjectToDelete;
+use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::View;
 
@@ -264,8 +265,18 @@ fn etag(reached: &Reached) -> Option<&[u8]> {
 
 fn heard_of(visit: &Visit<'_>, recalled: Option<&Recalled>, reached: &Reached) -> Heard {
     let written = recalled.and_then(|recalled| recalled.tag);
-    let proven = written.is_some() && written == etag(reached).map(|tag| visit.house.changes.tag(tag));
+    let is_it = written.is_some() && written == etag(reached).map(|tag| visit.house.changes.tag(tag));
+    let proven = is_it || recalled.is_some_and(|recalled| is_later(visit, recalled, reached));
     Heard { region: reached.step.region.clone(), finding: finding(reached), proven }
+}
+
+/// Whether an answer is of an object that was written after the remembered change.
+fn is_later(visit: &Visit<'_>, recalled: &Recalled, reached: &Reached) -> bool {
+    let date = reached.head.headers.get(http::header::LAST_MODIFIED).and_then(|date| date.to_str().ok());
+    let Some(written) = date.and_then(Stamp::parse_date) else { return false };
+    let now = visit.house.clock.now();
+    let (age, since) = (now.wall.since(written.at()), now.mono.saturating_duration_since(recalled.at));
+    since.checked_sub(shield::LATER).is_some_and(|since| age <= i64::try_from(since.as_secs()).unwrap_or(0))
 }
 
 fn finding(reached: &Reached) -> Finding {
@@ -347,7 +358,7 @@ fn said(certainty: Certainty, last: bool) -> (&'static str, &'static str) {
         Certainty::Found => ("found", "found"),
         Certainty::Unproven => ("unproven", "found, and not proven to be what was written last"),
         Certainty::Confirmed => ("confirmed", "confirmed that there is nothing"),
-        Certainty::Unconfirmed => ("unconfirmed", "nothing found, and home could not be asked"),
+        Certainty::Unconfirmed => ("unconfirmed", "nothing found by those that could be asked"),
     }
 }
 

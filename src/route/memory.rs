@@ -67,6 +67,8 @@ pub struct Recalled {
     pub away: bool,
     /// Of a write: its entity tag, as a number.
     pub tag: Option<u64>,
+    /// When it was acknowledged.
+    pub at: Instant,
 }
 
 /// Keys that were forgotten for want of room.
@@ -271,7 +273,8 @@ impl Memory {
         let point = self.points.get(point)?;
         let entry = point.keys.get(&key)?;
         let away = entry.region != point.home;
-        Some(Recalled { region: entry.region.clone(), change: entry.change, away, tag: entry.tag })
+        let Entry { region, change, tag, at, .. } = entry;
+        Some(Recalled { region: region.clone(), change: *change, away, tag: *tag, at: *at })
     }
 
     /// The regions that took changes which home may not have, the last one first; and whether some

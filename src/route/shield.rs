@@ -32,6 +32,10 @@ impl Default for LagShield {
 /// read of a key that never was cost more than four requests.
 const MORE: usize = 2;
 
+/// How much later than a remembered change an object must be dated to be of a later write: stores'
+/// clocks are known to two seconds, and their dates have whole ones.
+pub const LATER: Duration = Duration::from_secs(3);
+
 /// Whether a call is a read whose answer lag may make empty: of one object, from any region. Of
 /// settings and uploads one region decides; a listing that lags is still a listing.
 #[must_use]
@@ -92,7 +96,8 @@ pub struct Heard {
     pub region: RegionId,
     /// What.
     pub finding: Finding,
-    /// Its tag is that of the remembered write: it is of that very object.
+    /// It is of the remembered write or of a later one: its tag is that of the write, or it is dated
+    /// after the change ([`LATER`]). Others write too, through other proxies.
     pub proven: bool,
 }
 
@@ -132,7 +137,8 @@ pub enum Certainty {
     Unproven,
     /// Whoever must know says that there is nothing.
     Confirmed,
-    /// All that could be asked say that there is nothing; home could not.
+    /// All that could be asked say that there is nothing; home could not, or the region of the last
+    /// change could not.
     Unconfirmed,
 }
 
@@ -206,8 +212,7 @@ pub fn next<'a>(case: &Case<'a>, heard: &[Heard]) -> Next<'a> {
 fn doubted<'a>(recalled: Option<&'a Recalled>, said: &Heard) -> Option<&'a RegionId> {
     let recalled = recalled.filter(|recalled| recalled.region != said.region)?;
     let doubtful = match recalled.change {
-        Change::Deleted => true,
-        Change::Wrote => !said.proven,
+        Change::Deleted | Change::Wrote => !said.proven,
         Change::Touched => false,
     };
     doubtful.then_some(&recalled.region)
@@ -258,11 +263,16 @@ fn conclude<'a>(case: &Case<'_>, heard: &[Heard]) -> Next<'a> {
     let answered = |region: &RegionId| heard.iter().filter(nothing).any(|one| one.region == *region);
     let home = answered(case.home);
     match case.recalled {
-        Some(Recalled { change: Change::Wrote, .. }) => return Next::Withhold(Withheld::Written),
+        // In the journal, and home cannot say what became of it. What was changed at home, or is not
+        // there any more, may have been changed again through another proxy: what all others lack then
+        // is told so, and counted as unconfirmed.
+        Some(Recalled { change: Change::Wrote, away: true, .. }) if !home => {
+            return Next::Withhold(Withheld::Written);
+        }
         Some(Recalled { change: Change::Deleted, away: true, .. }) if !home => {
             return Next::Withhold(Withheld::Deleted);
         }
-        Some(Recalled { change: Change::Deleted | Change::Touched, .. }) | None => {}
+        Some(_) | None => {}
     }
     // Where every region that took writes was heard, what was forgotten makes no difference: of a key
     // that is remembered its region would have been asked, and was.
