@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::outgoing::Outgoing;
@@ -83,6 +84,18 @@ impl Changes {
         }
         let recalled = self.memory().recall(&point.name, number)?;
         point.member(&recalled.region).is_some().then_some(recalled)
+    }
+
+    /// Forgets a change that its own region contradicts.
+    fn compare(&self, point: &AccessPoint, key: &[u8], recalled: &Recalled, status: StatusCode) {
+        let otherwise = match recalled.change {
+            Change::Deleted => status.is_success(),
+            Change::Wrote => status == StatusCode::NOT_FOUND,
+            Change::Touched => false,
+        };
+        if otherwise {
+            self.memory().outdated(&point.name, self.number(point, key), recalled);
+        }
     }
 
     fn remember<'k>(
@@ -249,6 +262,7 @@ pub(super) fn doubts(
         return false;
     }
     if let Some(recalled) = recalled.filter(|recalled| recalled.region == reached.step.region) {
+        visit.house.changes.compare(point, visit.call.key(), recalled, reached.head.status);
         visit.ledger.shielded(match recalled.change {
             Change::Wrote | Change::Touched => "read where it was written",
             Change::Deleted => "read where it was deleted",

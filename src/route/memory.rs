@@ -277,6 +277,19 @@ impl Memory {
         Some(Recalled { region: region.clone(), change: *change, away, tag: *tag, at: *at })
     }
 
+    /// Forgets a key whose region says otherwise: it was changed there again, by somebody else. A
+    /// change that was remembered since is kept.
+    pub fn outdated(&mut self, point: &AccessPointName, key: u64, recalled: &Recalled) {
+        let Some(known) = self.points.get_mut(point) else { return };
+        let is_it = known
+            .keys
+            .get(&key)
+            .is_some_and(|entry| (entry.at, entry.change) == (recalled.at, recalled.change));
+        if is_it {
+            known.remove(key, &self.traces);
+        }
+    }
+
     /// The regions that took changes which home may not have, the last one first; and whether some
     /// of those changes are forgotten.
     #[must_use]

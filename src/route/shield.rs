@@ -32,9 +32,10 @@ impl Default for LagShield {
 /// read of a key that never was cost more than four requests.
 const MORE: usize = 2;
 
-/// How much later than a remembered change an object must be dated to be of a later write: stores'
-/// clocks are known to two seconds, and their dates have whole ones.
-pub const LATER: Duration = Duration::from_secs(3);
+/// How much later than a remembered change an object must be dated to be of a later write: stores date
+/// in whole seconds. Their clocks are taken to be right: that one is ahead of ours shows only with an
+/// object that was written that little before it was deleted, while home is out.
+pub const LATER: Duration = Duration::from_secs(1);
 
 /// Whether a call is a read whose answer lag may make empty: of one object, from any region. Of
 /// settings and uploads one region decides; a listing that lags is still a listing.

@@ -241,6 +241,21 @@ async fn what_has_arrived_elsewhere_needs_no_proof_of_home() {
     assert!(scene.line_of(&reply)["shield"].is_null());
 }
 
+/// What its own region contradicts is forgotten: without it, the others are believed.
+#[tokio::test]
+async fn a_change_that_its_region_contradicts_is_no_longer_remembered() {
+    let scene = behind_home("{fallback: true}").await;
+    scene.near().seed(BUCKETS[0], "k", "as another gateway wrote it again");
+    scene.client.send(&Request::delete("/photos/k")).await.expect(204);
+    scene.far().seed(BUCKETS[1], "k", "as another gateway wrote it again");
+    assert_eq!(served_by(&scene.get("k").await.expect(200)), "far");
+    scene
+        .wait_for_metric("nearpoint_shield_remembered_keys{access_point=\"photos\",kind=\"recent\"} 0")
+        .await;
+    scene.lose(1).await;
+    assert_eq!(served_by(&scene.get("k").await.expect(200)), "near");
+}
+
 /// Another proxy may have deleted it at home since, or written it again.
 #[tokio::test]
 async fn what_was_changed_at_home_is_as_the_others_have_it_while_home_is_out() {
