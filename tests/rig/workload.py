@@ -115,6 +115,9 @@ class Workload:
         self.wires = wires
         self.bucket = bucket
         self.replicator = replicator
+        # Where deletes may move: no store here keeps a tombstone, so a region that never had a key cannot tell that it
+        # was deleted there.
+        self.deletes_what_arrived = False
         self.coin = random.Random(seed)
         self.keys: dict[str, Key] = {}
         self.names: list[str] = []
@@ -175,14 +178,17 @@ class Workload:
         if kind in ("GET", "HEAD"):
             return await self._read(kind, self._pick(self._settled, self.absent))
         if kind == "DELETE":
-            # No store here keeps a tombstone: a region that never had the key cannot tell that it was deleted there.
-            key = self._pick(lambda each: bool(each.current()) and not each.busy and self._settled(each))
+            key = self._pick(self._deletable)
             return await self._delete(key)
         if len(self.names) < self.shape.keys_max and self.coin.random() < 0.5:
             key = self._new_key()
         else:
             key = self._pick(lambda each: not each.busy)
         return await (self._upload(key) if kind == "MPU" else self._put(key))
+
+    def _deletable(self, key: Key) -> bool:
+        there = bool(key.current()) and not key.busy
+        return there and (not self.deletes_what_arrived or self._settled(key))
 
     def _settled(self, key: Key) -> bool:
         state = key.current()
