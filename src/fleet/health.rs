@@ -109,6 +109,7 @@ pub(super) struct Health {
     probe_fails: u32,
     probe_failed_at: Option<Instant>,
     probe_passes: u32,
+    probe_passed_at: Option<Instant>,
     trials: u32,
     ejection: Option<Ejection>,
     flaps: VecDeque<Instant>,
@@ -135,6 +136,7 @@ impl Health {
             probe_fails: 0,
             probe_failed_at: None,
             probe_passes: 0,
+            probe_passed_at: None,
             trials: 0,
             ejection: None,
             flaps: VecDeque::new(),
@@ -180,6 +182,13 @@ impl Health {
 
     pub(super) fn probe_passes(&self) -> u32 {
         self.probe_passes
+    }
+
+    /// Whether a request could not connect and no probe passed since: the next one should not be
+    /// waited for. A probe settles it, either way.
+    pub(super) fn in_doubt(&self) -> bool {
+        let failed = self.streak.unconnected_at();
+        self.standing != Standing::Out && failed.is_some() && failed >= self.probe_passed_at
     }
 
     /// So many requests were answered as they should be, the last of them at `at`. More than one
@@ -292,6 +301,7 @@ impl Health {
     pub(super) fn probe_passed(&mut self, scene: Scene<'_>) -> Option<Change> {
         self.probe_fails = 0;
         self.probe_passes = self.probe_passes.saturating_add(1);
+        self.probe_passed_at = Some(scene.now);
         match self.standing {
             Standing::Unknown => Some(self.enter(Standing::Healthy, Cause::FirstAnswer, scene)),
             Standing::Healthy | Standing::Probation => None,

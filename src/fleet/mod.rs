@@ -520,7 +520,16 @@ impl Fleet {
         }
     }
 
+    /// Whether some region is to be probed without delay, so that a view must tell the prober now.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        self.regions.iter().any(Region::in_doubt)
+    }
+
     fn pace(&self, region: &Region) -> Pace {
+        if region.in_doubt() {
+            return Pace::Fast(self.settings.probe_doubt);
+        }
         let place = self.regions.iter().position(|other| other.id == region.id);
         let needed = |kind| place.is_some_and(|place| self.company(place, kind).1);
         let pace = |health: &Health, kind: Kind| match health.standing() {
@@ -577,6 +586,10 @@ impl Region {
             last_success: None,
             last_answer: None,
         }
+    }
+
+    fn in_doubt(&self) -> bool {
+        self.reads.in_doubt() || self.writes.in_doubt()
     }
 
     fn of(&self, kind: Kind) -> &Health {

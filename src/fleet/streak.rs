@@ -52,6 +52,12 @@ impl Streak {
         }
     }
 
+    /// When a connection last failed, where none was made since; a later failure of another sort
+    /// counts for it.
+    pub(super) fn unconnected_at(&self) -> Option<Instant> {
+        self.last.filter(|_| self.unconnected > 0)
+    }
+
     /// How many were never answered.
     pub(super) fn never(&self) -> u32 {
         u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX).saturating_add(self.unconnected)
