@@ -184,11 +184,10 @@ impl Health {
         self.probe_passes
     }
 
-    /// Whether a request could not connect and no probe passed since: the next one should not be
-    /// waited for. A probe settles it, either way.
+    /// Whether a request was never answered and no probe passed since: one should not be waited for.
     pub(super) fn in_doubt(&self) -> bool {
-        let failed = self.streak.unconnected_at();
-        self.standing != Standing::Out && failed.is_some() && failed >= self.probe_passed_at
+        let unanswered = self.streak.unanswered_at();
+        self.standing != Standing::Out && unanswered.is_some() && unanswered >= self.probe_passed_at
     }
 
     /// So many requests were answered as they should be, the last of them at `at`. More than one

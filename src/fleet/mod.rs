@@ -588,8 +588,9 @@ impl Region {
         }
     }
 
+    /// Whether a probe may tell what requests left open: not one that is known to be wrong.
     fn in_doubt(&self) -> bool {
-        self.reads.in_doubt() || self.writes.in_doubt()
+        (self.reads.in_doubt() || self.writes.in_doubt()) && !self.disagreement.is_raised()
     }
 
     fn of(&self, kind: Kind) -> &Health {

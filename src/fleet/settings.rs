@@ -70,8 +70,8 @@ pub struct FleetSettings {
     pub refusal_memory: Duration,
     /// Pause between probes of a region whose standing is changing. Default 250 ms.
     pub probe_fast: Duration,
-    /// Pause between probes after a request could not connect, until one passes or the region is
-    /// out. Default 10 ms: how soon a dead region is known then depends on it, not on how many
+    /// Pause between probes after a request was never answered, until a probe passes or the region
+    /// is out. Default 10 ms: how soon a dead region is known then depends on it, not on how many
     /// requests fail first.
     pub probe_doubt: Duration,
     /// Pause between probes of a region that is out, while another serves. Default 2 s, growing

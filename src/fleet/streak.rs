@@ -52,10 +52,9 @@ impl Streak {
         }
     }
 
-    /// When a connection last failed, where none was made since; a later failure of another sort
-    /// counts for it.
-    pub(super) fn unconnected_at(&self) -> Option<Instant> {
-        self.last.filter(|_| self.unconnected > 0)
+    /// When the last of those in a row that were never answered was.
+    pub(super) fn unanswered_at(&self) -> Option<Instant> {
+        self.last.filter(|_| self.never() > 0)
     }
 
     /// How many were never answered.

@@ -141,7 +141,7 @@ fn three_refused_connections_eject_for_both_kinds() {
 }
 
 #[test]
-fn one_refused_connection_has_the_region_probed_at_once_until_a_probe_settles_it() {
+fn one_unanswered_request_has_the_region_probed_at_once_until_a_probe_settles_it() {
     let at_once = Pace::Fast(Duration::from_millis(10));
     let mut rig = Rig::healthy(&[EU, US]);
     rig.wait(300);
@@ -166,8 +166,12 @@ fn one_refused_connection_has_the_region_probed_at_once_until_a_probe_settles_it
     assert!(!rig.fleet.in_doubt());
     assert_eq!(rig.fleet.probe_interval(&EU.into()), Pace::Normal);
     assert!(rig.seen.is_empty());
-    // what is answered by the store says nothing about connections
+    // nor is there a doubt where the store answers, be it with errors
     rig.error(EU, 1);
+    assert!(!rig.fleet.in_doubt());
+    rig.request(EU, Kind::Read, 1, Signal::NeverAnswered(Never::Reset));
+    assert!(rig.fleet.in_doubt());
+    rig.fine(EU);
     assert!(!rig.fleet.in_doubt());
 }
 
