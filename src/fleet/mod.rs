@@ -16,6 +16,7 @@ mod quantile;
 mod settings;
 mod slow;
 mod speed;
+mod standing;
 mod streak;
 mod suspicion;
 mod table;
@@ -33,10 +34,10 @@ use crate::s3::operation::{Class, Kind};
 
 pub use digest::Digest;
 pub use event::{Cause, Event, Never, ProbeFault, Signal, Subject, Transition};
-pub use health::Standing;
 pub use offer::Rate;
 pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
+pub use standing::Standing;
 pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable, Trial, Turn};
 
 use health::{Change, Health, Scene};
