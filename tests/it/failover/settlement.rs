@@ -448,6 +448,23 @@ async fn a_success_that_breaks_off_is_a_lost_answer() {
 }
 
 #[tokio::test]
+async fn a_success_of_nothing_but_white_space_is_a_lost_answer() {
+    let scene = pair("refuse").await;
+    let complete = upload(&scene).await;
+    let nothing = || When::operation("CompleteMultipartUpload").times(1);
+    scene.near().fault(nothing(), Act::NothingInsideOk);
+    let reply = scene.client.send(&complete).await.expect(200);
+    assert_eq!(settled(&scene, &reply), "proven");
+    assert!(text::element(&reply.text(), "ETag").is_some_and(|etag| etag.ends_with("-2\"")));
+    // nothing is there: whatever the store meant, it was no success
+    let spaces =
+        "HTTP/1.1 200 OK\r\nx-amz-request-id: 1\r\ntransfer-encoding: chunked\r\n\r\n4\r\n  \n \r\n0\r\n\r\n";
+    let copy = Request::put("/photos/copy", "").with("x-amz-copy-source", "photos/big");
+    scene.near().fault(When::operation("CopyObject"), Act::AnswerBytes(spaces.into()));
+    expect_unavailable(scene.client.send(&copy).await);
+}
+
+#[tokio::test]
 async fn a_success_that_takes_long_is_passed_on_as_it_comes() {
     let scene = pair("refuse").await;
     let complete = upload(&scene).await;
