@@ -289,8 +289,7 @@ fn is_later(visit: &Visit<'_>, recalled: &Recalled, reached: &Reached) -> bool {
     let date = reached.head.headers.get(http::header::LAST_MODIFIED).and_then(|date| date.to_str().ok());
     let Some(written) = date.and_then(Stamp::parse_date) else { return false };
     let now = visit.house.clock.now();
-    let (age, since) = (now.wall.since(written.at()), now.mono.saturating_duration_since(recalled.at));
-    since.checked_sub(shield::LATER).is_some_and(|since| age <= i64::try_from(since.as_secs()).unwrap_or(0))
+    shield::is_later(written.at(), now.mono.saturating_duration_since(recalled.at), &now)
 }
 
 fn finding(reached: &Reached) -> Finding {

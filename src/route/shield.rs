@@ -7,9 +7,11 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::memory::{Change, Recalled};
+use crate::clock::Moment;
 use crate::names::RegionId;
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Kind, Level, Operation, Reach, Replay};
+use crate::units::UnixSeconds;
 
 /// `lag_shield` of an access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +34,16 @@ impl Default for LagShield {
 /// read of a key that never was cost more than four requests.
 const MORE: usize = 2;
 
-/// How much later than a remembered change an object must be dated to be of a later write: stores date
-/// in whole seconds. Their clocks are taken to be right: that one is ahead of ours shows only with an
-/// object that was written that little before it was deleted, while home is out.
-pub const LATER: Duration = Duration::from_secs(1);
+/// Whether an object dated so was written after a change that was `age` ago. Stores date in whole
+/// seconds, downwards: one that was written before the change is never dated after it, and of one
+/// that was written within the second of the change nobody can tell. Clocks are taken to be right:
+/// that a store's is ahead of ours shows only with an object that was written that little before it
+/// was deleted, while home is out.
+#[must_use]
+pub fn is_later(dated: UnixSeconds, age: Duration, now: &Moment) -> bool {
+    let ago = i64::from(now.wall_millis) - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    dated.since(now.wall).saturating_mul(1_000) > ago
+}
 
 /// Whether a call is a read whose answer lag may make empty: of one object, from any region. Of
 /// settings and uploads one region decides; a listing that lags is still a listing.
@@ -98,7 +106,7 @@ pub struct Heard {
     /// What.
     pub finding: Finding,
     /// It is of the remembered write or of a later one: its tag is that of the write, or it is dated
-    /// after the change ([`LATER`]). Others write too, through other proxies.
+    /// after the change ([`is_later`]). Others write too, through other proxies.
     pub proven: bool,
 }
 

@@ -2,8 +2,12 @@
 //! condition that a client may put.
 
 use super::*;
+use crate::clock::Moment;
 use crate::route::memory::{Change, Recalled};
-use crate::route::shield::{Case, Certainty, Finding, Heard, Next, Withheld, applies, doubts, next};
+use crate::route::shield::{
+    Case, Certainty, Finding, Heard, Next, Withheld, applies, doubts, is_later, next,
+};
+use crate::units::UnixSeconds;
 
 const THIRD: &str = "third";
 const ALL: [&str; 4] = [HOME, NEAR, FAR, THIRD];
@@ -493,4 +497,19 @@ fn most_answers_need_no_second_look() {
         let said = Heard { region: region.into(), finding, proven };
         assert_eq!(doubts(fallback, recalled, &said), looked_into, "{recalled:?} {said:?}");
     }
+}
+
+#[test]
+fn what_is_dated_after_the_second_of_a_change_was_written_after_it() {
+    // changed at 100.571 and asked about at 122.900, as stores date: in whole seconds, downwards
+    let now = Moment { mono: Instant::now(), wall: UnixSeconds(122), wall_millis: 900 };
+    let age = Duration::from_millis(22_329);
+    for (dated, later) in [(99, false), (100, false), (101, true), (122, true), (130, true)] {
+        assert_eq!(is_later(UnixSeconds(dated), age, &now), later, "{dated}");
+    }
+    // changed on the very second: it may have been written before it
+    assert!(!is_later(UnixSeconds(100), Duration::from_millis(22_900), &now));
+    assert!(is_later(UnixSeconds(100), Duration::from_millis(22_901), &now));
+    assert!(!is_later(UnixSeconds(i64::MIN), Duration::MAX, &now));
+    assert!(is_later(UnixSeconds(i64::MAX), Duration::ZERO, &now));
 }
