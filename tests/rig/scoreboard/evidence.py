@@ -21,13 +21,17 @@ UNSENT = ("refused", "connect timeout", "no address", "tls failed", "stale", "st
 
 @dataclass(frozen=True)
 class Try:
-    """One try of one request, as the access log tells: Unix time, region, whether it was the request's first, its end."""
+    """One try of one request, as the access log tells: Unix time, region, whether it was the request's first, its end.
+
+    A read that `follows` goes where its key was changed a moment ago, whatever the order of regions is.
+    """
 
     at: float
     region: str
     first: bool
     outcome: str
     operation: str
+    follows: bool
 
 
 @dataclass
@@ -114,8 +118,9 @@ class Evidence:
             begin = datetime.fromisoformat(line["time"]).timestamp()
             for number, one in enumerate(line["tries"]):
                 operation = line.get("operation") or ""
+                follows = (line.get("shield") or "").startswith("read where it was")
                 moment = begin + one["at_us"] / 1e6
-                found.append(Try(moment, one["region"], number == 0, one["outcome"], operation))
+                found.append(Try(moment, one["region"], number == 0, one["outcome"], operation, follows))
         return sorted(found, key=lambda one: one.at)
 
     def retry_share(self) -> float:

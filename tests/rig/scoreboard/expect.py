@@ -53,6 +53,18 @@ def failed(*kinds: str, most: int = 0, after: float | None = None) -> Expectatio
     return look
 
 
+def failed_share(most: float) -> Expectation:
+    """At most this share of the requests that began during the fault failed."""
+
+    def look(e: Evidence) -> Finding:
+        asked = e.of(*READS, *WRITES, after=e.struck, before=e.healed)
+        bad = [r for r in asked if r.outcome in FAILED]
+        found = count(f"of {len(asked)} failed", bad, int(most * len(asked)))
+        return Finding(f"{len(bad) / max(1, len(asked)):.2%} {found.text}", found.good)
+
+    return look
+
+
 no_failed_reads = failed(*READS)
 no_failed_writes = failed(*WRITES)
 
@@ -144,12 +156,18 @@ def served_before(e: Evidence) -> Finding:
 
 
 def served_here(least: float, *, after: float = 0.0, operation: tuple[str, ...] = ()) -> Expectation:
-    """At least this share of reads' first tries during the fault went to the region."""
+    """At least this share of reads' first tries during the fault went to the region.
+
+    What another region was written to meanwhile is read there, as it must be: those reads do not count.
+    """
 
     def look(e: Evidence) -> Finding:
         wanted = operation or ("GetObject", "HeadObject", "ListObjectsV2")
         firsts = [
-            t for t in e.tries() if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed
+            t
+            for t in e.tries()
+            if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed
+            if t.region == e.victim or not t.follows
         ]
         here = sum(t.region == e.victim for t in firsts)
         share = here / len(firsts) if firsts else 0.0
