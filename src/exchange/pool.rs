@@ -419,7 +419,7 @@ mod tests {
                 for _ in 0..2 {
                     scene.put(41).await;
                     scene.put(41).await;
-                    tokio::time::sleep(IDLE - SWEEP_EVERY).await;
+                    tokio::time::sleep(IDLE.checked_sub(SWEEP_EVERY).unwrap()).await;
                     assert_eq!(scene.pool.len(), 2, "ended before their time");
                     tokio::time::sleep(3 * SWEEP_EVERY).await;
                     assert!(scene.pool.is_empty(), "kept although nobody asks for them");

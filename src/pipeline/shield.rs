@@ -293,7 +293,7 @@ fn is_later(visit: &Visit<'_>, recalled: &Recalled, reached: &Reached) -> bool {
     let now = visit.house.clock.now();
     let ahead = visit.house.exchange.meters.of(&reached.step.region).ahead();
     let written = UnixSeconds(written.at().0.saturating_sub(ahead));
-    shield::is_later(written, now.mono.saturating_duration_since(recalled.at), &now)
+    shield::is_later(written, now.mono.saturating_duration_since(recalled.at), (now.wall, now.wall_millis))
 }
 
 fn finding(reached: &Reached) -> Finding {

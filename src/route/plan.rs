@@ -219,8 +219,8 @@ impl<'a> Course<'a> {
         let served = others
             .map(|member| scene.table.standing(&member.region, self.kind))
             .any(crate::fleet::Standing::is_eligible);
-        let reachable = self.kind == Kind::Write
-            && scene.table.standing(&only.member.region, Kind::Read).is_serving();
+        let reachable =
+            self.kind == Kind::Write && scene.table.standing(&only.member.region, Kind::Read).is_serving();
         if only.fitness != Fitness::Out || !served || reachable {
             return None;
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::memory::{Change, Recalled};
-use crate::clock::Moment;
 use crate::names::RegionId;
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Kind, Level, Operation, Reach, Replay};
@@ -34,15 +33,16 @@ impl Default for LagShield {
 /// read of a key that never was cost more than four requests.
 const MORE: usize = 2;
 
-/// Whether an object dated so was written after a change that was `age` ago. Stores date in whole
+/// Whether an object dated so was written after a change that was `age` ago, `now` being so many
+/// milliseconds into its second. Stores date in whole
 /// seconds, downwards: one that was written before the change is never dated after it, and of one
 /// that was written within the second of the change nobody can tell. Clocks are taken to be right:
 /// that a store's is ahead of ours shows only with an object that was written that little before it
 /// was deleted, while home is out.
 #[must_use]
-pub fn is_later(dated: UnixSeconds, age: Duration, now: &Moment) -> bool {
-    let ago = i64::from(now.wall_millis) - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    dated.since(now.wall).saturating_mul(1_000) > ago
+pub fn is_later(dated: UnixSeconds, age: Duration, (now, millis): (UnixSeconds, u16)) -> bool {
+    let ago = i64::from(millis) - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    dated.since(now).saturating_mul(1_000) > ago
 }
 
 /// Whether a call is a read whose answer lag may make empty: of one object, from any region. Of

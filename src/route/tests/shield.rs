@@ -2,7 +2,6 @@
 //! condition that a client may put.
 
 use super::*;
-use crate::clock::Moment;
 use crate::route::memory::{Change, Recalled};
 use crate::route::shield::{
     Case, Certainty, Finding, Heard, Next, Withheld, applies, doubts, is_later, next,
@@ -526,14 +525,14 @@ fn a_date_counts_only_where_the_region_of_the_change_cannot_be_asked() {
 #[test]
 fn what_is_dated_after_the_second_of_a_change_was_written_after_it() {
     // changed at 100.571 and asked about at 122.900, as stores date: in whole seconds, downwards
-    let now = Moment { mono: Instant::now(), wall: UnixSeconds(122), wall_millis: 900 };
+    let now = (UnixSeconds(122), 900);
     let age = Duration::from_millis(22_329);
     for (dated, later) in [(99, false), (100, false), (101, true), (122, true), (130, true)] {
-        assert_eq!(is_later(UnixSeconds(dated), age, &now), later, "{dated}");
+        assert_eq!(is_later(UnixSeconds(dated), age, now), later, "{dated}");
     }
     // changed on the very second: it may have been written before it
-    assert!(!is_later(UnixSeconds(100), Duration::from_millis(22_900), &now));
-    assert!(is_later(UnixSeconds(100), Duration::from_millis(22_901), &now));
-    assert!(!is_later(UnixSeconds(i64::MIN), Duration::MAX, &now));
-    assert!(is_later(UnixSeconds(i64::MAX), Duration::ZERO, &now));
+    assert!(!is_later(UnixSeconds(100), Duration::from_millis(22_900), now));
+    assert!(is_later(UnixSeconds(100), Duration::from_millis(22_901), now));
+    assert!(!is_later(UnixSeconds(i64::MIN), Duration::MAX, now));
+    assert!(is_later(UnixSeconds(i64::MAX), Duration::ZERO, now));
 }
