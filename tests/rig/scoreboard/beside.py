@@ -73,7 +73,9 @@ async def _open_loop(rate: float, seconds: float, one) -> None:
 
 async def store_poison(stage: Stage) -> None:
     """The key is there, everywhere."""
-    await stage.wire().request("PUT", POINT, f"{ASIDE}poison", body=b"poison")
+    wire = stage.wire()
+    await wire.request("PUT", POINT, f"{ASIDE}poison", body=b"poison")
+    wire.close()
     await stage.carrier.converge(20)
 
 
@@ -204,13 +206,12 @@ async def list_across(stage: Stage) -> None:
 
 async def write_both_sides(stage: Stage) -> None:
     """The same keys written through both gateways while their regions are apart."""
-    acked = []
+    acked, wires = [], [stage.wire(0), stage.wire(1)]
 
     async def one(side: int, number: int) -> None:
         body = f"{side} {number} ".encode() + os.urandom(64)
-        outcome, _, reply = await _timed(
-            stage.wire(side).request("PUT", POINT, f"{ASIDE}both {number % 20}", body=body, timeout=20)
-        )
+        asking = wires[side].request("PUT", POINT, f"{ASIDE}both {number % 20}", body=body, timeout=20)
+        _, _, reply = await _timed(asking)
         if reply and reply.status == 200:
             acked.append((number % 20, hashlib.md5(body).hexdigest()))
 
@@ -219,6 +220,8 @@ async def write_both_sides(stage: Stage) -> None:
         await asyncio.gather(one(0, number), one(1, number))
         number += 1
         await asyncio.sleep(0.1)
+    for wire in wires:
+        wire.close()
     stage.notes["both"] = acked
 
 

@@ -136,11 +136,10 @@ def stays(e: Evidence) -> Finding:
 
 
 def transitions(most: int) -> Expectation:
-    """At most so many changes to out and from it, for reads."""
+    """The region is taken out of service for reads, or back into it, at most so many times."""
 
     def look(e: Evidence) -> Finding:
-        names = ("out", "healthy") if e.healed else ("out",)
-        times = sum(e.transitions(to, "reads", e.victim) for to in names)
+        times = e.turns("read", e.victim)
         return Finding(f"transitions {times}", times <= most)
 
     return look
@@ -431,7 +430,7 @@ def nothing_lost(e: Evidence) -> Finding:
 
 
 def retries_bounded(e: Evidence) -> Finding:
-    """Tries that repeat one of which something was sent; what was never sent may be tried elsewhere for free."""
+    """Tries that repeat one that failed after something was sent; what was never sent may be tried elsewhere for free."""
     share = e.retry_share()
     return Finding(f"retries {share:.1%}", share <= RETRIES_MOST)
 
