@@ -6,9 +6,11 @@ missing or older answer is the proxy's fault and not replication lag.
 """
 
 import asyncio
+import base64
 import hashlib
 import random
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -38,6 +40,7 @@ class Shape:
     seeded: int = SEEDED
     keys_max: int = KEYS_MAX
     part: int = 64 * KIB
+    checksums: bool = False  # objects are stored with a CRC32, as SDKs do; the store must know checksums
 
 
 @dataclass
@@ -93,7 +96,9 @@ class Record:
     intended: float
     start: float
     end: float
-    outcome: str  # ok · 503 · cut · failed · wrong (older than it may be) · corrupt (what nobody wrote)
+    # ok · 503 · cut · changed (cut, as it must be, of an object that was overwritten while it was read) · failed
+    # · wrong (older than it may be) · corrupt (what nobody wrote)
+    outcome: str
     detail: str = ""
     size: int = 0
 
@@ -225,7 +230,10 @@ class Workload:
         write = Write(hashlib.md5(body).hexdigest(), time.time())
         key.writes.append(write)
         try:
-            reply = await self._ask("PUT", key.name, headers={"x-amz-meta-write": write.md5}, body=body)
+            headers = {"x-amz-meta-write": write.md5}
+            if self.shape.checksums:
+                headers["x-amz-checksum-crc32"] = crc32(body)
+            reply = await self._ask("PUT", key.name, headers=headers, body=body)
             return self._acknowledged(write, reply, 200)
         finally:
             write.end = time.time()
@@ -284,7 +292,12 @@ class Workload:
 
     async def _read(self, method: str, key: Key) -> tuple[str, str]:
         start = time.time()
-        reply = await self._ask(method, key.name)
+        try:
+            reply = await self._ask(method, key.name)
+        except Failed as cause:
+            if cause.stage == "cut" and any(not write.end or write.end >= start for write in key.writes):
+                return "changed", "cut: overwritten while it was read"
+            raise
         if reply.status not in (200, 404):
             return outcome_of(reply)
         if reply.status == 404:
@@ -338,6 +351,11 @@ class Workload:
 def outcome_of(reply) -> tuple[str, str]:
     """How a reply that is no success counts."""
     return ("503" if reply.status == 503 else "failed"), f"{reply.status} {reply.code()}"
+
+
+def crc32(body: bytes) -> str:
+    """The checksum as S3 writes it."""
+    return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
 def between(body: bytes, before: bytes, after: bytes) -> str:

@@ -7,7 +7,7 @@ import time
 
 from processes import NotReady
 from wire import Failed, Reply
-from workload import PARTS, between
+from workload import PARTS, between, crc32
 
 from scoreboard.stage import ASIDE, KIB, POINT, Stage
 
@@ -88,7 +88,8 @@ async def store_untouched(stage: Stage) -> None:
     wire = stage.wire()
     bodies = [os.urandom(64 * KIB) for _ in range(STABLE)]
     for number, body in enumerate(bodies):
-        reply = await wire.request("PUT", POINT, f"{UNTOUCHED}{number}", body=body)
+        headers = {"x-amz-checksum-crc32": crc32(body)}
+        reply = await wire.request("PUT", POINT, f"{UNTOUCHED}{number}", None, headers, body)
         if reply.status != 200:
             raise NotReady(f"seeding: {reply.status} {reply.code()}")
     wire.close()

@@ -35,6 +35,7 @@ TRAFFIC = Shape(
     seeded=60,
     keys_max=240,
     part=64 * KIB,
+    checksums=True,
 )
 LAG = 0.5
 CONVERGE = 30.0
