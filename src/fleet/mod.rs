@@ -543,7 +543,10 @@ impl Fleet {
                 _ => Pace::Normal,
             },
         };
-        sooner(pace(&region.reads, Kind::Read), pace(&region.writes, Kind::Write))
+        match sooner(pace(&region.reads, Kind::Read), pace(&region.writes, Kind::Write)) {
+            Pace::Normal if region.slow.is_slow() => Pace::Fast(self.settings.probe_slow),
+            pace => pace,
+        }
     }
 
     fn down_pace(&self, fails: u32) -> Duration {

@@ -65,6 +65,10 @@ pub struct FleetSettings {
     /// The least time a slow region stays behind; each further time within [`Self::flap_memory`]
     /// doubles it, to [`Self::hold_down_cap`]. Default 20 s.
     pub slow_hold: Duration,
+    /// Pause between probes of a slow region that serves, at most the configured interval: only
+    /// probes show that it is quick again, also while its answers to writes stand for probes.
+    /// Default 1 s.
+    pub probe_slow: Duration,
     /// How long a credential or a configuration that a canary refused is left alone before
     /// requests may try it again (a canary may clear it sooner). Default 60 s.
     pub refusal_memory: Duration,
@@ -141,6 +145,7 @@ impl Default for FleetSettings {
             },
             slow_hold: Duration::from_secs(20),
             refusal_memory: Duration::from_mins(1),
+            probe_slow: Duration::from_secs(1),
             probe_fast: Duration::from_millis(250),
             probe_doubt: Duration::from_millis(10),
             probe_down: Duration::from_secs(2),

@@ -64,8 +64,11 @@ fn a_region_that_becomes_slow_is_ranked_behind_within_ten_seconds_and_back_withi
         // its traffic is elsewhere now
         rig.live_for(30, &SLOW, busy.and(Some(US)));
         assert!(rig.is_slow(EU));
+        // what it answers to writes does not say that it is quick: it is probed all the same
+        assert_eq!(rig.fleet.probe_interval(&EU.into()), Pace::Fast(Duration::from_secs(1)));
         let back = rig.live_until(false, EU, &WELL, busy.and(Some(US)));
         assert!(back < Duration::from_mins(1), "{busy:?}: {back:?}");
+        assert_eq!(rig.fleet.probe_interval(&EU.into()), Pace::Normal);
         rig.live_for(120, &WELL, busy);
         assert_eq!(rig.turns(), 2, "one switch each way: {:?}", rig.seen);
         assert_eq!(rig.nearest(), EU);
