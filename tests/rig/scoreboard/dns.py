@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 TTL = 1  # the proxy clamps it to its own least
@@ -20,6 +21,7 @@ class Dns:
         self.address = f"127.77.{os.getpid() % 250 + 1}.1"
         self.answer: list[str] | str | None = []
         self.asked = 0
+        self._ended = False
         self.file = scratch / "resolv.conf"
         self.file.write_text(f"nameserver {self.address}\noptions timeout:1 attempts:2\n")
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -31,7 +33,12 @@ class Dns:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends."""
+        """Ends; the address is free again once nobody waits on the socket any more."""
+        self._ended = True
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waking:
+            waking.sendto(b"", (self.address, 53))
+        if self._thread.is_alive():
+            self._thread.join(5)
         self._socket.close()
 
     def inside(self) -> tuple[str, ...]:
@@ -40,7 +47,7 @@ class Dns:
         return ("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh")
 
     def _serve(self) -> None:
-        while True:
+        while not self._ended:
             try:
                 question, peer = self._socket.recvfrom(2048)
             except OSError:
