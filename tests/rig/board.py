@@ -206,12 +206,13 @@ def markdown(lines: list[Line]) -> str:
     def cell(text: str) -> str:
         return re.sub(r" \(\d+x [^)]*\)?.*?(?=;|$)", "", text).replace("|", "/").strip()
 
-    rows = ["| # | fault | promised | measured | outcome | with what protects taken away |", "|" + "---|" * 6]
+    rows = ["| # | fault | promised | measured | outcome | without what protects |", "|" + "---|" * 6]
     for line in lines:
         outcome = f"**{line.outcome}**" if line.outcome == MISSED else line.outcome
-        outcome += f" ({line.form} form)" if line.form == "short" and line.outcome != NOT_RUN else ""
+        outcome += ", short" if line.form == "short" and line.outcome != NOT_RUN else ""
         measured = line.remark if line.outcome == NOT_RUN else cell(line.measured).replace("! ", "**!** ")
-        words = [line.row, line.fault, line.promise, measured, outcome, cell(line.control).replace("(", "").rstrip(")")]
+        control = cell(line.control.replace(": red (", ": "))
+        words = [line.row, line.fault, line.promise, measured, outcome, control]
         rows.append("| " + " | ".join(words) + " |")
     return "\n".join(rows)
 
