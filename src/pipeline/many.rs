@@ -26,8 +26,7 @@ use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened};
 use crate::units::UnixSeconds;
 
-/// Most uploads in a page (S3's own bound). Regions are always asked for as many, so that a page of
-/// theirs ends within a key only where the key has more.
+/// Most uploads in a page (S3's own bound).
 const UPLOADS_MAX: usize = 1000;
 
 /// `DeleteObjects`: every key is authorised on its own; versions go where they are.
@@ -191,7 +190,7 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
     let wanted = wanted.min(UPLOADS_MAX);
     let mut merged: Option<xml::UploadsPage> = None;
     for member in visit.access_point.members.clone() {
-        let Some(page) = page_of(&visit, &member.region).await? else { continue };
+        let Some(page) = page_of(&visit, &member.region, wanted).await? else { continue };
         merged = Some(match merged {
             None => page,
             Some(first) => first.merged(page),
@@ -209,11 +208,19 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
 /// A region's uploads after the markers. `None` where it is out or does not answer: its uploads are
 /// then as unreachable as their parts, and a listing without them, said and counted, is better than
 /// none. A region that answers, and be it with an error, is never left out.
-async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::UploadsPage>, Refusal> {
+///
+/// It is asked for as many as the client: the first `wanted` of all are among the first `wanted` of
+/// each. What it says is counted as a document of the request: the merged page is no longer than all of
+/// them together.
+async fn page_of(
+    visit: &Visit<'_>,
+    region: &RegionId,
+    wanted: usize,
+) -> Result<Option<xml::UploadsPage>, Refusal> {
     let permit = bound(visit, Some(region));
     let source = Source::empty();
     let mut outgoing = Outgoing::new(visit, &source, None);
-    outgoing.replaced_query = markers(visit, region)?;
+    outgoing.replaced_query = markers(visit, region, wanted)?;
     let asked = match plan_on(visit, visit.view, &permit, &[]) {
         Ok(plan) => travel(visit, &permit, plan, &outgoing).await,
         Err(no_route) => Err(Unanswered::NoRoute(no_route)),
@@ -227,7 +234,8 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
         }
         Err(unanswered) => return Err(unanswered.into()),
     };
-    let document = reached.body.collect(relay::DOCUMENT).await;
+    let admit = |bytes: usize| intake::hold(visit, bytes as u64);
+    let document = reached.body.collect_admitted(relay::DOCUMENT, admit).await?;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
     let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
@@ -296,9 +304,9 @@ fn leave_out(visit: &Visit<'_>, region: &RegionId, silence: Unanswered) {
 
 /// The markers as a region understands them: an upload's id means something in its own region
 /// only; elsewhere the listing goes on behind the key.
-fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
+fn markers(visit: &Visit<'_>, region: &RegionId, wanted: usize) -> Result<Replaced, Refusal> {
     let mut replaced = Replaced::new();
-    replaced.push(("max-uploads", Some(UPLOADS_MAX.to_string())));
+    replaced.push(("max-uploads", Some(wanted.to_string())));
     let query = visit.head.query();
     let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker"))
     else {
