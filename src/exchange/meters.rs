@@ -26,7 +26,7 @@ pub struct Meter {
     origin: Instant,
     /// Microseconds from `origin` to the last answer of any kind, plus one; 0 where none came yet.
     answered: AtomicU64,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
     /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
     /// one; 0 where it was not.
     mute_since: AtomicU64,
@@ -65,7 +65,7 @@ impl Meter {
             mark: Mark::default(),
             origin,
             answered: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             mute_since: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             booked: AtomicU64::new(0),
@@ -79,6 +79,16 @@ impl Meter {
     /// Books a request at this many a second: how long it is to wait. `None` where that is longer
     /// than `patience`; then nothing is booked.
     #[must_use]
+    /// The meter of the same region over another store: what was learnt of the old one's answers is
+    /// forgotten. Addresses have a memory of their own, by host, and requests on their way stay so.
+    fn renewed(&self, region: &RegionId, coin: Coin) -> Self {
+        Self {
+            addresses: Arc::clone(&self.addresses),
+            in_flight: Arc::clone(&self.in_flight),
+            ..Self::new(region, self.origin, coin)
+        }
+    }
+
     pub fn book(&self, rate: f64, patience: Duration, now: Instant) -> Option<Duration> {
         let now = Duration::from_micros(self.mark(now));
         let mut wait = None;
@@ -297,6 +307,18 @@ impl Meters {
 }
 
 #[cfg(test)]
+    /// Begins to learn anew of regions whose settings have changed: what is behind them may be another
+    /// store. To be told before the new settings are: who still works by the old ones has the old meter.
+    pub fn renew<'r>(&self, changed: impl IntoIterator<Item = &'r RegionId>) {
+        let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
+        let Regions { known, coin } = &mut *regions;
+        for region in changed {
+            if let Some(meter) = known.get_mut(region) {
+                *meter = Arc::new(meter.renewed(region, coin.fork()));
+            }
+        }
+    }
+
 mod tests {
     use super::*;
 
@@ -420,3 +442,32 @@ mod tests {
         assert!(meters.hope(1).is_some());
     }
 }
+    #[test]
+    fn of_another_store_nothing_is_known_but_what_is_on_its_way() {
+        let moment = crate::clock::Clock::system().now();
+        let meters = Meters::new(moment.mono, Coin::seeded(1));
+        let (changed, same) = (RegionId::new("a"), RegionId::new("b"));
+        for region in [&changed, &same] {
+            let meter = meters.of(region);
+            meter.answered(moment.mono);
+            meter.learn_mute(moment.mono);
+            meter.learn_throttled(moment.mono);
+            meter.clock_refused(&headers(&[("date", DATE_THEN)]), Moment { wall: THEN, ..moment });
+            meter.showed_certificate(THEN);
+        }
+        let (old, on_its_way) = (meters.of(&changed), meters.of(&changed).enter());
+        meters.renew([&changed, &RegionId::new("unknown")]);
+        let learnt = |region: &RegionId| {
+            let meter = meters.of(region);
+            let now = moment.mono;
+            let heard = (meter.answered_since(now), meter.is_mute(now), meter.throttles(now));
+            (heard, meter.ahead(), meter.certificate())
+        };
+        assert_eq!(learnt(&changed), ((false, false, false), 0, None));
+        assert_eq!(learnt(&same), ((true, true, true), 1_200, Some(THEN)));
+        assert_eq!(meters.of(&changed).in_flight(), 1);
+        drop(on_its_way);
+        assert_eq!((meters.of(&changed).in_flight(), old.in_flight()), (0, 0));
+        assert!(Arc::ptr_eq(&meters.of(&changed).addresses, &old.addresses));
+    }
+

@@ -125,6 +125,7 @@ fn assemble(control: Control, view: View) -> Crew {
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     tokio::spawn(warnings(crew.clone()));
     tokio::spawn(tend_changes(crew.clone()));
+    let learnt = Arc::clone(&meters);
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
@@ -151,6 +152,7 @@ fn assemble(control: Control, view: View) -> Crew {
         doors,
         steward: handle,
         store,
+        meters: learnt,
         probes,
         clock,
         descriptors,
