@@ -40,6 +40,8 @@ pub struct Meter {
     booked: AtomicU64,
     /// Seconds by which its clock is ahead of ours.
     ahead: AtomicI64,
+    /// The same for dates that are compared: see [`Skew::least`].
+    ahead_at_least: AtomicI64,
     /// When its date was last looked at, as `answered`.
     dated: AtomicU64,
     /// Locked once a second at most.
@@ -70,15 +72,13 @@ impl Meter {
             throttled: AtomicU64::new(0),
             booked: AtomicU64::new(0),
             ahead: AtomicI64::new(0),
+            ahead_at_least: AtomicI64::new(Skew::default().least()),
             dated: AtomicU64::new(0),
             skew: Mutex::default(),
             certificate: AtomicI64::new(0),
         }
     }
 
-    /// Books a request at this many a second: how long it is to wait. `None` where that is longer
-    /// than `patience`; then nothing is booked.
-    #[must_use]
     /// The meter of the same region over another store: what was learnt of the old one's answers is
     /// forgotten. Addresses have a memory of their own, by host, and requests on their way stay so.
     fn renewed(&self, region: &RegionId, coin: Coin) -> Self {
@@ -89,6 +89,9 @@ impl Meter {
         }
     }
 
+    /// Books a request at this many a second: how long it is to wait. `None` where that is longer
+    /// than `patience`; then nothing is booked.
+    #[must_use]
     pub fn book(&self, rate: f64, patience: Duration, now: Instant) -> Option<Duration> {
         let now = Duration::from_micros(self.mark(now));
         let mut wait = None;
@@ -118,8 +121,7 @@ impl Meter {
             && taken()
             && let Some(date) = date(headers)
         {
-            let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).observe(date, now.wall);
-            self.ahead.store(offset, Ordering::Relaxed);
+            self.learn_clock(|skew| skew.observe(date, now.wall));
         }
     }
 
@@ -127,10 +129,16 @@ impl Meter {
     /// counts alone. Returns the offset from now on.
     pub fn clock_refused(&self, headers: &HeaderMap, now: Moment) -> i64 {
         if let Some(date) = date(headers) {
-            let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).correct(date, now.wall);
-            self.ahead.store(offset, Ordering::Relaxed);
+            self.learn_clock(|skew| skew.correct(date, now.wall));
         }
         self.ahead()
+    }
+
+    fn learn_clock(&self, learn: impl FnOnce(&mut Skew)) {
+        let mut skew = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+        learn(&mut skew);
+        self.ahead.store(skew.offset(), Ordering::Relaxed);
+        self.ahead_at_least.store(skew.least(), Ordering::Relaxed);
     }
 
     /// Seconds by which its clock is ahead of ours; negative where it is behind.
@@ -143,6 +151,12 @@ impl Meter {
     #[must_use]
     pub fn its_time(&self, ours: UnixSeconds) -> UnixSeconds {
         UnixSeconds(ours.0.saturating_add(self.ahead()))
+    }
+
+    /// What the region's own date of anything that happens from `ours` on is not before.
+    #[must_use]
+    pub fn not_before(&self, ours: UnixSeconds) -> UnixSeconds {
+        UnixSeconds(ours.0.saturating_add(self.ahead_at_least.load(Ordering::Relaxed)))
     }
 
     /// It showed a certificate that expires then.
@@ -293,6 +307,18 @@ impl Meters {
         (before < most).then_some(hope)
     }
 
+    /// Begins to learn anew of regions whose settings have changed: what is behind them may be another
+    /// store. To be told before the new settings are: who still works by the old ones has the old meter.
+    pub fn renew<'r>(&self, changed: impl IntoIterator<Item = &'r RegionId>) {
+        let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
+        let Regions { known, coin } = &mut *regions;
+        for region in changed {
+            if let Some(meter) = known.get_mut(region) {
+                *meter = Arc::new(meter.renewed(region, coin.fork()));
+            }
+        }
+    }
+
     /// The region's meter.
     #[must_use]
     pub fn of(&self, region: &RegionId) -> Arc<Meter> {
@@ -307,18 +333,6 @@ impl Meters {
 }
 
 #[cfg(test)]
-    /// Begins to learn anew of regions whose settings have changed: what is behind them may be another
-    /// store. To be told before the new settings are: who still works by the old ones has the old meter.
-    pub fn renew<'r>(&self, changed: impl IntoIterator<Item = &'r RegionId>) {
-        let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
-        let Regions { known, coin } = &mut *regions;
-        for region in changed {
-            if let Some(meter) = known.get_mut(region) {
-                *meter = Arc::new(meter.renewed(region, coin.fork()));
-            }
-        }
-    }
-
 mod tests {
     use super::*;
 
@@ -434,15 +448,6 @@ mod tests {
     }
 
     #[test]
-    fn hopes_are_bounded_and_given_back() {
-        let meters = Meters::new(crate::clock::Clock::system().now().mono, Coin::seeded(1));
-        let first = meters.hope(1);
-        assert!(first.is_some() && meters.hope(1).is_none());
-        drop(first);
-        assert!(meters.hope(1).is_some());
-    }
-}
-    #[test]
     fn of_another_store_nothing_is_known_but_what_is_on_its_way() {
         let moment = crate::clock::Clock::system().now();
         let meters = Meters::new(moment.mono, Coin::seeded(1));
@@ -471,3 +476,12 @@ mod tests {
         assert!(Arc::ptr_eq(&meters.of(&changed).addresses, &old.addresses));
     }
 
+    #[test]
+    fn hopes_are_bounded_and_given_back() {
+        let meters = Meters::new(crate::clock::Clock::system().now().mono, Coin::seeded(1));
+        let first = meters.hope(1);
+        assert!(first.is_some() && meters.hope(1).is_none());
+        drop(first);
+        assert!(meters.hope(1).is_some());
+    }
+}
