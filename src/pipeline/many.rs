@@ -18,9 +18,9 @@ use crate::exchange::{Reached, Unanswered};
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, Affinity, GiveUp, NoRoute, Permit, Versions};
+use crate::route::{self, Affinity, Change, GiveUp, NoRoute, Permit, Versions};
 use crate::s3::buckets::{self, Asked, Bucket};
-use crate::s3::xml::{self, DeleteRequest, ObjectToDelete};
+use crate::s3::xml::{self, DeleteRequest, NotDeleted, ObjectToDelete};
 use crate::s3::{Code, Malformed, merge};
 use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened};
@@ -119,13 +119,35 @@ impl Part {
         let mut outgoing = Outgoing::new(visit, &source, Some(&document));
         outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
         outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-        let reached = travel(visit, permit, plan, &outgoing).await?;
-        // One that failed for its key alone is remembered too: it is read where that can be seen.
+        let mut reached = travel(visit, permit, plan, &outgoing).await?;
         if reached.head.status.is_success() {
-            shield::remember_deleted(visit, &reached.step.region, &self.request.objects);
+            let failed = not_deleted(&mut reached).await;
+            let fate = |object: &ObjectToDelete| match failed.iter().find(|failed| failed.is(object)) {
+                None => Some(Change::of_deletion(object.version_id.is_some())),
+                // by the store's fault: it may be gone all the same, and is read where that can be seen
+                Some(failed) if is_fault(&failed.code) => Some(Change::Touched),
+                Some(_) => None,
+            };
+            let changed = self.request.objects.iter();
+            let changed = changed.filter_map(|object| Some((object.key.as_bytes(), fate(object)?)));
+            shield::remember_deleted(visit, &reached.step.region, changed);
         }
         Ok(reached)
     }
+}
+
+/// What was not deleted, as far as the result has come: it is not waited for. Who sends white space first
+/// is taken at its word that everything was.
+async fn not_deleted(reached: &mut Reached) -> Vec<NotDeleted> {
+    let result = tokio::time::timeout(Duration::ZERO, reached.body.read_ahead(relay::DOCUMENT)).await;
+    match result {
+        Ok(Ok(Some(document))) => xml::not_deleted(document),
+        Ok(Ok(None) | Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
+fn is_fault(code: &str) -> bool {
+    Code::parse(code).is_none_or(|code| code.status().is_server_error())
 }
 
 /// Leave for one region, or for whichever it is by the order.
