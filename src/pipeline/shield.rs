@@ -312,13 +312,6 @@ pub(super) async fn look_further(
 ) -> Result<Reached, Refusal> {
     let point = &visit.access_point;
     let (away, overflowed) = visit.house.changes.memory().away(&point.name);
-    let case = Case {
-        fallback: point.lag_shield.fallback,
-        home: &point.home,
-        recalled: recalled.as_ref(),
-        away: &away,
-        overflowed,
-    };
     let (mut heard, mut answers, mut asked) = (Heards::new(), Answers::new(), false);
     let silent = |region: &RegionId| Heard {
         region: region.clone(),
@@ -335,6 +328,14 @@ pub(super) async fn look_further(
     }
     heard.push(heard_of(visit, recalled.as_ref(), &first));
     answers.push(Some(first));
+    let case = Case {
+        fallback: point.lag_shield.fallback,
+        home: &point.home,
+        recalled: recalled.as_ref(),
+        away: &away,
+        overflowed,
+        before: heard.len(),
+    };
     loop {
         match shield::next(&case, &heard) {
             Next::Ask(region) => {
