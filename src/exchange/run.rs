@@ -16,7 +16,7 @@ use tracing::debug;
 use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
 use super::doubt::Doubt;
-use super::errand::{CANCELLED, Errand, Journey, Reached, Unanswered};
+use super::errand::{ANSWERED, CANCELLED, Errand, Journey, Reached, Unanswered};
 use super::lane::Lane;
 use super::meters::{Hope, Meters};
 use super::skew;
@@ -774,7 +774,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
         Outcome::Answered {
             meaning: Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload, ..
-        } => "answered",
+        } => ANSWERED,
     }
 }
 
