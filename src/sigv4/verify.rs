@@ -82,16 +82,6 @@ pub struct Signed {
     pub payload: Payload,
     /// How to take an `aws-chunked` body apart and check it; `None` for raw bodies.
     pub framing: Option<Framing>,
-    /// `SignedHeaders`, as it came.
-    covered: Box<str>,
-}
-
-impl Signed {
-    /// Whether the signature covers this header (lower-case).
-    #[must_use]
-    pub fn signs(&self, name: &str) -> bool {
-        self.covered.split(';').any(|signed| signed == name)
-    }
 }
 
 /// A head that nobody judged: what `verify: off` still says of it.
@@ -427,7 +417,6 @@ fn judge(
         region: claim.credential.region.to_owned(),
         payload: claim.payload,
         framing,
-        covered: Box::from(claim.signed_headers),
     })
 }
 

@@ -49,7 +49,6 @@ fn get_object() {
     assert_eq!(signed.region, REGION);
     assert_eq!(signed.payload, Payload::Sha256(sha256(b"")));
     assert!(!signed.presigned && signed.framing.is_none());
-    assert!(signed.signs("range") && !signed.signs("content-type") && !signed.signs("rang"));
 
     // and signing it ourselves gives the same header
     let mut ours = without(&without(&head, "authorization"), "x-amz-date");
