@@ -610,7 +610,10 @@ impl Simulation {
             let row = self.table.row(&request.plan.steps[at].region).expect("it was planned");
             request.turn = row.of(kind).trial.take();
             if request.turn.is_none() {
-                request.plan.put_off(at);
+                // somebody else's turn: it is tried where nothing else is left
+                let mut step = request.plan.steps.remove(at);
+                step.trial = false;
+                request.plan.steps.push(step);
                 let untried =
                     request.plan.steps.iter().position(|step| !request.tried.contains(&step.region));
                 at = untried.unwrap_or(0);

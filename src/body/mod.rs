@@ -5,6 +5,7 @@
 pub mod progress;
 pub mod reply;
 pub mod source;
+mod spans;
 pub mod upload;
 
 pub use reply::Reply;

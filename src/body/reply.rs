@@ -3,6 +3,7 @@
 //! ([`Resume`]); else it ends in an error, so that the client's connection is aborted and never
 //! ended cleanly.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -213,16 +214,31 @@ impl Reply {
     }
 
     /// Reads the rest into memory, at most `limit` bytes: `None` where it is longer or breaks off.
-    pub async fn collect(mut self, limit: usize) -> Option<Bytes> {
+    pub async fn collect(self, limit: usize) -> Option<Bytes> {
+        let Ok(whole) = self.collect_admitted(limit, |_| Ok::<(), Infallible>(())).await;
+        whole
+    }
+
+    /// The same, as long as `admit` has room for so many bytes more.
+    ///
+    /// # Errors
+    /// What `admit` refuses with.
+    pub async fn collect_admitted<E>(
+        mut self,
+        limit: usize,
+        mut admit: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<Option<Bytes>, E> {
         let mut whole = Vec::new();
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
-            let bytes = frame.ok()?.into_data().unwrap_or_default();
+            let Ok(frame) = frame else { return Ok(None) };
+            let bytes = frame.into_data().unwrap_or_default();
             if whole.len() + bytes.len() > limit {
-                return None;
+                return Ok(None);
             }
+            admit(bytes.len())?;
             whole.extend_from_slice(&bytes);
         }
-        Some(Bytes::from(whole))
+        Ok(Some(Bytes::from(whole)))
     }
 
     /// Gives the upstream connection back where the last byte of the body was the last of it all.

@@ -5,7 +5,6 @@
 //! whether a body may be replayed is `route`; this room only says whether it can.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +16,7 @@ use tokio::time::Sleep;
 
 use super::ReplayShare;
 use super::progress::{Pace, Progress};
+use super::spans::{Cursor, Spans};
 use crate::clock::Clock;
 use crate::s3::checksum::{Algorithm, Hasher};
 use crate::sigv4::chunks;
@@ -125,11 +125,11 @@ struct Reception {
     /// Object bytes received so far.
     decoded: u64,
     /// Received, not yet handed out.
-    held: VecDeque<Bytes>,
+    held: Spans,
     /// Handed out so far, over all uploads.
     given: u64,
     /// What was handed out, where it can be replayed.
-    kept: Vec<Bytes>,
+    kept: Spans,
     verified: bool,
     fault: Option<BodyFault>,
     progress: Progress,
@@ -148,7 +148,10 @@ impl Source {
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
         let length = bytes.len() as u64;
-        let held = if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) };
+        let mut held = Spans::expecting(length);
+        if !bytes.is_empty() {
+            held.push(bytes);
+        }
         Self::assemble(None, Intake { length, ..Intake::default() }, held, true)
     }
 
@@ -156,10 +159,11 @@ impl Source {
     #[must_use]
     pub fn stream(client: ClientBody, intake: Intake) -> Self {
         let replayable = intake.replay.is_some() || intake.length == 0;
-        Self::assemble(Some(client), intake, VecDeque::new(), replayable)
+        let held = Spans::expecting(intake.length);
+        Self::assemble(Some(client), intake, held, replayable)
     }
 
-    fn assemble(client: Option<ClientBody>, intake: Intake, held: VecDeque<Bytes>, replayable: bool) -> Self {
+    fn assemble(client: Option<ClientBody>, intake: Intake, held: Spans, replayable: bool) -> Self {
         let whole = client.is_none();
         let reception = Reception {
             sha256: intake.sha256.map(|_| aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256)),
@@ -170,7 +174,7 @@ impl Source {
             decoded: if whole { intake.length } else { 0 },
             held,
             given: 0,
-            kept: Vec::new(),
+            kept: Spans::expecting(intake.length),
             verified: whole || !intake.verifies(),
             fault: None,
             progress: Progress::default(),
@@ -244,7 +248,7 @@ impl Source {
         }
         let mut hasher = Hasher::new(algorithm);
         let mut bytes = 0;
-        for span in reception.kept.iter().chain(&reception.held) {
+        for span in reception.kept.iter().chain(reception.held.iter()) {
             bytes += span.len() as u64;
             hasher.update(span);
         }
@@ -273,33 +277,34 @@ impl Source {
         }
         poll_fn(|cx| self.shared.intake.borrow_mut().poll_whole(cx)).await?;
         let mut reception = self.shared.intake.borrow_mut();
-        let held = std::mem::take(&mut reception.held);
+        let held = std::mem::replace(&mut reception.held, Spans::expecting(self.length()));
         let mut whole = Vec::with_capacity(usize::try_from(self.length()).unwrap_or_default());
-        for span in &held {
+        for span in held.iter() {
             whole.extend_from_slice(span);
         }
         let whole = Bytes::from(whole);
         if !whole.is_empty() {
-            reception.held.push_back(whole.clone());
+            reception.held.push(whole.clone());
         }
         Ok(whole)
     }
 
-    /// The next bytes for an upload that has read `cursor` spans so far.
+    /// The next bytes for an upload that has read up to `cursor`.
     pub(super) fn poll_span(
         &self,
-        cursor: usize,
+        cursor: &mut Cursor,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyFault>>> {
         let mut reception = self.shared.intake.borrow_mut();
-        if let Some(kept) = reception.kept.get(cursor) {
-            return Poll::Ready(Some(Ok(kept.clone())));
+        if let Some(kept) = reception.kept.read(cursor) {
+            return Poll::Ready(Some(Ok(kept)));
         }
         let span = std::task::ready!(reception.poll_release(cx));
         if let Some(Ok(bytes)) = &span {
             self.shared.touched.set(true);
             if self.shared.replayable {
                 reception.kept.push(bytes.clone());
+                *cursor = reception.kept.end();
             }
         }
         Poll::Ready(span)
@@ -333,17 +338,7 @@ impl Reception {
 
     fn release(&mut self) -> Option<Bytes> {
         let allowed = usize::try_from(self.releasable()).unwrap_or(usize::MAX);
-        if allowed == 0 {
-            return None;
-        }
-        let mut front = self.held.pop_front()?;
-        let bytes = if front.len() <= allowed {
-            front
-        } else {
-            let bytes = front.split_to(allowed);
-            self.held.push_front(front);
-            bytes
-        };
+        let bytes = self.held.take(allowed)?;
         self.given += bytes.len() as u64;
         Some(bytes)
     }
@@ -405,12 +400,18 @@ impl Reception {
 
     fn take(&mut self, bytes: Bytes) -> Result<(), BodyFault> {
         match self.intake.decoder.as_mut() {
-            None => self.keep(bytes)?,
+            None => {
+                self.judge(&bytes)?;
+                self.held.push(bytes);
+            }
             Some(decoder) => {
                 let mut spans = Vec::with_capacity(2);
                 decoder.push(&bytes, &mut spans)?;
+                // A large span in a frame that is nearly all framing would keep it all.
+                let dense = spans.iter().map(Bytes::len).sum::<usize>() * 2 >= bytes.len();
                 for span in spans {
-                    self.keep(span)?;
+                    self.judge(&span)?;
+                    if dense { self.held.push(span) } else { self.held.copy(&span) }
                 }
             }
         }
@@ -421,21 +422,18 @@ impl Reception {
         Ok(())
     }
 
-    fn keep(&mut self, bytes: Bytes) -> Result<(), BodyFault> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
+    /// Counts bytes of the object, and takes them into whatever is computed of it.
+    fn judge(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
         self.decoded += bytes.len() as u64;
         if self.decoded > self.intake.length {
             return Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded });
         }
         if let Some(context) = self.sha256.as_mut() {
-            context.update(&bytes);
+            context.update(bytes);
         }
         for hasher in self.checksums.iter_mut().chain(&mut self.trailer).chain(&mut self.witness) {
-            hasher.update(&bytes);
+            hasher.update(bytes);
         }
-        self.held.push_back(bytes);
         Ok(())
     }
 
@@ -488,3 +486,7 @@ impl std::fmt::Debug for Source {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;

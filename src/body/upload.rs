@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 
 use super::source::{BodyFault, Source};
+use super::spans::Cursor;
 use crate::s3::checksum::Algorithm;
 use crate::sigv4::chunks::{Encoder, Layout};
 
@@ -111,7 +112,7 @@ pub struct Upload {
     source: Source,
     framer: Option<Framer>,
     length: u64,
-    cursor: usize,
+    cursor: Cursor,
     sent: Sent,
     gate: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -143,7 +144,14 @@ impl Upload {
         if length == 0 {
             sent.state.ended.store(1, Ordering::Relaxed);
         }
-        Self { source: source.clone(), framer, length, cursor: 0, sent, gate: gate.map(wait_for) }
+        Self {
+            source: source.clone(),
+            framer,
+            length,
+            cursor: Cursor::default(),
+            sent,
+            gate: gate.map(wait_for),
+        }
     }
 
     /// Bytes that it will send: `Content-Length`.
@@ -171,8 +179,7 @@ impl Upload {
             if let Some(ready) = self.framer.as_mut().and_then(|framer| framer.ready.pop_front()) {
                 return Poll::Ready(Some(Ok(ready)));
             }
-            let span = std::task::ready!(self.source.poll_span(self.cursor, cx)).transpose()?;
-            self.cursor += usize::from(span.is_some());
+            let span = std::task::ready!(self.source.poll_span(&mut self.cursor, cx)).transpose()?;
             match (self.framer.as_mut(), span) {
                 (None, span) => return Poll::Ready(span.map(Ok)),
                 (Some(framer), Some(span)) => framer.frame(span)?,

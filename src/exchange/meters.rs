@@ -26,7 +26,7 @@ pub struct Meter {
     origin: Instant,
     /// Microseconds from `origin` to the last answer of any kind, plus one; 0 where none came yet.
     answered: AtomicU64,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
     /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
     /// one; 0 where it was not.
     mute_since: AtomicU64,
@@ -40,6 +40,8 @@ pub struct Meter {
     booked: AtomicU64,
     /// Seconds by which its clock is ahead of ours.
     ahead: AtomicI64,
+    /// The same for dates that are compared: see [`Skew::least`].
+    ahead_at_least: AtomicI64,
     /// When its date was last looked at, as `answered`.
     dated: AtomicU64,
     /// Locked once a second at most.
@@ -65,14 +67,25 @@ impl Meter {
             mark: Mark::default(),
             origin,
             answered: AtomicU64::new(0),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             mute_since: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             booked: AtomicU64::new(0),
             ahead: AtomicI64::new(0),
+            ahead_at_least: AtomicI64::new(Skew::default().least()),
             dated: AtomicU64::new(0),
             skew: Mutex::default(),
             certificate: AtomicI64::new(0),
+        }
+    }
+
+    /// The meter of the same region over another store: what was learnt of the old one's answers is
+    /// forgotten. Addresses have a memory of their own, by host, and requests on their way stay so.
+    fn renewed(&self, region: &RegionId, coin: Coin) -> Self {
+        Self {
+            addresses: Arc::clone(&self.addresses),
+            in_flight: Arc::clone(&self.in_flight),
+            ..Self::new(region, self.origin, coin)
         }
     }
 
@@ -108,8 +121,7 @@ impl Meter {
             && taken()
             && let Some(date) = date(headers)
         {
-            let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).observe(date, now.wall);
-            self.ahead.store(offset, Ordering::Relaxed);
+            self.learn_clock(|skew| skew.observe(date, now.wall));
         }
     }
 
@@ -117,10 +129,16 @@ impl Meter {
     /// counts alone. Returns the offset from now on.
     pub fn clock_refused(&self, headers: &HeaderMap, now: Moment) -> i64 {
         if let Some(date) = date(headers) {
-            let offset = self.skew.lock().unwrap_or_else(PoisonError::into_inner).correct(date, now.wall);
-            self.ahead.store(offset, Ordering::Relaxed);
+            self.learn_clock(|skew| skew.correct(date, now.wall));
         }
         self.ahead()
+    }
+
+    fn learn_clock(&self, learn: impl FnOnce(&mut Skew)) {
+        let mut skew = self.skew.lock().unwrap_or_else(PoisonError::into_inner);
+        learn(&mut skew);
+        self.ahead.store(skew.offset(), Ordering::Relaxed);
+        self.ahead_at_least.store(skew.least(), Ordering::Relaxed);
     }
 
     /// Seconds by which its clock is ahead of ours; negative where it is behind.
@@ -133,6 +151,12 @@ impl Meter {
     #[must_use]
     pub fn its_time(&self, ours: UnixSeconds) -> UnixSeconds {
         UnixSeconds(ours.0.saturating_add(self.ahead()))
+    }
+
+    /// What the region's own date of anything that happens from `ours` on is not before.
+    #[must_use]
+    pub fn not_before(&self, ours: UnixSeconds) -> UnixSeconds {
+        UnixSeconds(ours.0.saturating_add(self.ahead_at_least.load(Ordering::Relaxed)))
     }
 
     /// It showed a certificate that expires then.
@@ -283,6 +307,18 @@ impl Meters {
         (before < most).then_some(hope)
     }
 
+    /// Begins to learn anew of regions whose settings have changed: what is behind them may be another
+    /// store. To be told before the new settings are: who still works by the old ones has the old meter.
+    pub fn renew<'r>(&self, changed: impl IntoIterator<Item = &'r RegionId>) {
+        let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
+        let Regions { known, coin } = &mut *regions;
+        for region in changed {
+            if let Some(meter) = known.get_mut(region) {
+                *meter = Arc::new(meter.renewed(region, coin.fork()));
+            }
+        }
+    }
+
     /// The region's meter.
     #[must_use]
     pub fn of(&self, region: &RegionId) -> Arc<Meter> {
@@ -409,6 +445,35 @@ mod tests {
         meter.learn_throttled(origin);
         assert!(meter.throttles(origin) && meter.throttles(origin + THROTTLED / 2));
         assert!(!meter.throttles(origin + THROTTLED));
+    }
+
+    #[test]
+    fn of_another_store_nothing_is_known_but_what_is_on_its_way() {
+        let moment = crate::clock::Clock::system().now();
+        let meters = Meters::new(moment.mono, Coin::seeded(1));
+        let (changed, same) = (RegionId::new("a"), RegionId::new("b"));
+        for region in [&changed, &same] {
+            let meter = meters.of(region);
+            meter.answered(moment.mono);
+            meter.learn_mute(moment.mono);
+            meter.learn_throttled(moment.mono);
+            meter.clock_refused(&headers(&[("date", DATE_THEN)]), Moment { wall: THEN, ..moment });
+            meter.showed_certificate(THEN);
+        }
+        let (old, on_its_way) = (meters.of(&changed), meters.of(&changed).enter());
+        meters.renew([&changed, &RegionId::new("unknown")]);
+        let learnt = |region: &RegionId| {
+            let meter = meters.of(region);
+            let now = moment.mono;
+            let heard = (meter.answered_since(now), meter.is_mute(now), meter.throttles(now));
+            (heard, meter.ahead(), meter.certificate())
+        };
+        assert_eq!(learnt(&changed), ((false, false, false), 0, None));
+        assert_eq!(learnt(&same), ((true, true, true), 1_200, Some(THEN)));
+        assert_eq!(meters.of(&changed).in_flight(), 1);
+        drop(on_its_way);
+        assert_eq!((meters.of(&changed).in_flight(), old.in_flight()), (0, 0));
+        assert!(Arc::ptr_eq(&meters.of(&changed).addresses, &old.addresses));
     }
 
     #[test]

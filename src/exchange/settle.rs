@@ -75,7 +75,7 @@ impl Run<'_> {
             return None;
         }
         let settings = view.region(&step.region)?;
-        let began = self.exchange.meters.of(&step.region).its_time(self.written_at);
+        let began = self.exchange.meters.of(&step.region).not_before(self.written_at);
         let evidence = written.evidence(step, settings, began);
         if !evidence.can_settle() {
             return None;

@@ -23,8 +23,8 @@ pub struct Skew {
 }
 
 impl Skew {
-    /// A date of the region, and our own time then. Returns what is to be added to our time.
-    pub fn observe(&mut self, theirs: UnixSeconds, ours: UnixSeconds) -> i64 {
+    /// A date of the region, and our own time then.
+    pub fn observe(&mut self, theirs: UnixSeconds, ours: UnixSeconds) {
         let ahead = theirs.since(ours);
         if ahead.abs() <= MOST {
             if self.seen.len() >= REMEMBERED {
@@ -32,22 +32,34 @@ impl Skew {
             }
             self.seen.push(ahead);
         }
-        self.offset()
     }
 
     /// The region refused our clock: only this date counts from now on.
-    pub fn correct(&mut self, theirs: UnixSeconds, ours: UnixSeconds) -> i64 {
+    pub fn correct(&mut self, theirs: UnixSeconds, ours: UnixSeconds) {
         if theirs.since(ours).abs() <= MOST {
             self.seen.clear();
         }
-        self.observe(theirs, ours)
+        self.observe(theirs, ours);
     }
 
-    fn offset(&self) -> i64 {
+    /// What is to be added to our time for a date that the region is to believe.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        let middle = self.middle();
+        if middle.abs() <= SLIGHT { 0 } else { middle }
+    }
+
+    /// What is to be added to our time, in whole seconds, for one that the region's own date of
+    /// anything later is not before: what is slight counts too, and a second is left out of dates.
+    #[must_use]
+    pub fn least(&self) -> i64 {
+        self.middle() - 1
+    }
+
+    fn middle(&self) -> i64 {
         let mut sorted = self.seen.clone();
         sorted.sort_unstable();
-        let middle = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
-        if middle.abs() <= SLIGHT { 0 } else { middle }
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0)
     }
 }
 
@@ -59,9 +71,16 @@ mod tests {
 
     const OURS: UnixSeconds = UnixSeconds(1_800_000_000);
 
-    fn after(dates: &[i64]) -> i64 {
+    fn seen(dates: &[i64]) -> Skew {
         let mut skew = Skew::default();
-        dates.iter().fold(0, |_, ahead| skew.observe(UnixSeconds(OURS.0 + ahead), OURS))
+        for ahead in dates {
+            skew.observe(UnixSeconds(OURS.0 + ahead), OURS);
+        }
+        skew
+    }
+
+    fn after(dates: &[i64]) -> i64 {
+        seen(dates).offset()
     }
 
     #[test]
@@ -75,6 +94,14 @@ mod tests {
     fn what_a_date_cannot_say_exactly_is_nothing() {
         for dates in [&[][..], &[0], &[-1, 0, -1], &[2, 1, -2]] {
             assert_eq!(after(dates), 0, "{dates:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_slight_counts_where_dates_are_compared() {
+        for (dates, least) in [(&[][..], -1), (&[0], -1), (&[-2, -2, -3], -3), (&[2, 2, 1], 1), (&[-60], -61)]
+        {
+            assert_eq!(seen(dates).least(), least, "{dates:?}");
         }
     }
 
@@ -97,8 +124,10 @@ mod tests {
         for _ in 0..5 {
             skew.observe(OURS, OURS);
         }
-        assert_eq!(skew.correct(UnixSeconds(OURS.0 - 1_200), OURS), -1_200);
-        assert_eq!(skew.correct(UnixSeconds(0), OURS), -1_200, "unless it is absurd");
+        skew.correct(UnixSeconds(OURS.0 - 1_200), OURS);
+        assert_eq!(skew.offset(), -1_200);
+        skew.correct(UnixSeconds(0), OURS);
+        assert_eq!(skew.offset(), -1_200, "unless it is absurd");
     }
 
     proptest! {
@@ -106,8 +135,8 @@ mod tests {
         fn it_is_bounded(dates in proptest::collection::vec(any::<i64>(), 0..50)) {
             let mut skew = Skew::default();
             for theirs in dates {
-                let offset = skew.observe(UnixSeconds(theirs), OURS);
-                prop_assert!(offset.abs() <= MOST && skew.seen.len() <= REMEMBERED);
+                skew.observe(UnixSeconds(theirs), OURS);
+                prop_assert!(skew.offset().abs() <= MOST && skew.seen.len() <= REMEMBERED);
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::exchange::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::fleet::{Event, Fleet, FleetSettings, Pace, ProbeFault};
 use crate::listen::Admission;
 use crate::names::{BucketName, RegionId};
-use crate::overload::Places;
+use crate::overload::{ByteRoom, Places};
 use crate::pipeline::{Changes, Quarantine};
 use crate::probe::{self, Canaries, Follower, Outlook, ProbeTarget, Site, Tools, Wrote, written};
 use crate::publish::Published;
@@ -110,7 +110,7 @@ fn assemble(control: Control, view: View) -> Crew {
         meters: Arc::clone(&meters),
         roots: roots.clone(),
         replays: ReplayRoom::default(),
-        documents: ReplayRoom::default(),
+        documents: ByteRoom::new(),
         places: Places::new(fresh_coin().bits(), now),
         hurry: Arc::default(),
         quarantine: Quarantine::default(),
@@ -125,6 +125,7 @@ fn assemble(control: Control, view: View) -> Crew {
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     tokio::spawn(warnings(crew.clone()));
     tokio::spawn(tend_changes(crew.clone()));
+    let learnt = Arc::clone(&meters);
     let gauges = Mutex::new(Gauges::new(crew.clone(), doors.clone()));
     let plane = Plane {
         ready,
@@ -151,6 +152,7 @@ fn assemble(control: Control, view: View) -> Crew {
         doors,
         steward: handle,
         store,
+        meters: learnt,
         probes,
         clock,
         descriptors,

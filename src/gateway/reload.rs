@@ -17,6 +17,7 @@ use super::{Doors, Origin, compile, count_configuration};
 use crate::clock::Clock;
 use crate::config::{self, How, Loaded, Settings};
 use crate::credentials::{self, Store};
+use crate::exchange::meters::Meters;
 use crate::listen::{self, Rebinding, Terms, TlsSettings};
 use crate::names::Secret;
 use crate::pem::PemFile;
@@ -38,6 +39,7 @@ pub(super) struct Reloader {
     pub doors: Doors,
     pub steward: steward::Handle,
     pub store: Store,
+    pub meters: Arc<Meters>,
     pub probes: watch::Sender<Probing>,
     pub clock: Clock,
     pub descriptors: Descriptors,
@@ -176,6 +178,8 @@ impl Reloader {
         self.configuration += 1;
         view.configuration = self.configuration;
         self.store.replace(credentials::rows(&settings.regions, &view.clients));
+        let changed = settings.regions.iter().filter(|region| !self.settings.regions.contains(region));
+        self.meters.renew(changed.map(|region| &region.id));
         self.steward.replace(view).await;
         self.put_in_force(rebinding).await;
         self.probes.send_replace(Probing::of(&settings));

@@ -18,7 +18,7 @@ use crate::exchange::run::Lanes;
 use crate::exchange::tls::MachineRoots;
 use crate::fleet::Digest;
 use crate::listen::{Admission, Bound, Guests, PeerAddress, RefusedHook, Worker, WorkerRules, run_worker};
-use crate::overload::Places;
+use crate::overload::{ByteRoom, Places};
 use crate::pipeline::{self, Changes, House, Quarantine};
 use crate::probe::Canaries;
 use crate::publish::Published;
@@ -43,7 +43,7 @@ pub(super) struct Crew {
     pub meters: Arc<Meters>,
     pub roots: MachineRoots,
     pub replays: ReplayRoom,
-    pub documents: ReplayRoom,
+    pub documents: Arc<ByteRoom>,
     pub places: Arc<Places>,
     pub hurry: Arc<Notify>,
     pub quarantine: Quarantine,
@@ -164,7 +164,7 @@ fn house(crew: &Crew, access: AccessLog) -> House {
         coin: RefCell::new(super::fresh_coin()),
         keys: RefCell::new(KeyCache::new()),
         replays: crew.replays.clone(),
-        documents: crew.documents.clone(),
+        documents: Arc::clone(&crew.documents),
         places: Arc::clone(&crew.places),
         guests: Guests::new(),
         hurry: Arc::clone(&crew.hurry),

@@ -13,14 +13,17 @@
 //! - Who has many places gives way while one who has few is refused, whatever either asks for.
 //! - Readers that have stopped reading go first: from three quarters on they are worth a look
 //!   ([`Picture::pressed_by`]).
+//! - Of the bytes that documents hold in memory a client has no more than are left ([`Demand`]).
 //!
 //! Source: the order is `reliability.md` A4; thresholds that follow what is free are how switches share
 //! a buffer among ports (Choudhury and Hahne, "Dynamic queue length thresholds", 1998).
 
+mod bytes;
 mod decide;
 mod places;
 #[cfg(test)]
 mod tests;
 
+pub use bytes::{ByteRoom, ByteShare, Demand, Overfull};
 pub use decide::{Picture, Rank, Reason, Shed, retry_after};
 pub use places::{Asker, Place, Places, Who};

@@ -11,7 +11,7 @@ use super::decide::{Picture, Rank, Shed};
 
 /// Slots in which clients are counted: 16 KiB. Two clients meet in one with a chance of 1 in 4,096, and
 /// then have one share together; among ten busy tenants none do in 99 of 100 processes.
-const SLOTS: usize = 4_096;
+pub(super) const SLOTS: usize = 4_096;
 /// How long room is made for one that was refused: longer than [`super::retry_after`] sends it away
 /// for, so that the room is still there when it comes back.
 const WANTED: Duration = Duration::from_secs(5);
@@ -51,6 +51,20 @@ pub struct Places {
 pub struct Place {
     places: Arc<Places>,
     asker: Asker,
+}
+
+impl Asker {
+    pub(super) fn slot(self) -> usize {
+        self.0
+    }
+}
+
+impl Place {
+    /// Whose it is.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        self.asker
+    }
 }
 
 impl Places {

@@ -9,7 +9,7 @@ use super::House;
 use super::sender::Sender;
 use crate::head::Head;
 use crate::listen::{ListenerSettings, Peer};
-use crate::overload::{Place, Rank, Shed, Who, retry_after};
+use crate::overload::{Overfull, Place, Rank, Shed, Who, retry_after};
 use crate::refusal::{Blame, Refusal};
 use crate::s3::{Call, Code};
 use crate::sigv4;
@@ -27,7 +27,7 @@ const LOOKS: Duration = Duration::from_millis(100);
 /// connection that ends takes one turn, an HTTP/2 stream two.
 const TURNS: u32 = 8;
 /// Why a request is refused, beside the reasons of places, as metrics are labelled: documents hold as
-/// many bytes as they may.
+/// many bytes as they may, or those of one client its share.
 const BYTES: &str = "bytes";
 /// All regions have as many requests at work as they may.
 const REGION: &str = "region";
@@ -111,13 +111,10 @@ fn refuse(house: &House, shed: Shed) -> Refusal {
     slow_down(house).caused_by(shed.to_string())
 }
 
-/// The documents at work hold as many bytes as they may.
-pub(super) fn refuse_document(house: &House, call: &Call, length: u64) -> Refusal {
+/// The documents at work hold as many bytes as they may, or those of this client.
+pub(super) fn refuse_document(house: &House, call: &Call, overfull: Overfull) -> Refusal {
     count(house, BYTES, rank(call));
-    let held = house.documents.in_use();
-    slow_down(house).caused_by(format!(
-        "limits.replay_total: documents of {held} bytes are at work, no room for {length} more"
-    ))
+    slow_down(house).caused_by(overfull.to_string())
 }
 
 /// Counts a request that no region had room for.

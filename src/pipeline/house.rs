@@ -17,7 +17,7 @@ use crate::exchange::Exchange;
 use crate::head::Head;
 use crate::listen::{Guests, Peer, Terms, Unwelcome};
 use crate::names::RequestId;
-use crate::overload::Places;
+use crate::overload::{ByteRoom, Places};
 use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::refusal::{Blame, Refusal};
@@ -43,7 +43,7 @@ pub struct House {
     /// Bytes kept for replay, over all workers.
     pub replays: ReplayRoom,
     /// Bytes of documents at work, over all workers.
-    pub documents: ReplayRoom,
+    pub documents: Arc<ByteRoom>,
     /// Places of requests at work, over all workers.
     pub places: Arc<Places>,
     /// This worker's connections.

@@ -190,14 +190,19 @@ pub(super) fn md5(document: &[u8]) -> String {
     STANDARD.encode(md5::Md5::digest(document))
 }
 
+/// Takes room in memory for so many bytes more of the request's documents, and of the answers that
+/// are merged for it.
+pub(super) fn hold(visit: &Visit<'_>, bytes: u64) -> Result<(), Refusal> {
+    let held = visit.ledger.hold_bytes(&visit.house.documents, bytes, visit.view.limits.replay_total.0);
+    held.map_err(|overfull| entrance::refuse_document(visit.house, &visit.call, overfull))
+}
+
 /// A small document, whole and verified.
 pub(super) async fn document(visit: &Visit<'_>, source: &Source) -> Result<Bytes, Refusal> {
     let limits = &visit.view.limits;
     // a longer one is not read at all
     if (1..=limits.xml_body.0).contains(&source.length()) {
-        let room = visit.house.documents.reserve(source.length(), limits.replay_total.0);
-        let full = || entrance::refuse_document(visit.house, &visit.call, source.length());
-        visit.ledger.hold_document(room.ok_or_else(full)?);
+        hold(visit, source.length())?;
     }
     let document = source.document(limits.xml_body.0).await?;
     if visit.call.operation == Operation::CompleteMultipartUpload {

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::HeaderValue;
@@ -12,14 +13,14 @@ use smallvec::SmallVec;
 use super::House;
 use super::sender::Sender;
 use super::shield::NOT_FOUND;
+use crate::body::Reply;
 use crate::body::reply::Ending;
-use crate::body::{ReplayShare, Reply};
 use crate::clock::{Clock, Moment};
 use crate::exchange::{ANSWERED, CANCELLED, Journey};
 use crate::head::Head;
 use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
-use crate::overload::Place;
+use crate::overload::{ByteRoom, ByteShare, Overfull, Place};
 use crate::refusal::{Blame, Refusal};
 use crate::s3::{Call, Code};
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
@@ -48,8 +49,8 @@ struct Entry {
     written: Cell<bool>,
     /// The request's place among those at work, held until its answer has left.
     place: RefCell<Option<Place>>,
-    /// The room for its document, held as long.
-    document: RefCell<Option<ReplayShare>>,
+    /// The room for its documents, held as long.
+    documents: RefCell<Option<ByteShare>>,
 }
 
 /// What is learnt on the way.
@@ -89,7 +90,7 @@ impl Ledger {
             late: RefCell::default(),
             written: Cell::new(false),
             place: RefCell::default(),
-            document: RefCell::default(),
+            documents: RefCell::default(),
         };
         Self { entry: Rc::new(entry) }
     }
@@ -113,9 +114,12 @@ impl Ledger {
         self.entry.place.replace(Some(place));
     }
 
-    /// Holds the room for the request's document as long.
-    pub(super) fn hold_document(&self, share: ReplayShare) {
-        self.entry.document.replace(Some(share));
+    /// Takes room for so many bytes more of the request's documents, and holds it as long.
+    pub(super) fn hold_bytes(&self, room: &Arc<ByteRoom>, bytes: u64, limit: u64) -> Result<(), Overfull> {
+        // who has no place has no work done, either
+        let Some(asker) = self.entry.place.borrow().as_ref().map(Place::asker) else { return Ok(()) };
+        let mut documents = self.entry.documents.borrow_mut();
+        documents.get_or_insert_with(|| room.share(asker)).grow(bytes, limit)
     }
 
     /// Whether the client's connection is encrypted.

@@ -18,16 +18,15 @@ use crate::exchange::{Reached, Unanswered};
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
-use crate::route::{self, Affinity, GiveUp, NoRoute, Permit, Versions};
+use crate::route::{self, Affinity, Change, GiveUp, NoRoute, Permit, Versions};
 use crate::s3::buckets::{self, Asked, Bucket};
-use crate::s3::xml::{self, DeleteRequest, ObjectToDelete};
+use crate::s3::xml::{self, DeleteRequest, NotDeleted, ObjectToDelete};
 use crate::s3::{Code, Malformed, merge};
 use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened};
 use crate::units::UnixSeconds;
 
-/// Most uploads in a page (S3's own bound). Regions are always asked for as many, so that a page of
-/// theirs ends within a key only where the key has more.
+/// Most uploads in a page (S3's own bound).
 const UPLOADS_MAX: usize = 1000;
 
 /// `DeleteObjects`: every key is authorised on its own; versions go where they are.
@@ -120,13 +119,35 @@ impl Part {
         let mut outgoing = Outgoing::new(visit, &source, Some(&document));
         outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
         outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-        let reached = travel(visit, permit, plan, &outgoing).await?;
-        // One that failed for its key alone is remembered too: it is read where that can be seen.
+        let mut reached = travel(visit, permit, plan, &outgoing).await?;
         if reached.head.status.is_success() {
-            shield::remember_deleted(visit, &reached.step.region, &self.request.objects);
+            let failed = not_deleted(&mut reached).await;
+            let fate = |object: &ObjectToDelete| match failed.iter().find(|failed| failed.is(object)) {
+                None => Some(Change::of_deletion(object.version_id.is_some())),
+                // by the store's fault: it may be gone all the same, and is read where that can be seen
+                Some(failed) if is_fault(&failed.code) => Some(Change::Touched),
+                Some(_) => None,
+            };
+            let changed = self.request.objects.iter();
+            let changed = changed.filter_map(|object| Some((object.key.as_bytes(), fate(object)?)));
+            shield::remember_deleted(visit, &reached.step.region, changed);
         }
         Ok(reached)
     }
+}
+
+/// What was not deleted, as far as the result has come: it is not waited for. Who sends white space first
+/// is taken at its word that everything was.
+async fn not_deleted(reached: &mut Reached) -> Vec<NotDeleted> {
+    let result = tokio::time::timeout(Duration::ZERO, reached.body.read_ahead(relay::DOCUMENT)).await;
+    match result {
+        Ok(Ok(Some(document))) => xml::not_deleted(document),
+        Ok(Ok(None) | Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
+fn is_fault(code: &str) -> bool {
+    Code::parse(code).is_none_or(|code| code.status().is_server_error())
 }
 
 /// Leave for one region, or for whichever it is by the order.
@@ -191,7 +212,7 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
     let wanted = wanted.min(UPLOADS_MAX);
     let mut merged: Option<xml::UploadsPage> = None;
     for member in visit.access_point.members.clone() {
-        let Some(page) = page_of(&visit, &member.region).await? else { continue };
+        let Some(page) = page_of(&visit, &member.region, wanted).await? else { continue };
         merged = Some(match merged {
             None => page,
             Some(first) => first.merged(page),
@@ -209,11 +230,19 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
 /// A region's uploads after the markers. `None` where it is out or does not answer: its uploads are
 /// then as unreachable as their parts, and a listing without them, said and counted, is better than
 /// none. A region that answers, and be it with an error, is never left out.
-async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::UploadsPage>, Refusal> {
+///
+/// It is asked for as many as the client: the first `wanted` of all are among the first `wanted` of
+/// each. What it says is counted as a document of the request: the merged page is no longer than all of
+/// them together.
+async fn page_of(
+    visit: &Visit<'_>,
+    region: &RegionId,
+    wanted: usize,
+) -> Result<Option<xml::UploadsPage>, Refusal> {
     let permit = bound(visit, Some(region));
     let source = Source::empty();
     let mut outgoing = Outgoing::new(visit, &source, None);
-    outgoing.replaced_query = markers(visit, region)?;
+    outgoing.replaced_query = markers(visit, region, wanted)?;
     let asked = match plan_on(visit, visit.view, &permit, &[]) {
         Ok(plan) => travel(visit, &permit, plan, &outgoing).await,
         Err(no_route) => Err(Unanswered::NoRoute(no_route)),
@@ -227,7 +256,8 @@ async fn page_of(visit: &Visit<'_>, region: &RegionId) -> Result<Option<xml::Upl
         }
         Err(unanswered) => return Err(unanswered.into()),
     };
-    let document = reached.body.collect(relay::DOCUMENT).await;
+    let admit = |bytes: usize| intake::hold(visit, bytes as u64);
+    let document = reached.body.collect_admitted(relay::DOCUMENT, admit).await?;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
     let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
@@ -296,9 +326,9 @@ fn leave_out(visit: &Visit<'_>, region: &RegionId, silence: Unanswered) {
 
 /// The markers as a region understands them: an upload's id means something in its own region
 /// only; elsewhere the listing goes on behind the key.
-fn markers(visit: &Visit<'_>, region: &RegionId) -> Result<Replaced, Refusal> {
+fn markers(visit: &Visit<'_>, region: &RegionId, wanted: usize) -> Result<Replaced, Refusal> {
     let mut replaced = Replaced::new();
-    replaced.push(("max-uploads", Some(UPLOADS_MAX.to_string())));
+    replaced.push(("max-uploads", Some(wanted.to_string())));
     let query = visit.head.query();
     let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker"))
     else {

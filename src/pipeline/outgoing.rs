@@ -132,14 +132,17 @@ impl<'a> Outgoing<'a> {
         }
         match (self.visit.sender.payload, self.trailer) {
             (Payload::Sha256(digest), _) => (Framing::Plain, PayloadMark::Sha256(digest)),
-            (Payload::UnsignedTrailer | Payload::SignedChunksTrailer, Some(algorithm)) => {
-                self.trailing(head, profile, algorithm)
-            }
+            (
+                Payload::UnsignedTrailer | Payload::SignedChunksTrailer | Payload::EcdsaChunksTrailer,
+                Some(algorithm),
+            ) => self.trailing(head, profile, algorithm),
             (
                 Payload::Unsigned
                 | Payload::SignedChunks
+                | Payload::EcdsaChunks
                 | Payload::UnsignedTrailer
-                | Payload::SignedChunksTrailer,
+                | Payload::SignedChunksTrailer
+                | Payload::EcdsaChunksTrailer,
                 _,
             ) => (Framing::Plain, PayloadMark::Unsigned),
         }

@@ -380,7 +380,7 @@ impl Words {
 /// An upload that began here: not before the request came, by the store's clock, which dates the
 /// object by it.
 fn begun(visit: &Visit<'_>, region: &RegionId) -> Begun {
-    let initiated = visit.house.exchange.meters.of(region).its_time(visit.ledger.came_at());
+    let initiated = visit.house.exchange.meters.of(region).not_before(visit.ledger.came_at());
     Begun { initiated, nonce: visit.nonce.get() }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn verify(
                 client: Some(client),
                 payload: signed.payload,
                 framing: signed.framing,
-                region: Some(signed.region),
+                region: signed.region,
                 anonymous_upstream: false,
             })
         }

@@ -20,7 +20,6 @@ use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending,
 use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
 use crate::route::{AccessPoint, Affinity, Order, Permit};
 use crate::s3::operation::Kind;
-use crate::s3::xml::ObjectToDelete;
 use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
 use crate::units::UnixSeconds;
@@ -232,11 +231,12 @@ pub(super) fn remember(visit: &Visit<'_>, reached: &Reached) {
 }
 
 /// Remembers deletions that a region has acknowledged.
-pub(super) fn remember_deleted<'k>(visit: &Visit<'_>, region: &RegionId, objects: &'k [ObjectToDelete]) {
-    let deletion = |object: &'k ObjectToDelete| {
-        (object.key.as_bytes(), Change::of_deletion(object.version_id.is_some()))
-    };
-    remember_all(visit, region, objects.iter().map(deletion), None);
+pub(super) fn remember_deleted<'k>(
+    visit: &Visit<'_>,
+    region: &RegionId,
+    deletions: impl Iterator<Item = (&'k [u8], Change)>,
+) {
+    remember_all(visit, region, deletions, None);
 }
 
 fn remember_all<'k>(
@@ -312,13 +312,6 @@ pub(super) async fn look_further(
 ) -> Result<Reached, Refusal> {
     let point = &visit.access_point;
     let (away, overflowed) = visit.house.changes.memory().away(&point.name);
-    let case = Case {
-        fallback: point.lag_shield.fallback,
-        home: &point.home,
-        recalled: recalled.as_ref(),
-        away: &away,
-        overflowed,
-    };
     let (mut heard, mut answers, mut asked) = (Heards::new(), Answers::new(), false);
     let silent = |region: &RegionId| Heard {
         region: region.clone(),
@@ -335,6 +328,14 @@ pub(super) async fn look_further(
     }
     heard.push(heard_of(visit, recalled.as_ref(), &first));
     answers.push(Some(first));
+    let case = Case {
+        fallback: point.lag_shield.fallback,
+        home: &point.home,
+        recalled: recalled.as_ref(),
+        away: &away,
+        overflowed,
+        before: heard.len(),
+    };
     loop {
         match shield::next(&case, &heard) {
             Next::Ask(region) => {

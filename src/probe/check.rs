@@ -210,14 +210,14 @@ pub async fn probe(
         |open: &Open| !open.sender.is_closed() && !expired && !unwanted.contains(&open.pulse.address);
     if let Some(open) = line.0.take().filter(usable) {
         let address = open.pulse.address;
-        match ask(line, open, (&head, region), tools, deadline).await {
+        match ask(line, open, (&head, &target.site), tools, deadline).await {
             Err(CheckFault::Broken(_)) => {} // closed between two probes: stale, not dead
             other => return other.map_err(|fault| blamed(fault, &target.site, address, tools)),
         }
     }
     let open = connect(&target.site, bucket, tools, deadline).await?;
     let address = open.pulse.address;
-    let asked = ask(line, open, (&head, region), tools, deadline).await;
+    let asked = ask(line, open, (&head, &target.site), tools, deadline).await;
     asked.map_err(|fault| blamed(fault, &target.site, address, tools))
 }
 
@@ -236,15 +236,16 @@ fn blamed(fault: CheckFault, site: &Site, address: SocketAddr, tools: &Tools) ->
 async fn ask(
     line: &mut Line,
     mut open: Open,
-    (head, region): (&Head, &RegionId),
+    (head, site): (&Head, &Site),
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Alive, CheckFault> {
     let began = tools.clock.now().mono;
     let response = send(&mut open, head, Full::default(), deadline).await?;
     let to_head = head.method() == Method::HEAD;
-    let meter = tools.meters.of(region);
-    if meter.mark.is_missing(to_head, response.status(), response.headers()) {
+    let meter = tools.meters.of(&site.region);
+    let vouched = site.tls.is_some();
+    if !vouched && meter.mark.is_missing(head.method(), response.status(), response.headers()) {
         return Err(CheckFault::Stranger(open.pulse.address));
     }
     let now = tools.clock.now();

@@ -39,8 +39,8 @@ pub struct Step {
     /// Its bucket; `None` under the wildcard: the client's own bucket name.
     pub bucket: Option<BucketName>,
     /// The region is in probation, and one request at a time may try it: where
-    /// [`crate::fleet::Trial::take`] gives no turn it is not awaited but put off
-    /// ([`Plan::put_off`]).
+    /// [`crate::fleet::Trial::take`] gives no turn it is not awaited: the others come
+    /// first.
     pub trial: bool,
     /// The region is not fit and is tried because nothing else is left.
     pub last_resort: bool,
@@ -61,17 +61,6 @@ pub struct Plan {
     pub fail_open: bool,
     /// The reasons.
     pub why: Why,
-}
-
-impl Plan {
-    /// Puts the step at `at` (from 0) behind all others, as an ordinary one: another request has
-    /// the turn of trying its region, which must not be lost if everything else fails.
-    pub fn put_off(&mut self, at: usize) {
-        if at < self.steps.len() {
-            let step = self.steps.remove(at);
-            self.steps.push(Step { trial: false, ..step });
-        }
-    }
 }
 
 /// Why no region may be asked.

@@ -127,6 +127,9 @@ pub struct Case<'a> {
     pub away: &'a [RegionId],
     /// More keys were changed in them than are remembered.
     pub overflowed: bool,
+    /// How many of those heard were not asked for the shield's sake: those that the read was tried at
+    /// in vain, those that take no reads, and who answered first.
+    pub before: usize,
 }
 
 /// What follows.
@@ -164,6 +167,8 @@ pub enum Withheld {
     /// More keys were changed while home was out than are remembered, and not all regions that took
     /// those changes can be asked.
     Overflowed,
+    /// Nobody was heard at all.
+    Unheard,
 }
 
 impl Withheld {
@@ -180,6 +185,7 @@ impl Withheld {
             Self::Overflowed => {
                 "home cannot be asked, and more keys were changed elsewhere than limits.remembered_keys"
             }
+            Self::Unheard => "no region that may have the object can be asked",
         }
     }
 }
@@ -259,13 +265,14 @@ fn whom<'a>(case: &Case<'a>, heard: &[Heard]) -> SmallVec<[&'a RegionId; 4]> {
     if !case.fallback {
         return whom;
     }
-    let first = heard.first().map(|one| &one.region);
-    let mut more = whom.iter().filter(|region| **region != case.home).count();
+    // Who was heard before costs no more questions, and is asked none.
+    let known = |region: &RegionId| heard.iter().take(case.before).any(|one| one.region == *region);
+    let mut more = whom.iter().filter(|region| **region != case.home && !known(region)).count();
     if !whom.contains(&case.home) {
         whom.push(case.home);
     }
     for region in case.away {
-        if more < MORE && !whom.contains(&region) && first != Some(region) {
+        if more < MORE && !whom.contains(&region) && !known(region) {
             whom.push(region);
             more += 1;
         }
@@ -301,7 +308,6 @@ fn conclude<'a>(case: &Case<'_>, heard: &[Heard]) -> Next<'a> {
     match best {
         Some(at) if home && case.recalled.is_none() => Next::Answer(at, Certainty::Confirmed),
         Some(at) => Next::Answer(at, Certainty::Unconfirmed),
-        // nobody was heard at all
-        None => Next::Withhold(Withheld::Written),
+        None => Next::Withhold(Withheld::Unheard),
     }
 }

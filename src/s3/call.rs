@@ -55,8 +55,6 @@ pub struct Framing {
     pub chunked: bool,
     /// `x-amz-decoded-content-length`.
     pub decoded_length: Option<u64>,
-    /// `Expect: 100-continue`.
-    pub expects_continue: bool,
 }
 
 /// A classified request.
@@ -80,10 +78,6 @@ pub struct Call {
     pub copy_source: Option<CopySource>,
     /// `If-Match` or `If-None-Match` on a write: it goes home.
     pub conditional_write: bool,
-    /// `If-Match` on a read (a 412 may be lag).
-    pub conditional_read: bool,
-    /// `Range` is present.
-    pub ranged: bool,
     /// What the store must honour for the request to mean what the client meant.
     pub depends_on: Features,
     /// IAM actions beyond the operation's own that the headers ask for: an ACL, tags, a lock.
@@ -106,8 +100,6 @@ impl Call {
             continuation: None,
             copy_source: None,
             conditional_write: false,
-            conditional_read: false,
-            ranged: false,
             depends_on: Features::NONE,
             also: SmallVec::new(),
             framing: Framing::default(),

@@ -1,41 +1,8 @@
-//! The `If-Match` family, read once. Pure.
+//! The conditions of writes. Pure.
 //!
-//! Source: RFC 9110 §13; S3 honours all four on reads, and the first two on writes.
+//! Source: RFC 9110 §13; S3 honours the first two of the `If-Match` family on writes.
 
 use crate::head::Head;
-
-/// The conditions of a request, as text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Conditions<'a> {
-    /// `If-Match`: entity tags or `*`.
-    pub if_match: Option<&'a str>,
-    /// `If-None-Match`: entity tags or `*`.
-    pub if_none_match: Option<&'a str>,
-    /// `If-Modified-Since`, an HTTP date.
-    pub if_modified_since: Option<&'a str>,
-    /// `If-Unmodified-Since`, an HTTP date.
-    pub if_unmodified_since: Option<&'a str>,
-}
-
-impl<'a> Conditions<'a> {
-    /// Reads them from a head. A condition that is not text counts as absent here: it is still
-    /// sent on, and the store refuses it.
-    #[must_use]
-    pub fn of(head: &'a Head) -> Self {
-        Self {
-            if_match: head.first_text("if-match"),
-            if_none_match: head.first_text("if-none-match"),
-            if_modified_since: head.first_text("if-modified-since"),
-            if_unmodified_since: head.first_text("if-unmodified-since"),
-        }
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// Whether a header (lower-case) makes a write conditional: then it is decided at home.
 #[must_use]
@@ -105,18 +72,6 @@ pub fn names(list: &str, etag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn conditions_are_read_from_the_head() {
-        let mut head = Head::new(http::Method::GET, "/b/k");
-        assert!(Conditions::of(&head).is_empty());
-        head.push("If-None-Match", b"\"a\"");
-        head.push("If-Match", b"\xff");
-        let conditions = Conditions::of(&head);
-        assert_eq!(conditions.if_none_match, Some("\"a\""));
-        assert_eq!(conditions.if_match, None);
-        assert!(!conditions.is_empty());
-    }
 
     #[test]
     fn conditions_of_writes_are_read_from_the_head() {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::head::{Field, Head};
-use crate::sigv4::{ALGORITHM, Stamp, TERMINATOR, hex32};
+use crate::sigv4::{Algorithm, Stamp, TERMINATOR, hex32};
 
 /// Which spelling of the path is signed. S3 clients differ: most encode a key once and sign that;
 /// some leave `!*'()` and the like as they are, or encode more than they must.
@@ -115,8 +115,14 @@ fn redacted_parameter(pair: &str) -> String {
 }
 
 /// Appends the string to sign over a canonical request with this SHA-256.
-pub(super) fn string_to_sign(out: &mut Vec<u8>, stamp: &Stamp, scope: &Scope<'_>, canonical: &[u8; 32]) {
-    out.extend_from_slice(ALGORITHM.as_bytes());
+pub(super) fn string_to_sign(
+    out: &mut Vec<u8>,
+    algorithm: Algorithm,
+    stamp: &Stamp,
+    scope: &Scope<'_>,
+    canonical: &[u8; 32],
+) {
+    out.extend_from_slice(algorithm.name().as_bytes());
     out.push(b'\n');
     out.extend_from_slice(stamp.text().as_bytes());
     out.push(b'\n');
@@ -129,14 +135,15 @@ pub(super) fn string_to_sign(out: &mut Vec<u8>, stamp: &Stamp, scope: &Scope<'_>
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
     pub(super) day: &'a str,
-    pub(super) region: &'a str,
+    /// None where the key is good for any: SigV4A.
+    pub(super) region: Option<&'a str>,
     pub(super) service: &'a str,
 }
 
 impl Scope<'_> {
     /// Appends `DAY/REGION/SERVICE/aws4_request`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        for part in [self.day, self.region, self.service] {
+        for part in [Some(self.day), self.region, Some(self.service)].into_iter().flatten() {
             out.extend_from_slice(part.as_bytes());
             out.push(b'/');
         }

@@ -9,11 +9,13 @@ use crate::names::ClientName;
 /// refusing a request early that would be refused to that client, and for nothing else.
 #[must_use]
 pub fn claimed<'k>(head: &Head, keys: &'k KeyRing) -> Option<&'k ClientName> {
-    let key = |text: &str| Some(&keys.find(CredentialText::parse(text).ok()?.access_key_id)?.client);
+    let key = |algorithm, text: &str| {
+        Some(&keys.find(CredentialText::parse(algorithm, text).ok()?.access_key_id)?.client)
+    };
     match locate(head).ok()? {
-        Found::Header(parts) => key(Parts::parse(parts).ok()?.credential),
-        Found::Query(parameters) => key(parameters.credential.as_deref()?),
-        Found::Nothing | Found::V2(_) | Found::V4A(_) => None,
+        Found::Header(algorithm, parts) => key(algorithm, Parts::parse(parts).ok()?.credential),
+        Found::Query(algorithm, parameters) => key(algorithm, parameters.credential.as_deref()?),
+        Found::Nothing | Found::V2(_) => None,
     }
 }
 
@@ -42,6 +44,7 @@ mod tests {
         for (target, authorization, expected) in [
             ("/b/k", Some(signed("NPAPP")), Some("app")),
             ("/b/k", Some(signed("NPOTHER")), None),
+            ("/b/k", Some(signed("NPAPP").replace("HMAC", "ECDSA-P256").replace("/r/", "/")), Some("app")),
             ("/b/k", Some("AWS NPAPP:signature".to_owned()), None),
             ("/b/k", Some("Credential=NPAPP/".to_owned()), None),
             ("/b/k", None, None),

@@ -5,20 +5,18 @@ use std::borrow::Cow;
 use crate::head::Head;
 use crate::sigv4::canonical::{Names, decode_parameter};
 use crate::sigv4::rejected::{Malformed, Place, Rejected};
-use crate::sigv4::{ALGORITHM, ALGORITHM_V4A};
+use crate::sigv4::{ALGORITHM, ALGORITHM_V4A, Algorithm};
 
 /// Where a request carries its credential. More than one place is refused before this exists.
 pub(super) enum Found<'a> {
     /// Nowhere.
     Nothing,
     /// `Authorization: AWS4-HMAC-SHA256 …`: what follows the algorithm.
-    Header(&'a str),
+    Header(Algorithm, &'a str),
     /// `X-Amz-*` parameters.
-    Query(Box<Parameters<'a>>),
+    Query(Algorithm, Box<Parameters<'a>>),
     /// Signature Version 2.
     V2(Place),
-    /// SigV4A.
-    V4A(Place),
 }
 
 /// The authentication parameters of a query, decoded once. Names are matched whatever their case,
@@ -33,6 +31,8 @@ pub(super) struct Parameters<'a> {
     pub(super) signature: Option<Cow<'a, str>>,
     pub(super) token: Option<Cow<'a, str>>,
     pub(super) content_sha256: Option<Cow<'a, str>>,
+    /// For which regions SigV4A's signature is.
+    pub(super) region_set: Option<Cow<'a, str>>,
     /// `AWSAccessKeyId` or `Signature`: Signature Version 2.
     version_2: bool,
     /// `Expires` of Signature Version 2, in seconds since 1970.
@@ -83,6 +83,7 @@ impl<'a> Parameters<'a> {
             ("X-Amz-Signature", &mut self.signature),
             ("X-Amz-Security-Token", &mut self.token),
             ("X-Amz-Content-Sha256", &mut self.content_sha256),
+            ("X-Amz-Region-Set", &mut self.region_set),
         ];
         slots.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
     }
@@ -98,6 +99,7 @@ impl<'a> Parameters<'a> {
             &self.signed_headers,
             &self.signature,
             &self.token,
+            &self.region_set,
         ]
         .into_iter()
         .any(Option::is_some)
@@ -140,8 +142,8 @@ fn by_scheme(authorization: &[u8]) -> Result<Found<'_>, Rejected> {
     }
     let text = std::str::from_utf8(authorization).map_err(|_| Rejected::UnsupportedScheme)?;
     match text.split_once(' ').unwrap_or((text, "")) {
-        (ALGORITHM, parts) => Ok(Found::Header(parts)),
-        (ALGORITHM_V4A, _) => Ok(Found::V4A(Place::Header)),
+        (ALGORITHM, parts) => Ok(Found::Header(Algorithm::Hmac, parts)),
+        (ALGORITHM_V4A, parts) => Ok(Found::Header(Algorithm::Ecdsa, parts)),
         ("AWS", _) => Ok(Found::V2(Place::Header)),
         _ => Err(Rejected::UnsupportedScheme),
     }
@@ -149,11 +151,12 @@ fn by_scheme(authorization: &[u8]) -> Result<Found<'_>, Rejected> {
 
 fn by_algorithm(query: Parameters<'_>) -> Result<Found<'_>, Rejected> {
     let malformed = |fault| Rejected::Malformed { place: Place::Query, fault };
-    match query.algorithm.as_deref() {
-        Some(ALGORITHM) => Ok(Found::Query(Box::new(query))),
-        Some(ALGORITHM_V4A) => Ok(Found::V4A(Place::Query)),
-        Some(_) => Err(malformed(Malformed::Algorithm)),
-        None => Err(malformed(Malformed::Missing("X-Amz-Algorithm"))),
+    let Some(name) = query.algorithm.as_deref() else {
+        return Err(malformed(Malformed::Missing("X-Amz-Algorithm")));
+    };
+    match Algorithm::of(name) {
+        Some(algorithm) => Ok(Found::Query(algorithm, Box::new(query))),
+        None => Err(malformed(Malformed::Algorithm)),
     }
 }
 
@@ -197,7 +200,8 @@ impl<'a> Parts<'a> {
 pub(super) struct CredentialText<'a> {
     pub(super) access_key_id: &'a str,
     pub(super) day: &'a str,
-    pub(super) region: &'a str,
+    /// `None` with SigV4A, whose regions stand elsewhere.
+    pub(super) region: Option<&'a str>,
     pub(super) service: &'a str,
     pub(super) terminator: &'a str,
 }
@@ -206,14 +210,17 @@ impl<'a> CredentialText<'a> {
     /// Reads it from the right, since some stores have `/` in access keys.
     ///
     /// # Errors
-    /// [`Malformed::Credential`] for fewer than five parts, or an empty key or region.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Malformed> {
-        let mut parts = text.rsplitn(5, '/');
-        let mut part = || parts.next().ok_or(Malformed::Credential);
-        let (terminator, service, region, day) = (part()?, part()?, part()?, part()?);
-        let access_key_id = part()?;
-        if access_key_id.is_empty() || region.is_empty() {
-            return Err(Malformed::Credential);
+    /// [`Malformed::Credential`] for too few parts, or an empty key or region.
+    pub(super) fn parse(algorithm: Algorithm, text: &'a str) -> Result<Self, Malformed> {
+        let malformed = Malformed::Credential(algorithm);
+        let has_region = algorithm == Algorithm::Hmac;
+        let mut parts = text.rsplitn(if has_region { 5 } else { 4 }, '/');
+        let mut part = || parts.next().ok_or(malformed);
+        let (terminator, service) = (part()?, part()?);
+        let region = if has_region { Some(part()?) } else { None };
+        let (day, access_key_id) = (part()?, part()?);
+        if access_key_id.is_empty() || region.is_some_and(str::is_empty) {
+            return Err(malformed);
         }
         Ok(Self { access_key_id, day, region, service, terminator })
     }

@@ -9,7 +9,8 @@ use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq;
 
 use crate::names::{AccessKeyId, ClientName, ExposeSecret, Secret};
-use crate::sigv4::{SERVICE, TERMINATOR, array};
+use crate::sigv4::asymmetric::VerifyingKey;
+use crate::sigv4::{Algorithm, SERVICE, TERMINATOR, array, unhex32};
 
 /// One key pair that a client may sign with.
 #[derive(Clone, Debug)]
@@ -107,6 +108,38 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+/// What judges signatures: the key of one of the two algorithms.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Judge<'k> {
+    /// SigV4: whoever verifies could have signed.
+    Hmac(&'k SigningKey),
+    /// SigV4A.
+    Ecdsa(&'k VerifyingKey),
+}
+
+impl Judge<'_> {
+    /// Whether `signature`, in hex as it came, is that of this text. Text that is no signature costs the
+    /// same as a wrong one.
+    pub(super) fn holds(self, text: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Hmac(key) => {
+                let provided = unhex32(signature);
+                let equal = key.sign(text).ct_eq(&provided.unwrap_or_default());
+                bool::from(equal) && provided.is_some()
+            }
+            Self::Ecdsa(key) => key.holds(text, signature),
+        }
+    }
+
+    /// Which.
+    pub(super) fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Hmac(_) => Algorithm::Hmac,
+            Self::Ecdsa(_) => Algorithm::Ecdsa,
+        }
+    }
+}
+
 /// Derived keys that were used lately, and the buffer in which canonical requests are written.
 /// One per worker, hence no lock; bounded, whatever regions and days strangers name.
 ///
@@ -116,6 +149,8 @@ pub struct KeyCache {
     young: HashMap<u64, Derived>,
     old: HashMap<u64, Derived>,
     generation: usize,
+    /// SigV4A's keys, good for every day and region: no more than access keys are known.
+    pairs: HashMap<Box<str>, (Secret, VerifyingKey)>,
     hasher: RandomState,
     buffer: Vec<u8>,
 }
@@ -166,6 +201,7 @@ impl KeyCache {
             young: HashMap::new(),
             old: HashMap::new(),
             generation: generation.max(1),
+            pairs: HashMap::new(),
             hasher: RandomState::new(),
             buffer: Vec::with_capacity(2048),
         }
@@ -195,6 +231,23 @@ impl KeyCache {
                 &place.insert(kept.unwrap_or_else(|| Derived::new(secret, day, region))).key
             }
         }
+    }
+
+    /// What verifies SigV4A's signatures by this key, from memory where possible.
+    pub(super) fn verifying(&mut self, access_key_id: &AccessKeyId, secret: &Secret) -> &VerifyingKey {
+        let id = access_key_id.as_str();
+        let same = |known: &Secret| {
+            bool::from(known.expose_secret().as_bytes().ct_eq(secret.expose_secret().as_bytes()))
+        };
+        // keys that were replaced by a reload are forgotten with all others
+        if self.pairs.len() >= 2 * self.generation {
+            self.pairs.clear();
+        }
+        if !self.pairs.get(id).is_some_and(|(known, _)| same(known)) {
+            self.pairs.remove(id);
+        }
+        let derive = || (secret.clone(), VerifyingKey::derive(id, secret));
+        &self.pairs.entry(Box::from(id)).or_insert_with(derive).1
     }
 
     /// Lends the buffer, empty; [`Self::give_back`] keeps its memory for the next request.
@@ -230,6 +283,7 @@ impl fmt::Debug for KeyCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sigv4::asymmetric;
 
     fn id(text: &str) -> AccessKeyId {
         AccessKeyId::new(text)
@@ -259,6 +313,21 @@ mod tests {
             }
         }
         assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn a_key_pair_is_that_of_the_secret_it_is_asked_for() {
+        let mut cache = KeyCache::holding(2);
+        for secret in ["one", "two", "one"].map(Secret::from) {
+            let signature = asymmetric::sign("k", &secret, b"x");
+            assert!(Judge::Ecdsa(cache.verifying(&id("k"), &secret)).holds(b"x", signature.as_bytes()));
+            assert!(!Judge::Ecdsa(cache.verifying(&id("k"), &secret)).holds(b"y", signature.as_bytes()));
+            assert!(!Judge::Ecdsa(cache.verifying(&id("other"), &secret)).holds(b"x", signature.as_bytes()));
+        }
+        for other in 0..20 {
+            cache.verifying(&id(&other.to_string()), &Secret::from("s"));
+            assert!(cache.pairs.len() <= 4);
+        }
     }
 
     #[test]

@@ -9,12 +9,14 @@
 //!   ([`Payload`]): an exhaustive match, denied by default. No mode skips the head's signature.
 //! - Signatures and tokens are compared in constant time; an unknown key costs the same HMAC as a
 //!   known one.
+//! - SigV4A is spoken by clients only: stores get SigV4.
 //! - The canonical request is made of the target's raw bytes: S3 neither normalises paths nor
 //!   encodes them twice.
 //!
 //! Sources: "Authenticating Requests (AWS Signature Version 4)" of the S3 API reference, its
 //! examples, the AWS signing test suite, and what clients were seen to send.
 
+mod asymmetric;
 mod canonical;
 pub mod chunks;
 mod claimed;
@@ -37,10 +39,34 @@ pub use sign::{Destination, sign};
 pub use stamp::Stamp;
 pub use verify::{Region, Rules, Signed, Unjudged, Verified, verify, verify_off};
 
-/// The one algorithm that is spoken.
+/// The algorithm that stores are spoken to in, and nearly all clients speak.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// The asymmetric algorithm: recognised, refused by name until it is supported.
+/// The asymmetric one, of requests that are good for several regions.
 const ALGORITHM_V4A: &str = "AWS4-ECDSA-P256-SHA256";
+
+/// What clients sign with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// SigV4.
+    Hmac,
+    /// SigV4A.
+    Ecdsa,
+}
+
+impl Algorithm {
+    /// As it is named on the wire.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hmac => ALGORITHM,
+            Self::Ecdsa => ALGORITHM_V4A,
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        [Self::Hmac, Self::Ecdsa].into_iter().find(|algorithm| algorithm.name() == name)
+    }
+}
+
 /// The service in every scope.
 const SERVICE: &str = "s3";
 /// The last part of every scope.

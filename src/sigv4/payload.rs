@@ -13,18 +13,17 @@ pub enum Payload {
     SignedChunks,
     /// `aws-chunked`, each chunk and the trailers signed.
     SignedChunksTrailer,
+    /// The same two with SigV4A.
+    EcdsaChunks,
+    /// See above.
+    EcdsaChunksTrailer,
     /// `aws-chunked` with trailers, nothing signed.
     UnsignedTrailer,
 }
 
 /// A value of `x-amz-content-sha256` that is not a [`Payload`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoPayload {
-    /// Chunks signed with SigV4A.
-    Ecdsa,
-    /// Anything else.
-    Junk,
-}
+pub(super) struct NoPayload;
 
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
@@ -41,10 +40,11 @@ impl Payload {
             UNSIGNED_TRAILER => Ok(Self::UnsignedTrailer),
             SIGNED_CHUNKS => Ok(Self::SignedChunks),
             SIGNED_CHUNKS_TRAILER => Ok(Self::SignedChunksTrailer),
-            ECDSA_CHUNKS | ECDSA_CHUNKS_TRAILER => Err(NoPayload::Ecdsa),
+            ECDSA_CHUNKS => Ok(Self::EcdsaChunks),
+            ECDSA_CHUNKS_TRAILER => Ok(Self::EcdsaChunksTrailer),
             _ => {
                 let mut digest = [0; 32];
-                hex::decode_to_slice(text, &mut digest).map_err(|_| NoPayload::Junk)?;
+                hex::decode_to_slice(text, &mut digest).map_err(|_| NoPayload)?;
                 Ok(Self::Sha256(digest))
             }
         }
@@ -90,8 +90,8 @@ mod tests {
             ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", Ok(Payload::UnsignedTrailer)),
             ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", Ok(Payload::SignedChunks)),
             ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", Ok(Payload::SignedChunksTrailer)),
-            ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", Err(NoPayload::Ecdsa)),
-            ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER", Err(NoPayload::Ecdsa)),
+            ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", Ok(Payload::EcdsaChunks)),
+            ("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER", Ok(Payload::EcdsaChunksTrailer)),
             (EMPTY_SHA256, Ok(Payload::Sha256(crate::sigv4::sha256(b"")))),
         ];
         for (text, expected) in table {
@@ -105,7 +105,7 @@ mod tests {
         for text in
             ["", "unsigned-payload", "STREAMING-UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-EVENTS", &long]
         {
-            assert_eq!(Payload::parse(text), Err(NoPayload::Junk), "{text}");
+            assert_eq!(Payload::parse(text), Err(NoPayload), "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::names::AccessKeyId;
-use crate::sigv4::Stamp;
+use crate::sigv4::{Algorithm, Stamp};
 
 /// Where a credential was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,14 @@ impl fmt::Display for Place {
     }
 }
 
+/// The part of a credential's scope between day and service.
+fn in_scope(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Hmac => "REGION/",
+        Algorithm::Ecdsa => "",
+    }
+}
+
 /// What is wrong with the text of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -40,14 +48,14 @@ pub enum Malformed {
     /// This part or parameter is not text.
     #[error("{0} is not UTF-8 text")]
     NotText(&'static str),
-    /// Not `ACCESS-KEY/YYYYMMDD/REGION/s3/aws4_request`.
-    #[error("the Credential must be of the form ACCESS-KEY/YYYYMMDD/REGION/s3/aws4_request")]
-    Credential,
+    /// Not `ACCESS-KEY/YYYYMMDD/REGION/s3/aws4_request`; SigV4A's has no region.
+    #[error("the Credential must be of the form ACCESS-KEY/YYYYMMDD/{}s3/aws4_request", in_scope(*.0))]
+    Credential(Algorithm),
     /// Not lower-case names in order, each once, joined by `;`.
     #[error("SignedHeaders must be lower-case names in order, each once, joined by ';'")]
     SignedHeaders,
     /// `X-Amz-Algorithm` names no algorithm that S3 knows.
-    #[error("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"")]
+    #[error("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256\"")]
     Algorithm,
 }
 
@@ -112,12 +120,6 @@ pub enum Rejected {
          This request was signed with Signature Version 2 ({0}); set signature_version=\"s3v4\" in the client."
     )]
     SignatureV2(Place),
-    /// Signed with SigV4A, which is not supported yet.
-    #[error(
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256. \
-         This request was signed with SigV4A ({0}), which is not supported yet."
-    )]
-    SignatureV4A(Place),
     /// The credential's text is not well formed.
     #[error("The {place} is malformed; {fault}")]
     Malformed {
@@ -255,9 +257,9 @@ pub enum Rejected {
     /// Query and header name different payloads.
     #[error("x-amz-content-sha256 differs between the query and the headers")]
     ContentSha256Contradicts,
-    /// The body's chunks are signed with SigV4A.
-    #[error("Chunks signed with AWS4-ECDSA-P256-SHA256 are not supported yet")]
-    EcdsaPayload,
+    /// The body's chunks are signed with the other algorithm than the head.
+    #[error("The chunks of the body must be signed with the algorithm that signs the request")]
+    ForeignChunks,
     /// Signed chunks need a seed signature in the header.
     #[error("A presigned request cannot have a body of signed chunks. Please use UNSIGNED-PAYLOAD")]
     SignedChunksPresigned,
@@ -281,10 +283,9 @@ impl Rejected {
             | Self::ContentSha256Invalid { .. }
             | Self::ContentSha256Contradicts => "InvalidArgument",
             Self::SignatureV2(_)
-            | Self::SignatureV4A(_)
             | Self::RepeatedHeader { .. }
             | Self::ContentSha256Missing
-            | Self::EcdsaPayload
+            | Self::ForeignChunks
             | Self::SignedChunksPresigned
             | Self::SignedChunksAnonymous => "InvalidRequest",
             Self::Malformed { place, .. }
@@ -342,7 +343,6 @@ impl Rejected {
             Self::SignatureMismatch(mismatch) => mismatch.details(),
             Self::TwoMechanisms
             | Self::SignatureV2(_)
-            | Self::SignatureV4A(_)
             | Self::Malformed { .. }
             | Self::WrongService { .. }
             | Self::WrongTerminator { .. }
@@ -355,7 +355,7 @@ impl Rejected {
             | Self::TokenUnexpected
             | Self::TokenWrong
             | Self::ContentSha256Missing
-            | Self::EcdsaPayload
+            | Self::ForeignChunks
             | Self::SignedChunksPresigned
             | Self::SignedChunksAnonymous => Vec::new(),
         }

@@ -4,7 +4,7 @@ use crate::head::Head;
 use crate::names::ExposeSecret;
 use crate::sigv4::canonical::{Canonical, Names, PathForm, Scope, Sorted, names, string_to_sign};
 use crate::sigv4::key::{Credential, KeyCache};
-use crate::sigv4::{ALGORITHM, PayloadMark, SERVICE, Stamp, hex32, sha256};
+use crate::sigv4::{ALGORITHM, Algorithm, PayloadMark, SERVICE, Stamp, hex32, sha256};
 use crate::units::UnixSeconds;
 
 /// Signs a head for a store: sets `x-amz-date`, `x-amz-content-sha256`, `x-amz-security-token`
@@ -75,11 +75,11 @@ fn authorization(
         let request = Canonical { head, fields: &fields, signed: &signed, payload };
         request.write(buffer, place.to.path);
     });
-    let scope = Scope { day: place.stamp.day(), region: place.to.region, service: SERVICE };
+    let scope = Scope { day: place.stamp.day(), region: Some(place.to.region), service: SERVICE };
     let canonical = sha256(buffer);
     let to_sign = buffer.len();
-    string_to_sign(buffer, &place.stamp, &scope, &canonical);
-    let key = keys.key(&credential.access_key_id, &credential.secret, scope.day, scope.region);
+    string_to_sign(buffer, Algorithm::Hmac, &place.stamp, &scope, &canonical);
+    let key = keys.key(&credential.access_key_id, &credential.secret, scope.day, place.to.region);
     let signature = hex32(&key.sign(buffer.get(to_sign..).unwrap_or_default()));
     let start = buffer.len();
     buffer.extend_from_slice(ALGORITHM.as_bytes());

@@ -12,10 +12,10 @@ use crate::sigv4::canonical::{
 };
 use crate::sigv4::chunks::{Framing, Seed};
 use crate::sigv4::found::{CredentialText, Found, Parameters, Parts, locate, signed_headers};
-use crate::sigv4::key::{Key, KeyCache, KeyRing, SigningKey};
+use crate::sigv4::key::{Judge, Key, KeyCache, KeyRing};
 use crate::sigv4::payload::NoPayload;
 use crate::sigv4::rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
-use crate::sigv4::{Payload, SERVICE, Stamp, TERMINATOR, sha256, unhex32};
+use crate::sigv4::{Algorithm, Payload, SERVICE, Stamp, TERMINATOR, sha256};
 use crate::units::UnixSeconds;
 
 /// For which region clients must sign.
@@ -76,22 +76,12 @@ pub struct Signed {
     pub access_key_id: AccessKeyId,
     /// By a presigned URL.
     pub presigned: bool,
-    /// The region that the client signed for.
-    pub region: String,
+    /// The region that the client signed for; `None` where it signed for several, or for any.
+    pub region: Option<String>,
     /// How the body is sent.
     pub payload: Payload,
     /// How to take an `aws-chunked` body apart and check it; `None` for raw bodies.
     pub framing: Option<Framing>,
-    /// `SignedHeaders`, as it came.
-    covered: Box<str>,
-}
-
-impl Signed {
-    /// Whether the signature covers this header (lower-case).
-    #[must_use]
-    pub fn signs(&self, name: &str) -> bool {
-        self.covered.split(';').any(|signed| signed == name)
-    }
 }
 
 /// A head that nobody judged: what `verify: off` still says of it.
@@ -106,9 +96,10 @@ pub struct Unjudged {
 }
 
 /// Headers that may occur once only: what they say must not depend on which one is read.
-const ONCE: [&str; 7] = [
+const ONCE: [&str; 8] = [
     "host",
     "x-amz-date",
+    "x-amz-region-set",
     "x-amz-content-sha256",
     "x-amz-security-token",
     "x-amz-decoded-content-length",
@@ -140,17 +131,16 @@ pub fn verify(
             admit(Location::Nowhere, payload)?;
             Ok(Verified::Anonymous { payload, framing: unsigned_framing(payload) })
         }
-        Found::Header(parts) => {
-            let claim = Claim::by_header(head, parts)?;
+        Found::Header(algorithm, parts) => {
+            let claim = Claim::by_header(head, algorithm, parts)?;
             within_skew(&claim.stamp, rules, now)?;
             judge(head, &claim, keys, rules, cache).map(Verified::Signed)
         }
-        Found::Query(parameters) => {
-            let claim = Claim::by_query(head, &parameters, rules, now)?;
+        Found::Query(algorithm, parameters) => {
+            let claim = Claim::by_query(head, algorithm, &parameters, rules, now)?;
             judge(head, &claim, keys, rules, cache).map(Verified::Signed)
         }
         Found::V2(place) => Err(Rejected::SignatureV2(place)),
-        Found::V4A(place) => Err(Rejected::SignatureV4A(place)),
     }
 }
 
@@ -166,23 +156,25 @@ pub fn verify_off(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<Unjudg
     let found = locate(head)?;
     once_only(head)?;
     let presigned = match &found {
-        Found::Query(parameters) => {
+        Found::Query(_, parameters) => {
             unexpired(parameters, rules, now)?;
             true
         }
-        Found::V2(Place::Query) | Found::V4A(Place::Query) => {
-            unexpired_otherwise(head, rules, now)?;
+        Found::V2(Place::Query) => {
+            version_2_unexpired(head, now)?;
             true
         }
-        Found::Nothing | Found::Header(_) | Found::V2(Place::Header) | Found::V4A(Place::Header) => false,
+        Found::Nothing | Found::Header(..) | Found::V2(Place::Header) => false,
     };
     let (payload, _) = match &found {
-        Found::Query(parameters) => payload_of_query(head, parameters)?,
+        Found::Query(_, parameters) => payload_of_query(head, parameters)?,
         _ => payload_of_anonymous(head)?,
     };
     let framing = match payload {
-        Payload::SignedChunks => Some(Framing::Unjudged { trailers: false }),
-        Payload::SignedChunksTrailer => Some(Framing::Unjudged { trailers: true }),
+        Payload::SignedChunks | Payload::EcdsaChunks => Some(Framing::Unjudged { trailers: false }),
+        Payload::SignedChunksTrailer | Payload::EcdsaChunksTrailer => {
+            Some(Framing::Unjudged { trailers: true })
+        }
         Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer => unsigned_framing(payload),
     };
     Ok(Unjudged { presigned, payload, framing })
@@ -204,7 +196,7 @@ fn once_only(head: &Head) -> Result<(), Rejected> {
 #[derive(Clone, Copy)]
 enum Location {
     Nowhere,
-    At(Place),
+    At(Place, Algorithm),
 }
 
 /// Which bodies may follow which credentials. Every pair is named, so that a new payload does not
@@ -212,11 +204,19 @@ enum Location {
 fn admit(location: Location, payload: Payload) -> Result<(), Rejected> {
     match payload {
         Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer => match location {
-            Location::Nowhere | Location::At(Place::Header | Place::Query) => Ok(()),
+            Location::Nowhere
+            | Location::At(Place::Header | Place::Query, Algorithm::Hmac | Algorithm::Ecdsa) => Ok(()),
         },
         Payload::SignedChunks | Payload::SignedChunksTrailer => match location {
-            Location::At(Place::Header) => Ok(()),
-            Location::At(Place::Query) => Err(Rejected::SignedChunksPresigned),
+            Location::At(Place::Header, Algorithm::Hmac) => Ok(()),
+            Location::At(Place::Header, Algorithm::Ecdsa) => Err(Rejected::ForeignChunks),
+            Location::At(Place::Query, _) => Err(Rejected::SignedChunksPresigned),
+            Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
+        },
+        Payload::EcdsaChunks | Payload::EcdsaChunksTrailer => match location {
+            Location::At(Place::Header, Algorithm::Ecdsa) => Ok(()),
+            Location::At(Place::Header, Algorithm::Hmac) => Err(Rejected::ForeignChunks),
+            Location::At(Place::Query, _) => Err(Rejected::SignedChunksPresigned),
             Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
         },
     }
@@ -229,6 +229,9 @@ fn unsigned_framing(payload: Payload) -> Option<Framing> {
 /// What a request claims: everything that its signature is judged by.
 struct Claim<'a> {
     place: Place,
+    algorithm: Algorithm,
+    /// Of SigV4A: for which regions.
+    region_set: Cow<'a, str>,
     credential: CredentialText<'a>,
     signed_headers: &'a str,
     signature: &'a str,
@@ -240,17 +243,24 @@ struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn by_header(head: &'a Head, parts: &'a str) -> Result<Self, Rejected> {
+    fn by_header(head: &'a Head, algorithm: Algorithm, parts: &'a str) -> Result<Self, Rejected> {
         let place = Place::Header;
         let malformed = |fault| Rejected::Malformed { place, fault };
         let parts = Parts::parse(parts).map_err(malformed)?;
-        let credential = CredentialText::parse(parts.credential).map_err(malformed)?;
+        let credential = CredentialText::parse(algorithm, parts.credential).map_err(malformed)?;
+        let region_set = match (algorithm, head.first("x-amz-region-set")) {
+            (Algorithm::Hmac, _) => Cow::Borrowed(""),
+            (Algorithm::Ecdsa, Some(set)) => String::from_utf8_lossy(set),
+            (Algorithm::Ecdsa, None) => return Err(malformed(Malformed::Missing("X-Amz-Region-Set"))),
+        };
         let stamp = header_date(head).map_err(Rejected::HeaderDate)?;
         let text = head.first("x-amz-content-sha256").ok_or(Rejected::ContentSha256Missing)?;
         let (payload, payload_text) = read_payload(text)?;
-        admit(Location::At(place), payload)?;
+        admit(Location::At(place, algorithm), payload)?;
         Ok(Self {
             place,
+            algorithm,
+            region_set,
             credential,
             signed_headers: parts.signed_headers,
             signature: parts.signature,
@@ -263,6 +273,7 @@ impl<'a> Claim<'a> {
 
     fn by_query(
         head: &'a Head,
+        algorithm: Algorithm,
         query: &'a Parameters<'a>,
         rules: &Rules,
         now: UnixSeconds,
@@ -273,18 +284,34 @@ impl<'a> Claim<'a> {
             value.as_deref().ok_or(Rejected::Malformed { place, fault: Malformed::Missing(name) })
         };
         let credential = required(&query.credential, "X-Amz-Credential")?;
-        let credential = CredentialText::parse(credential).map_err(malformed)?;
+        let credential = CredentialText::parse(algorithm, credential).map_err(malformed)?;
+        let region_set = match algorithm {
+            Algorithm::Hmac => "",
+            Algorithm::Ecdsa => required(&query.region_set, "X-Amz-Region-Set")?,
+        };
+        let region_set = Cow::Borrowed(region_set);
         let signed_headers = required(&query.signed_headers, "X-Amz-SignedHeaders")?;
         let signature = required(&query.signature, "X-Amz-Signature")?;
         let stamp = unexpired(query, rules, now)?;
         let (payload, payload_text) = payload_of_query(head, query)?;
-        admit(Location::At(place), payload)?;
+        admit(Location::At(place, algorithm), payload)?;
         let token = query.token.as_deref().map(str::as_bytes);
         if token.is_some() && head.count("x-amz-security-token") > 0 {
             return Err(Rejected::TwoMechanisms);
         }
         let token = token.or_else(|| head.first("x-amz-security-token"));
-        Ok(Self { place, credential, signed_headers, signature, stamp, payload, payload_text, token })
+        Ok(Self {
+            place,
+            algorithm,
+            region_set,
+            credential,
+            signed_headers,
+            signature,
+            stamp,
+            payload,
+            payload_text,
+            token,
+        })
     }
 }
 
@@ -341,14 +368,11 @@ fn expires(text: &str) -> Result<u32, ExpiresFault> {
     digits.parse().ok().filter(|seconds| *seconds <= EXPIRES_MAX).ok_or(ExpiresFault::TooLong)
 }
 
-/// The same for presigned URLs of other kinds, which only `verify: off` lets pass: SigV4A's has
-/// the same parameters, Signature Version 2 says when it ends.
-fn unexpired_otherwise(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<(), Rejected> {
+/// The same for presigned URLs of Signature Version 2, which only `verify: off` lets pass: they say
+/// when they end.
+fn version_2_unexpired(head: &Head, now: UnixSeconds) -> Result<(), Rejected> {
     let malformed = |fault| Rejected::Malformed { place: Place::Query, fault };
     let query = Parameters::of(head).map_err(malformed)?;
-    if query.algorithm.is_some() {
-        return unexpired(&query, rules, now).map(|_| ());
-    }
     let until = query.version_2_expires.as_deref().ok_or(malformed(Malformed::Missing("Expires")))?;
     let until: i64 = until.parse().map_err(|_| Rejected::Expires(ExpiresFault::NotANumber))?;
     if now.0 > until {
@@ -363,10 +387,7 @@ fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
     let text = String::from_utf8_lossy(text);
     match Payload::parse(&text) {
         Ok(payload) => Ok((payload, text)),
-        Err(NoPayload::Ecdsa) => Err(Rejected::EcdsaPayload),
-        Err(NoPayload::Junk) => {
-            Err(Rejected::ContentSha256Invalid { value: text.chars().take(128).collect() })
-        }
+        Err(NoPayload) => Err(Rejected::ContentSha256Invalid { value: text.chars().take(128).collect() }),
     }
 }
 
@@ -409,7 +430,11 @@ fn judge(
     let known = keys.find(claim.credential.access_key_id);
     let key = known.unwrap_or(keys.decoy());
     let mut buffer = cache.take_buffer();
-    let derived = cache.key(&key.access_key_id, &key.secret, claim.credential.day, claim.credential.region);
+    let (id, secret) = (&key.access_key_id, &key.secret);
+    let derived = match claim.credential.region {
+        Some(region) => Judge::Hmac(cache.key(id, secret, claim.credential.day, region)),
+        None => Judge::Ecdsa(cache.verifying(id, secret)),
+    };
     let holds = signature_holds(&request, claim, derived, &mut buffer);
     let framing = framing(claim, derived);
     cache.give_back(buffer);
@@ -424,10 +449,9 @@ fn judge(
         client: key.client.clone(),
         access_key_id: key.access_key_id.clone(),
         presigned: matches!(claim.place, Place::Query),
-        region: claim.credential.region.to_owned(),
+        region: signed_region(claim),
         payload: claim.payload,
         framing,
-        covered: Box::from(claim.signed_headers),
     })
 }
 
@@ -445,14 +469,39 @@ fn scope_fits(claim: &Claim<'_>, rules: &Rules) -> Result<(), Rejected> {
         let (presented, day) = (credential.day.to_owned(), stamp.day().to_owned());
         return Err(Rejected::ScopeDate { place, presented, day });
     }
-    match &rules.region {
-        Region::Exactly(expected) if credential.region != expected => Err(Rejected::WrongRegion {
-            place,
-            presented: credential.region.to_owned(),
-            expected: expected.clone(),
-        }),
-        Region::Exactly(_) | Region::Any => Ok(()),
+    let Region::Exactly(expected) = &rules.region else { return Ok(()) };
+    let (fits, presented) = match credential.region {
+        Some(region) => (region == expected, region),
+        None => (regions(claim).any(|pattern| names_region(pattern, expected)), &*claim.region_set),
+    };
+    if fits {
+        return Ok(());
     }
+    Err(Rejected::WrongRegion { place, presented: presented.to_owned(), expected: expected.clone() })
+}
+
+/// The parts of a region set.
+fn regions<'c>(claim: &'c Claim<'_>) -> impl Iterator<Item = &'c str> {
+    claim.region_set.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Whether a part of a region set names a region: `*` stands for any characters, also within a name
+/// (`us-*`), where AWS has at most one.
+fn names_region(pattern: &str, region: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == region,
+        Some((begins, ends)) => region.strip_prefix(begins).is_some_and(|rest| rest.ends_with(ends)),
+    }
+}
+
+/// The one region that the client signed for.
+fn signed_region(claim: &Claim<'_>) -> Option<String> {
+    if let Some(region) = claim.credential.region {
+        return Some(region.to_owned());
+    }
+    let mut regions = regions(claim);
+    let only = regions.next().filter(|region| !region.contains('*'))?;
+    regions.next().is_none().then(|| only.to_owned())
 }
 
 /// `host` and every `x-amz-*` header are signed.
@@ -472,7 +521,7 @@ fn covers(fields: &Sorted<'_>, signed: &Names<'_>) -> Result<(), Rejected> {
 fn signature_holds(
     request: &Canonical<'_, '_>,
     claim: &Claim<'_>,
-    key: &SigningKey,
+    key: Judge<'_>,
     buffer: &mut Vec<u8>,
 ) -> bool {
     let holds_as = |form: PathForm, buffer: &mut Vec<u8>| {
@@ -480,12 +529,8 @@ fn signature_holds(
         let coverage = request.write(buffer, form);
         let canonical = sha256(buffer);
         buffer.clear();
-        string_to_sign(buffer, &claim.stamp, &scope(claim), &canonical);
-        let expected = key.sign(buffer);
-        // text that is no signature costs the same as a wrong one
-        let provided = unhex32(claim.signature.as_bytes());
-        let equal = expected.ct_eq(&provided.unwrap_or_default());
-        bool::from(equal) && provided.is_some() && coverage == Coverage::All
+        string_to_sign(buffer, claim.algorithm, &claim.stamp, &scope(claim), &canonical);
+        key.holds(buffer, claim.signature.as_bytes()) && coverage == Coverage::All
     };
     holds_as(PathForm::Reencoded, buffer)
         || (path_is_spelled_twice(request.head.path()) && holds_as(PathForm::Raw, buffer))
@@ -496,13 +541,17 @@ fn scope<'a>(claim: &Claim<'a>) -> Scope<'a> {
 }
 
 /// How the body's chunks are judged, should the head's signature hold.
-fn framing(claim: &Claim<'_>, key: &SigningKey) -> Option<Framing> {
-    let seed = || Box::new(Seed::new(key.clone(), claim.stamp, scope(claim), claim.signature));
+fn framing(claim: &Claim<'_>, key: Judge<'_>) -> Option<Framing> {
+    let seed = || Box::new(Seed::new(key, claim.stamp, scope(claim), claim.signature));
     match claim.payload {
         Payload::Sha256(_) | Payload::Unsigned => None,
         Payload::UnsignedTrailer => Some(Framing::UnsignedTrailer),
-        Payload::SignedChunks => Some(Framing::Signed { seed: seed(), trailers: false }),
-        Payload::SignedChunksTrailer => Some(Framing::Signed { seed: seed(), trailers: true }),
+        Payload::SignedChunks | Payload::EcdsaChunks => {
+            Some(Framing::Signed { seed: seed(), trailers: false })
+        }
+        Payload::SignedChunksTrailer | Payload::EcdsaChunksTrailer => {
+            Some(Framing::Signed { seed: seed(), trailers: true })
+        }
     }
 }
 
@@ -523,7 +572,7 @@ fn token_fits(token: Option<&[u8]>, key: &Key) -> Result<(), Rejected> {
 fn mismatch(request: &Canonical<'_, '_>, claim: &Claim<'_>) -> Rejected {
     let (mut canonical, mut to_sign) = (Vec::new(), Vec::new());
     request.write(&mut canonical, PathForm::Reencoded);
-    string_to_sign(&mut to_sign, &claim.stamp, &scope(claim), &sha256(&canonical));
+    string_to_sign(&mut to_sign, claim.algorithm, &claim.stamp, &scope(claim), &sha256(&canonical));
     Rejected::SignatureMismatch(Box::new(Mismatch {
         access_key_id: AccessKeyId::new(claim.credential.access_key_id),
         provided: claim.signature.to_owned(),

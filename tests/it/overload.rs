@@ -13,6 +13,7 @@ use crate::house::digest;
 use crate::house::gateway::{Gateway, Setup, Tenant};
 use crate::house::moment;
 use crate::house::region::{Act, PATIENCE, Region, When};
+use crate::house::text;
 
 const BUCKET: &str = "photos-home";
 
@@ -243,18 +244,23 @@ async fn a_client_that_has_stopped_reading_gives_up_its_place() {
 
 // ── documents ────────────────────────────────────────────────────────────────
 
+/// Room for documents of 100 KiB.
+const DOCUMENTS: &str = "replay_total: 100KiB, replay_body: 64KiB";
+
+/// A deletion of one key, in a document of some more bytes than these.
+fn deletion(bytes: usize) -> Request {
+    let pad = " ".repeat(bytes);
+    let document = format!("<Delete><Object><Key>k</Key></Object>{pad}</Delete>");
+    let md5 = base64::engine::general_purpose::STANDARD.encode(digest::md5(document.as_bytes()));
+    Request::post("/photos?delete", document).with("content-md5", &md5)
+}
+
 #[tokio::test]
 async fn documents_in_memory_have_a_bound_over_all_requests() {
     let home = home();
-    let gateway = with(&home, 2, "replay_total: 100KiB, replay_body: 64KiB").start();
+    let gateway = with(&home, 2, DOCUMENTS).start();
     let (client, other) = (gateway.client(), gateway.client_of(1));
-    let request = |bytes: usize| {
-        let keys = "<Object><Key>k</Key></Object>";
-        let pad = " ".repeat(bytes);
-        let document = format!("<Delete>{keys}{pad}</Delete>");
-        let md5 = base64::engine::general_purpose::STANDARD.encode(digest::md5(document.as_bytes()));
-        Request::post("/photos?delete", document).with("content-md5", &md5)
-    };
+    let request = deletion;
     let mut held = client.connect().await;
     held.stream.write_all(&client.sign(&request(90 << 10)).head_bytes()).await.unwrap();
     at_work(&gateway, 1).await;
@@ -267,6 +273,62 @@ async fn documents_in_memory_have_a_bound_over_all_requests() {
     drop(held);
     at_work(&gateway, 0).await;
     other.send(&request(20 << 10)).await.expect(200);
+    assert_eq!(metric(&gateway, "nearpoint_document_bytes").await, 0);
+}
+
+#[tokio::test]
+async fn a_client_whose_documents_do_not_come_leaves_room_for_those_of_others() {
+    let home = home();
+    let gateway = with(&home, 2, DOCUMENTS).start();
+    let (greedy, other) = (gateway.client(), gateway.client_of(1));
+    let mut held = Vec::new();
+    for documents in 1..=5 {
+        let mut connection = greedy.connect().await;
+        connection.stream.write_all(&greedy.sign(&deletion(10 << 10)).head_bytes()).await.unwrap();
+        held.push(connection);
+        at_work(&gateway, documents).await;
+    }
+    // it has half of what there is, and more would fit
+    let reply = greedy.send(&deletion(10 << 10)).await;
+    shed(&reply);
+    let line = gateway.access_line(reply.header("x-amz-request-id").unwrap());
+    assert!(
+        line["cause"].as_str().unwrap().ends_with("by this client; what is left is for others"),
+        "{line}"
+    );
+    let created = other.send(&Request::post("/photos/big?uploads", "")).await.expect(200);
+    let id = text::encoded(&text::element(&created.text(), "UploadId").unwrap(), "");
+    let part = Request::put(&format!("/photos/big?partNumber=1&uploadId={id}"), "part");
+    let etag = text::escaped(other.send(&part).await.expect(200).header("etag").unwrap());
+    let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+    let parts = format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>");
+    other.send(&Request::post(&format!("/photos/big?uploadId={id}"), parts)).await.expect(200);
+    other.send(&deletion(40 << 10)).await.expect(200);
+    drop(held);
+    at_work(&gateway, 0).await;
+    greedy.send(&deletion(10 << 10)).await.expect(200);
+    assert_eq!(metric(&gateway, "nearpoint_document_bytes").await, 0);
+}
+
+#[tokio::test]
+async fn listings_that_are_merged_in_memory_are_documents_too() {
+    let (home, away) = (home(), Region::start("away", &["photos-away"]));
+    home.begin_uploads(BUCKET, &"k".repeat(200), 1000);
+    let mut setup = Setup::over(&[&home, &away]).access_point("photos", &[&home, &away], 0, "allow", "allow");
+    setup.rest = format!("limits: {{{DOCUMENTS}}}\n");
+    let gateway = setup.start();
+    let client = gateway.client();
+    let reply = client.send(&Request::get("/photos?uploads")).await;
+    shed(&reply);
+    let line = gateway.access_line(reply.header("x-amz-request-id").unwrap());
+    assert!(line["cause"].as_str().unwrap().starts_with("limits.replay_total: documents of "), "{line}");
+    // no more is read of regions than is asked for
+    let few = client.send(&Request::get("/photos?uploads&max-uploads=10")).await.expect(200);
+    assert!(text::elements(&few.text(), "Upload").len() >= 10, "{}", few.text());
+    for region in [&home, &away] {
+        let asked = region.seen().into_iter().rfind(|seen| seen.operation == "ListMultipartUploads").unwrap();
+        assert!(asked.target.contains("max-uploads=10"), "{}", asked.target);
+    }
     assert_eq!(metric(&gateway, "nearpoint_document_bytes").await, 0);
 }
 

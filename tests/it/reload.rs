@@ -110,6 +110,29 @@ async fn access_points_policies_and_limits_are_swapped_without_a_request_lost() 
     assert!(done.load(Ordering::Relaxed) > 20);
 }
 
+/// Answers that a store is to have marked until one without a mark is taken for a stranger's.
+const KNOWN: usize = 100;
+
+#[tokio::test]
+async fn a_region_that_becomes_another_store_is_learnt_anew() {
+    let (old, new) = (home(), home());
+    new.seed(BUCKET, "k", "new");
+    old.fault(When::everything(), Act::Say("x-amz-request-id", "1".to_owned()));
+    let gateway = Setup::over(&[&old]).start();
+    let (client, get) = (gateway.client(), Request::get("/photos/k"));
+    for _ in 0..=KNOWN {
+        client.send(&get).await.expect(200);
+    }
+    old.heal();
+    // of what it was never seen to do nothing is expected
+    client.send(&Request::delete("/photos/other")).await.expect(204);
+    refused(&client.send(&get).await, 503, "ServiceUnavailable");
+    reload(&gateway, &Setup::over(&[&new])).await;
+    let reply = until(&client, &get, 200).await;
+    assert_eq!(reply.body, b"new");
+    client.send(&Request::put("/photos/k", "newer")).await.expect(200);
+}
+
 #[tokio::test]
 async fn the_retry_budget_in_force_is_the_new_one() {
     let (home, far) = (home(), Region::start("far", &["photos-far", "vault-far"]));

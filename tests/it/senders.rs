@@ -495,6 +495,47 @@ async fn presigned_urls_read_and_write_with_hoisted_headers() {
     refused(&client.send_signed(&tampered).await, 403, "SignatureDoesNotMatch");
 }
 
+// ── SigV4A ───────────────────────────────────────────────────────────────────
+
+#[tokio::test]
+async fn what_is_signed_for_all_regions_is_taken_in_every_mode_and_signed_anew_for_its_own() {
+    let home = home();
+    let gateway = listening(&home, "");
+    let client = Client { region_set: Some("*".to_owned()), ..gateway.client() };
+    let body: Vec<u8> = (0..=255).cycle().take(40_000).collect();
+    for payload in [
+        Payload::Hex,
+        Payload::Unsigned,
+        Payload::SignedChunks(8_192),
+        Payload::SignedChunksTrailer(16_384, Algorithm::Crc32),
+        Payload::UnsignedTrailer(8_192, Algorithm::Crc32, Framing::Length),
+    ] {
+        home.forget();
+        let put = Request::put("/photos/k", body.clone()).payload(payload);
+        client.send(&put).await.expect(200);
+        let object = home.object(BUCKET, "k").expect("stored");
+        assert!(object.body == body, "{payload:?}");
+        let seen = home.seen_once();
+        assert!(seen.header("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 "), "{payload:?}");
+        assert_eq!(seen.header("x-amz-region-set"), None);
+        // one byte of the body is another one
+        let tampered = client.sign(&put).edit_body(|mut sent| {
+            let at = sent.len() / 2;
+            sent[at] ^= 1;
+            sent
+        });
+        let reply = client.send_signed(&tampered).await;
+        let unprotected = matches!(payload, Payload::Unsigned);
+        assert_eq!(reply.status == 200, unprotected, "{payload:?} {}", reply.text());
+    }
+    client.send(&Request::put("/photos/k", "body")).await.expect(200);
+    let url = client.presign(&Request::get("/photos/k"), 60);
+    let got = client.send_signed(&client.unsigned(&Request::get(&url))).await.expect(200);
+    assert_eq!(got.body, b"body");
+    let elsewhere = Client { region_set: Some("mars-*".to_owned()), ..client };
+    refused(&elsewhere.send(&Request::get("/photos/k")).await, 400, "AuthorizationHeaderMalformed");
+}
+
 // ── loops ────────────────────────────────────────────────────────────────────
 
 #[tokio::test]

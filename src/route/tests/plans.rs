@@ -262,19 +262,6 @@ fn a_region_in_probation_is_tried_first_by_those_who_can_move_on() {
 }
 
 #[test]
-fn a_trial_without_a_turn_is_put_off_but_not_lost() {
-    let mut rig = Rig::new();
-    rig.kill(NEAR);
-    rig.revive(NEAR);
-    let mut plan = rig.plan(Operation::GetObject);
-    plan.put_off(0);
-    assert_eq!(names(&plan), [HOME, FAR, NEAR]);
-    assert!(plan.steps.iter().all(|step| !step.trial));
-    plan.put_off(7);
-    assert_eq!(plan.steps.len(), 3);
-}
-
-#[test]
 fn once_those_that_serve_have_failed_probation_is_no_trial() {
     let mut rig = Rig::new();
     rig.kill(NEAR);

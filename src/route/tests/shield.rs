@@ -29,6 +29,16 @@ fn recalled(change: Change, region: &'static str) -> Known {
 
 /// Asks until it is known what the client is told: who was asked, and what came of it.
 fn play(known: &Known, first: &str, says: &dyn Fn(&str) -> Finding) -> (Vec<String>, Told) {
+    play_after(known, &[], first, says)
+}
+
+/// The same, where some were tried in vain before one answered.
+fn play_after(
+    known: &Known,
+    in_vain: &[&str],
+    first: &str,
+    says: &dyn Fn(&str) -> Finding,
+) -> (Vec<String>, Told) {
     let home = RegionId::new(HOME);
     let recalled = known.recalled.map(|(change, region)| Recalled {
         region: region.into(),
@@ -44,25 +54,27 @@ fn play(known: &Known, first: &str, says: &dyn Fn(&str) -> Finding) -> (Vec<Stri
         recalled: recalled.as_ref(),
         away: &away,
         overflowed: known.overflowed,
+        before: in_vain.len() + 1,
     };
-    let mut heard = vec![Heard { region: first.into(), finding: says(first), proven: false, later: false }];
+    let said = |region: &str, finding| Heard { region: region.into(), finding, proven: false, later: false };
+    let mut heard: Vec<Heard> = in_vain.iter().map(|region| said(region, Finding::Silent)).collect();
+    heard.push(said(first, says(first)));
     for _ in 0..10 {
         match next(&case, &heard) {
             Next::Ask(region) => {
-                let finding = says(region.as_str());
-                heard.push(Heard { region: region.clone(), finding, proven: false, later: false });
+                heard.push(said(region.as_str(), says(region.as_str())));
             }
             Next::Answer(at, certainty) => {
-                return (asked(&heard), Told::Answer(heard[at].region.to_string(), certainty));
+                return (asked(&heard, &case), Told::Answer(heard[at].region.to_string(), certainty));
             }
-            Next::Withhold(why) => return (asked(&heard), Told::Withheld(why)),
+            Next::Withhold(why) => return (asked(&heard, &case), Told::Withheld(why)),
         }
     }
     panic!("it does not end: {heard:?}")
 }
 
-fn asked(heard: &[Heard]) -> Vec<String> {
-    heard.iter().skip(1).map(|one| one.region.to_string()).collect()
+fn asked(heard: &[Heard], case: &Case<'_>) -> Vec<String> {
+    heard.iter().skip(case.before).map(|one| one.region.to_string()).collect()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +251,28 @@ fn a_journal_that_overflowed_makes_no_false_404() {
         (overflowed(&[FAR]), FAR, [Silent, Silent, Missing, Silent], &[HOME], answer(FAR, Unconfirmed)),
         (overflowed(&[FAR]), HOME, [Missing, Silent, Silent, Silent], &[FAR], answer(HOME, Confirmed)),
     ]);
+}
+
+#[test]
+fn who_was_tried_in_vain_is_none_of_those_that_are_asked() {
+    use Finding::{Found, Missing, Silent};
+    let says = |region: &str| match region {
+        NEAR | HOME => Missing,
+        THIRD => Found,
+        _ => Silent,
+    };
+    let known = Known { away: vec![FAR, NEAR, THIRD], ..recalled(Change::Touched, FAR) };
+    let (whom, told) = play_after(&known, &[FAR], NEAR, &says);
+    assert_eq!((whom, told), (vec![HOME.to_owned(), THIRD.to_owned()], answer(THIRD, Certainty::Found)));
+}
+
+#[test]
+fn where_nobody_was_heard_nothing_is_said_of_the_key() {
+    let (whom, told) = play_after(&NOTHING, &[FAR], NEAR, &|_| Finding::Silent);
+    assert_eq!((whom, told), (vec![HOME.to_owned()], Told::Withheld(Withheld::Unheard)));
+    let causes =
+        [Withheld::Written, Withheld::Deleted, Withheld::Overflowed, Withheld::Unheard].map(Withheld::cause);
+    assert!(causes.iter().all(|cause| causes.iter().filter(|other| *other == cause).count() == 1));
 }
 
 /// Every case there is with four regions.
@@ -508,7 +542,14 @@ fn a_date_counts_only_where_the_region_of_the_change_cannot_be_asked() {
         tag: None,
         at: Instant::now(),
     };
-    let case = Case { fallback: true, home: &home, recalled: Some(&deleted), away: &[], overflowed: false };
+    let case = Case {
+        fallback: true,
+        home: &home,
+        recalled: Some(&deleted),
+        away: &[],
+        overflowed: false,
+        before: 1,
+    };
     let near = |later| Heard { region: NEAR.into(), finding: Finding::Found, proven: false, later };
     let said = |finding| Heard { region: HOME.into(), finding, proven: false, later: false };
     for later in [false, true] {

@@ -350,12 +350,8 @@ fn bad_source(why: &str, text: &str) -> Malformed {
 
 /// What one header, or hoisted parameter, adds to the call.
 fn header(call: &mut Call, name: &str, value: &[u8]) {
-    let reads = call.facts().kind == Kind::Read;
-    match name {
-        "range" => call.ranged = true,
-        "if-match" if reads => call.conditional_read = true,
-        _ if !reads && conditions_write(name) => call.conditional_write = true,
-        _ => {}
+    if call.facts().kind != Kind::Read && conditions_write(name) {
+        call.conditional_write = true;
     }
     if let Some(rest) = name.strip_prefix("x-amz-") {
         amz_header(call, rest, value);
@@ -453,9 +449,6 @@ fn framing(head: &Head) -> Result<Framing, Malformed> {
         content_length: length("content-length")?,
         chunked: head.count("transfer-encoding") > 0,
         decoded_length: length("x-amz-decoded-content-length")?,
-        expects_continue: head
-            .first("expect")
-            .is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue")),
     })
 }
 

@@ -299,35 +299,45 @@ pub fn complete_result(key: &str, etag: &str, checksums: &[(Algorithm, &str)]) -
 /// The codes of the keys that a `DeleteResult` says were not deleted. Empty where it is none.
 #[must_use]
 pub fn failed_deletions(document: &[u8]) -> Vec<String> {
-    let mut codes = Vec::new();
+    not_deleted(document).into_iter().map(|failed| failed.code).collect()
+}
+
+/// An object that was not deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotDeleted {
+    /// Its key.
+    pub key: String,
+    /// The version that was to be deleted, where the store names one.
+    pub version_id: Option<String>,
+    /// Why.
+    pub code: String,
+}
+
+/// What a `DeleteResult` says was not deleted. Empty where it is none.
+#[must_use]
+pub fn not_deleted(document: &[u8]) -> Vec<NotDeleted> {
+    let (mut all, mut one) = (Vec::new(), NotDeleted::default());
     let read = walk(document, &mut |path, text| {
-        if path == "DeleteResult/Error/Code" && codes.len() < DELETE_MAX {
-            codes.push(text.trim().to_owned());
+        match path {
+            "DeleteResult/Error/Key" => text.clone_into(&mut one.key),
+            "DeleteResult/Error/VersionId" => {
+                one.version_id = Some(text.to_owned()).filter(|id| !id.is_empty());
+            }
+            "DeleteResult/Error/Code" => text.trim().clone_into(&mut one.code),
+            "DeleteResult/Error" if all.len() < DELETE_MAX => all.push(std::mem::take(&mut one)),
+            _ => {}
         }
         Ok(())
     });
-    if read.is_ok() { codes } else { Vec::new() }
+    if read.is_ok() { all } else { Vec::new() }
 }
 
-/// Reads the location constraint of a CreateBucket; `None` for an empty body or none named.
-///
-/// # Errors
-/// `MalformedXML` for anything but a `CreateBucketConfiguration`.
-pub fn create_bucket(document: &[u8]) -> Result<Option<String>, Malformed> {
-    if document.trim_ascii().is_empty() {
-        return Ok(None);
+impl NotDeleted {
+    /// Whether it is what was asked for.
+    #[must_use]
+    pub fn is(&self, asked: &ObjectToDelete) -> bool {
+        self.key == asked.key && (self.version_id.is_none() || self.version_id == asked.version_id)
     }
-    let mut location = None;
-    walk(document, &mut |path, text| {
-        if !path.starts_with("CreateBucketConfiguration") {
-            return Err(malformed());
-        }
-        if path == "CreateBucketConfiguration/LocationConstraint" {
-            location = Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        }
-        Ok(())
-    })?;
-    Ok(location)
 }
 
 /// One page of `ListMultipartUploads`, as a region answers it or as nearpoint merges it.

@@ -121,20 +121,25 @@ fn keys_that_were_not_deleted_are_read() {
                   <Error><Key>b</Key><Code>InternalError</Code></Error>\
                   <Error><Key>c</Key><Code>AccessDenied</Code></Error></DeleteResult>";
     assert_eq!(failed_deletions(result.as_bytes()), ["InternalError", "AccessDenied"]);
+    let versions =
+        "<DeleteResult><Error><Key>k</Key><VersionId>v</VersionId><Code>C</Code></Error></DeleteResult>";
+    for (document, key, version, is) in [
+        (result, "b", None, true),
+        (result, "b", Some("v"), true),
+        (result, "a", None, false),
+        (versions, "k", Some("v"), true),
+        (versions, "k", Some("w"), false),
+        (versions, "k", None, false),
+    ] {
+        let version_id = version.map(str::to_owned);
+        let asked = ObjectToDelete { key: key.to_owned(), version_id, conditions: Vec::new() };
+        let failed = not_deleted(document.as_bytes());
+        assert_eq!(failed.iter().any(|failed| failed.is(&asked)), is, "{key} {version:?}");
+    }
     for none in ["<DeleteResult/>", "<Error><Code>InternalError</Code></Error>", "", "<DeleteResult><Error>"]
     {
         assert!(failed_deletions(none.as_bytes()).is_empty(), "{none}");
     }
-}
-
-#[test]
-fn locations_are_read() {
-    let of = |text: &str| create_bucket(text.as_bytes());
-    assert_eq!(of(" \n"), Ok(None));
-    assert_eq!(of("<CreateBucketConfiguration/>"), Ok(None));
-    let named = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
-    assert_eq!(of(named), Ok(Some("eu-west-1".into())));
-    assert!(refused(of("<Other/>")));
 }
 
 #[test]
@@ -223,9 +228,8 @@ proptest! {
             drop(read_error(document));
             drop(delete_request(document));
             drop(complete_request(document));
-            drop(create_bucket(document));
             drop(list_uploads_result(document));
-            drop(failed_deletions(document));
+            drop(not_deleted(document));
         }
     }
 }

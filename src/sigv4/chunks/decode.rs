@@ -5,10 +5,9 @@ use std::mem;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Buf, Bytes};
 use memchr::memchr;
-use subtle::ConstantTimeEq;
 
 use crate::sigv4::array;
-use crate::sigv4::chunks::{Framing, Seed, signature};
+use crate::sigv4::chunks::{Claimed, Framing, Seed, signature};
 
 /// The longest line before a chunk. Real ones have at most 99 bytes (16 digits and a signature).
 const CHUNK_LINE_MAX: usize = 1 << 10;
@@ -144,7 +143,7 @@ struct Chain {
     /// Over the bytes of the chunk that is being read.
     digest: Context,
     /// What the chunk's line says.
-    claimed: [u8; 32],
+    claimed: Claimed,
     /// Chunks before this one.
     chunk: u64,
 }
@@ -159,9 +158,7 @@ impl Chain {
     /// Checks the chunk that ends here.
     fn close_chunk(&mut self) -> Result<(), Fault> {
         let digest = mem::replace(&mut self.digest, Context::new(&SHA256)).finish();
-        let expected = self.seed.of_chunk(&array(digest.as_ref()));
-        if bool::from(expected.ct_eq(&self.claimed)) {
-            self.seed.advance(&expected);
+        if self.seed.takes_chunk(&array(digest.as_ref()), &self.claimed) {
             self.chunk += 1;
             Ok(())
         } else {
@@ -211,7 +208,7 @@ impl Decoder {
             Framing::Unjudged { trailers } => (Judge::Skip, trailers),
             Framing::Signed { seed, trailers } => {
                 let digest = Context::new(&SHA256);
-                (Judge::Check(Box::new(Chain { seed, digest, claimed: [0; 32], chunk: 0 })), trailers)
+                (Judge::Check(Box::new(Chain { seed, digest, claimed: Claimed::new(), chunk: 0 })), trailers)
             }
         };
         Self {
@@ -491,9 +488,8 @@ impl Decoder {
         };
         if let (Judge::Check(chain), true) = (&self.judge, self.carries_trailers) {
             let claimed = signature_text.and_then(|trailer| signature(trailer.value.as_bytes()));
-            let expected = chain.seed.of_trailers(&canonical(&self.trailers));
-            let equal = bool::from(expected.ct_eq(&claimed.unwrap_or_default()));
-            if !equal || claimed.is_none() {
+            let canonical = canonical(&self.trailers);
+            if !claimed.is_some_and(|claimed| chain.seed.takes_trailers(&canonical, &claimed)) {
                 return Err(Fault::BadTrailerSignature);
             }
         }

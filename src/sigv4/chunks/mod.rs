@@ -18,10 +18,13 @@ mod tests;
 pub use decode::{Decoder, Fault, Trailer};
 pub use encode::{Encoder, Layout, Miscount};
 
+use smallvec::SmallVec;
+
 use crate::head::Head;
+use crate::sigv4::asymmetric::{SIGNATURE_MAX, VerifyingKey};
 use crate::sigv4::canonical::Scope;
-use crate::sigv4::key::SigningKey;
-use crate::sigv4::{EMPTY_SHA256, Stamp, hex32, sha256, unhex32};
+use crate::sigv4::key::{Judge, SigningKey};
+use crate::sigv4::{EMPTY_SHA256, Stamp, hex32, sha256};
 
 /// Which of the framings, and by what its signatures are judged.
 #[derive(Clone, Debug)]
@@ -46,39 +49,71 @@ pub enum Framing {
 /// kept for the whole body even past midnight, and the signature before.
 #[derive(Clone, Debug)]
 pub struct Seed {
-    key: SigningKey,
+    key: Kept,
     /// `time "\n" scope "\n"`, the same in each string to sign.
     prefix: Box<[u8]>,
-    /// Lower-case hex.
-    previous: [u8; 64],
+    /// In lower-case hex, as it came: without padding.
+    previous: Claimed,
+}
+
+/// A signature in a frame, as it came.
+pub(super) type Claimed = SmallVec<[u8; SIGNATURE_MAX]>;
+
+/// The head's key, kept for the whole body.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "its seed is boxed, and nearly all are the large one")]
+enum Kept {
+    Hmac(SigningKey),
+    Ecdsa(VerifyingKey),
+}
+
+impl Kept {
+    fn judge(&self) -> Judge<'_> {
+        match self {
+            Self::Hmac(key) => Judge::Hmac(key),
+            Self::Ecdsa(key) => Judge::Ecdsa(key),
+        }
+    }
 }
 
 impl Seed {
     /// Begins at the head's signature, which held.
-    pub(super) fn new(key: SigningKey, stamp: Stamp, scope: Scope<'_>, signature: &str) -> Self {
+    pub(super) fn new(key: Judge<'_>, stamp: Stamp, scope: Scope<'_>, signature: &str) -> Self {
         let mut prefix = Vec::with_capacity(96);
         prefix.extend_from_slice(stamp.text().as_bytes());
         prefix.push(b'\n');
         scope.write(&mut prefix);
         prefix.push(b'\n');
-        // a signature that is no hex does not hold, and its seed is thrown away
-        let previous = signature.as_bytes().try_into().unwrap_or([0; 64]);
-        Self { key, prefix: prefix.into(), previous }
+        let key = match key {
+            Judge::Hmac(key) => Kept::Hmac(key.clone()),
+            Judge::Ecdsa(key) => Kept::Ecdsa(key.clone()),
+        };
+        // one that is too long does not hold, and its seed is thrown away
+        let previous = signature.as_bytes().get(..SIGNATURE_MAX).unwrap_or(signature.as_bytes());
+        Self { key, prefix: prefix.into(), previous: Claimed::from_slice(previous) }
     }
 
-    /// The signature of a chunk with this SHA-256.
-    fn of_chunk(&self, digest: &[u8; 32]) -> [u8; 32] {
-        self.sign(b"AWS4-HMAC-SHA256-PAYLOAD\n", Some(EMPTY_SHA256.as_bytes()), digest)
+    /// Whether this is the signature of a chunk with this SHA-256; if so, the next is chained to it.
+    fn takes_chunk(&mut self, digest: &[u8; 32], claimed: &Claimed) -> bool {
+        let holds = self.holds("PAYLOAD", Some(EMPTY_SHA256.as_bytes()), digest, claimed);
+        if holds {
+            self.previous.clone_from(claimed);
+        }
+        holds
     }
 
-    /// The signature of the trailers in their canonical form.
-    fn of_trailers(&self, canonical: &[u8]) -> [u8; 32] {
-        self.sign(b"AWS4-HMAC-SHA256-TRAILER\n", None, &sha256(canonical))
+    /// Whether this is the signature of the trailers in their canonical form.
+    fn takes_trailers(&self, canonical: &[u8], claimed: &Claimed) -> bool {
+        self.holds("TRAILER", None, &sha256(canonical), claimed)
     }
 
-    fn sign(&self, algorithm: &[u8], headers: Option<&[u8]>, digest: &[u8; 32]) -> [u8; 32] {
-        let mut text: smallvec::SmallVec<[u8; 384]> = smallvec::SmallVec::new();
-        text.extend_from_slice(algorithm);
+    fn holds(&self, of: &str, headers: Option<&[u8]>, digest: &[u8; 32], claimed: &[u8]) -> bool {
+        let judge = self.key.judge();
+        let mut text: SmallVec<[u8; 512]> = SmallVec::new();
+        text.extend_from_slice(judge.algorithm().name().as_bytes());
+        text.push(b'-');
+        text.extend_from_slice(of.as_bytes());
+        text.push(b'\n');
         text.extend_from_slice(&self.prefix);
         text.extend_from_slice(&self.previous);
         text.push(b'\n');
@@ -87,18 +122,15 @@ impl Seed {
             text.push(b'\n');
         }
         text.extend_from_slice(&hex32(digest));
-        self.key.sign(&text)
-    }
-
-    /// Takes one link of the chain, once it held.
-    fn advance(&mut self, signature: &[u8; 32]) {
-        self.previous = hex32(signature);
+        judge.holds(&text, claimed)
     }
 }
 
-/// Reads a signature in a frame.
-fn signature(text: &[u8]) -> Option<[u8; 32]> {
-    unhex32(text)
+/// Reads a signature in a frame: no longer than one can be. SigV4A's are padded with `*`.
+fn signature(text: &[u8]) -> Option<Claimed> {
+    let padding = text.iter().rev().take_while(|byte| **byte == b'*').count();
+    let text = text.get(..text.len().saturating_sub(padding))?;
+    (text.len() + padding <= SIGNATURE_MAX).then(|| Claimed::from_slice(text))
 }
 
 /// The names in `x-amz-trailer`, lower-case, as declared.

@@ -6,24 +6,78 @@ use proptest::prelude::*;
 use super::{Decoder, Encoder, Fault, Framing, Layout, Miscount, Seed, Trailer, declared};
 use crate::head::Head;
 use crate::names::Secret;
+use crate::sigv4::asymmetric::{self, VerifyingKey};
 use crate::sigv4::canonical::Scope;
-use crate::sigv4::{SigningKey, Stamp, sha256};
+use crate::sigv4::key::Judge;
+use crate::sigv4::{Algorithm, EMPTY_SHA256, SigningKey, Stamp, sha256};
 
 const CHECKSUM: &str = "x-amz-checksum-crc32";
 
-fn seed() -> Seed {
+/// The head's signature, in either algorithm.
+const HEAD: &str = "00";
+
+fn secret() -> Secret {
+    Secret::from("s")
+}
+
+fn seed(algorithm: Algorithm) -> Seed {
     let stamp = Stamp::parse("20130524T000000Z").expect("a stamp");
-    let scope = Scope { day: "20130524", region: "eu", service: "s3" };
-    Seed::new(SigningKey::derive(&Secret::from("s"), "20130524", "eu"), stamp, scope, &"0".repeat(64))
+    let scope = |region| Scope { day: "20130524", region, service: "s3" };
+    match algorithm {
+        Algorithm::Hmac => {
+            let key = SigningKey::derive(&secret(), "20130524", "eu");
+            Seed::new(Judge::Hmac(&key), stamp, scope(Some("eu")), HEAD)
+        }
+        Algorithm::Ecdsa => {
+            let key = VerifyingKey::derive("AKID", &secret());
+            Seed::new(Judge::Ecdsa(&key), stamp, scope(None), HEAD)
+        }
+    }
+}
+
+/// What a client signs chunks and trailers with, one after the other.
+struct Client {
+    algorithm: Algorithm,
+    previous: String,
+}
+
+impl Client {
+    /// The signature as it is in the frame: SigV4A's is padded.
+    fn sign(&mut self, of: &str, headers: &str, digest: [u8; 32]) -> String {
+        let (name, scope) = match self.algorithm {
+            Algorithm::Hmac => ("AWS4-HMAC-SHA256", "20130524/eu/s3/aws4_request"),
+            Algorithm::Ecdsa => ("AWS4-ECDSA-P256-SHA256", "20130524/s3/aws4_request"),
+        };
+        let (previous, digest) = (&self.previous, hex::encode(digest));
+        let text = format!("{name}-{of}\n20130524T000000Z\n{scope}\n{previous}\n{headers}{digest}");
+        self.previous = match self.algorithm {
+            Algorithm::Hmac => {
+                hex::encode(SigningKey::derive(&secret(), "20130524", "eu").sign(text.as_bytes()))
+            }
+            Algorithm::Ecdsa => asymmetric::sign("AKID", &secret(), text.as_bytes()),
+        };
+        match self.algorithm {
+            Algorithm::Hmac => self.previous.clone(),
+            Algorithm::Ecdsa => format!("{:*<144}", self.previous),
+        }
+    }
 }
 
 fn signed(trailers: bool) -> Framing {
-    Framing::Signed { seed: Box::new(seed()), trailers }
+    signed_with(Algorithm::Hmac, trailers)
+}
+
+fn signed_with(algorithm: Algorithm, trailers: bool) -> Framing {
+    Framing::Signed { seed: Box::new(seed(algorithm)), trailers }
 }
 
 /// A body in chunks of these sizes, framed as a client would.
 fn framed(framing: &Framing, object: &[u8], sizes: &[usize], trailers: &[(&str, &str)]) -> Vec<u8> {
-    let mut seed = seed();
+    let algorithm = match framing {
+        Framing::Signed { seed, .. } => seed.key.judge().algorithm(),
+        Framing::UnsignedTrailer | Framing::Unjudged { .. } => Algorithm::Hmac,
+    };
+    let mut client = Client { algorithm, previous: HEAD.to_owned() };
     let mut out = Vec::new();
     let mut rest = object;
     for size in sizes.iter().copied().chain([usize::MAX, 0]) {
@@ -34,9 +88,8 @@ fn framed(framing: &Framing, object: &[u8], sizes: &[usize], trailers: &[(&str, 
         rest = after;
         out.extend_from_slice(format!("{:x}", chunk.len()).as_bytes());
         if !matches!(framing, Framing::UnsignedTrailer) {
-            let signature = seed.of_chunk(&sha256(chunk));
-            seed.advance(&signature);
-            out.extend_from_slice(format!(";chunk-signature={}", hex::encode(signature)).as_bytes());
+            let signature = client.sign("PAYLOAD", &format!("{EMPTY_SHA256}\n"), sha256(chunk));
+            out.extend_from_slice(format!(";chunk-signature={signature}").as_bytes());
         }
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(chunk);
@@ -52,7 +105,7 @@ fn framed(framing: &Framing, object: &[u8], sizes: &[usize], trailers: &[(&str, 
     let canonical = lines(&sorted, "\n");
     out.extend_from_slice(lines(trailers, "\r\n").as_bytes());
     if let Framing::Signed { trailers: true, .. } = framing {
-        let signature = hex::encode(seed.of_trailers(canonical.as_bytes()));
+        let signature = client.sign("TRAILER", "", sha256(canonical.as_bytes()));
         out.extend_from_slice(format!("x-amz-trailer-signature:{signature}\r\n").as_bytes());
     }
     out.extend_from_slice(b"\r\n");
@@ -94,11 +147,13 @@ fn split(body: &[u8], at: &[prop::sample::Index]) -> Vec<Bytes> {
     cuts.windows(2).map(|pair| Bytes::copy_from_slice(&body[pair[0]..pair[1]])).collect()
 }
 
-fn framings() -> [(Framing, bool); 5] {
+fn framings() -> [(Framing, bool); 7] {
     [
         (Framing::UnsignedTrailer, true),
         (signed(false), false),
         (signed(true), true),
+        (signed_with(Algorithm::Ecdsa, false), false),
+        (signed_with(Algorithm::Ecdsa, true), true),
         (Framing::Unjudged { trailers: false }, false),
         (Framing::Unjudged { trailers: true }, true),
     ]

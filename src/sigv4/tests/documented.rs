@@ -46,10 +46,9 @@ fn get_object() {
     let signed = signed(&head);
     assert_eq!(signed.client.as_str(), "reader");
     assert_eq!(signed.access_key_id.as_str(), KEY);
-    assert_eq!(signed.region, REGION);
+    assert_eq!(signed.region.as_deref(), Some(REGION));
     assert_eq!(signed.payload, Payload::Sha256(sha256(b"")));
     assert!(!signed.presigned && signed.framing.is_none());
-    assert!(signed.signs("range") && !signed.signs("content-type") && !signed.signs("rang"));
 
     // and signing it ourselves gives the same header
     let mut ours = without(&without(&head, "authorization"), "x-amz-date");

@@ -1,6 +1,7 @@
 //! What several of the tests below need: the keys of S3's documentation, and a signer that is
 //! not ours.
 
+mod asymmetric;
 mod documented;
 mod oracle;
 mod refused;
@@ -11,9 +12,9 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SignatureLocation,
-    SigningSettings, UriPathNormalizationMode, sign,
+    SigningParams, SigningSettings, UriPathNormalizationMode, sign,
 };
-use aws_sigv4::sign::v4::SigningParams;
+use aws_sigv4::sign::{v4, v4a};
 
 use crate::head::Head;
 use crate::names::{AccessKeyId, ClientName, Secret};
@@ -92,6 +93,8 @@ struct Oracle<'a> {
     token: Option<&'a str>,
     region: &'a str,
     at: UnixSeconds,
+    /// With SigV4A, for these regions.
+    region_set: Option<&'a str>,
     /// A presigned URL good for so many seconds.
     presigned: Option<u64>,
     body: SignableBody<'a>,
@@ -105,6 +108,7 @@ impl Default for Oracle<'_> {
             token: None,
             region: REGION,
             at: NOW,
+            region_set: None,
             presigned: None,
             body: SignableBody::UnsignedPayload,
         }
@@ -125,15 +129,27 @@ impl Oracle<'_> {
         }
         let token = self.token.map(str::to_owned);
         let identity = Credentials::new(self.key, self.secret, token, None, "test").into();
-        let params = SigningParams::builder()
-            .identity(&identity)
-            .region(self.region)
-            .name("s3")
-            .time(SystemTime::UNIX_EPOCH + Duration::from_secs(self.at.0.unsigned_abs()))
-            .settings(settings)
-            .build()
-            .expect("all parameters are there")
-            .into();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(self.at.0.unsigned_abs());
+        let params: SigningParams<'_> = match self.region_set {
+            None => v4::SigningParams::builder()
+                .identity(&identity)
+                .region(self.region)
+                .name("s3")
+                .time(time)
+                .settings(settings)
+                .build()
+                .expect("all parameters are there")
+                .into(),
+            Some(regions) => v4a::SigningParams::builder()
+                .identity(&identity)
+                .region_set(regions)
+                .name("s3")
+                .time(time)
+                .settings(settings)
+                .build()
+                .expect("all parameters are there")
+                .into(),
+        };
         let host = unsigned.first_text("host").expect("a host");
         let fields: Vec<(&str, &str)> =
             unsigned.fields().map(|field| (field.name, field.text().expect("text"))).collect();

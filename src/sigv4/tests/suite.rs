@@ -10,7 +10,7 @@ use super::{encoded, stamp};
 use crate::head::Head;
 use crate::names::Secret;
 use crate::sigv4::canonical::{Canonical, Coverage, Names, PathForm, Scope, Sorted, string_to_sign};
-use crate::sigv4::{SigningKey, Stamp, hex32, sha256};
+use crate::sigv4::{Algorithm, SigningKey, Stamp, hex32, sha256};
 
 struct Case {
     folder: PathBuf,
@@ -32,7 +32,7 @@ impl Case {
     }
 
     fn scope<'s>(&'s self, stamp: &'s Stamp) -> Scope<'s> {
-        Scope { day: stamp.day(), region: self.context("region"), service: self.context("service") }
+        Scope { day: stamp.day(), region: Some(self.context("region")), service: self.context("service") }
     }
 
     fn token(&self) -> Option<&str> {
@@ -71,12 +71,12 @@ impl Case {
         let stamp = self.stamp();
         let scope = self.scope(&stamp);
         let mut to_sign = Vec::new();
-        string_to_sign(&mut to_sign, &stamp, &scope, &sha256(&canonical));
+        string_to_sign(&mut to_sign, Algorithm::Hmac, &stamp, &scope, &sha256(&canonical));
         let expected = self.read(&format!("{kind}-string-to-sign.txt"));
         assert_eq!(String::from_utf8_lossy(&to_sign), expected, "{name} {kind}");
 
         let secret = Secret::from(self.context["credentials"]["secret_access_key"].as_str().expect("a key"));
-        let key = SigningKey::derive_for(&secret, scope.day, scope.region, scope.service);
+        let key = SigningKey::derive_for(&secret, scope.day, self.context("region"), scope.service);
         let expected = self.read(&format!("{kind}-signature.txt"));
         assert_eq!(hex::encode(key.sign(&to_sign)), expected.trim(), "{name} {kind}");
     }

@@ -164,10 +164,15 @@ fn authorization(bench: &Bench) -> Vec<Row> {
         row(2, "empty authorization", set(""), INVALID_ARGUMENT).at_store(),
         row(3, "unknown scheme", set("Bearer abc"), INVALID_ARGUMENT).at_store(),
         row(3, "scheme alone", set("AWS4-HMAC-SHA257"), INVALID_ARGUMENT).at_store(),
+        row(3, "another store's scheme", set("GOOG4-RSA-SHA256 Credential=a"), INVALID_ARGUMENT).at_store(),
         row(4, "SigV2 header", set(&format!("AWS {id}:c2ln")), INVALID_REQUEST).at_store(),
         row(4, "SigV2 query", client.unsigned(&Request::get(&v2)), INVALID_REQUEST),
-        row(5, "SigV4A", edited(bench, "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), INVALID_REQUEST)
-            .at_store(),
+        row(
+            5,
+            "SigV4A for no region",
+            edited(bench, "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
+            MALFORMED,
+        ),
         row(6, "no Credential", edited(bench, "Credential=", "Credentia="), MALFORMED).at_store(),
         row(6, "no SignedHeaders", edited(bench, "SignedHeaders=", "Headers="), MALFORMED).at_store(),
         row(6, "no Signature", edited(bench, "Signature=", "Sig="), MALFORMED).at_store(),

@@ -93,6 +93,24 @@ async fn a_put_that_was_done_is_told_as_done_although_its_answer_was_lost() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_a_little_behind_makes_no_write_unproven_and_no_older_object_ours() {
+    let regions = regions(2);
+    regions[0].change_settings(|settings| settings.clock_ahead = -2);
+    let setup = setup(&regions, "refuse");
+    let scene = begin(regions, &setup).await;
+    for key in ["a", "b", "c"] {
+        put_ends(&scene, LOST);
+        let reply = scene.client.send(&Request::put(&format!("/photos/{key}"), "value")).await.expect(200);
+        assert_eq!((settled(&scene, &reply).as_str(), seen(scene.near(), "PutObject").len()), ("proven", 1));
+        scene.near().forget();
+    }
+    scene.near().seed_old(BUCKETS[0], "old", "value", 60);
+    put_ends(&scene, NEVER_TAKEN);
+    let reply = scene.client.send(&Request::put("/photos/old", "value")).await.expect(200);
+    assert_eq!((settled(&scene, &reply).as_str(), seen(scene.near(), "PutObject").len()), ("refuted", 2));
+}
+
+#[tokio::test]
 async fn a_put_that_the_region_never_took_is_sent_again() {
     for body in ["value", "other"] {
         let scene = pair("refuse").await;

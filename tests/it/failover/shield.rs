@@ -244,6 +244,48 @@ async fn what_was_deleted_does_not_come_back() {
     assert_eq!(reply.text(), "old", "better an old version than none");
 }
 
+#[tokio::test]
+async fn what_could_not_be_deleted_is_not_taken_for_deleted() {
+    let scene = behind_home("{fallback: false}").await;
+    let keys = ["gone", "denied", "failed"];
+    for key in keys {
+        scene.near().seed(BUCKETS[0], key, "old");
+        scene.far().seed(BUCKETS[1], key, "old");
+    }
+    let error = |key, code| format!("<Error><Key>{key}</Key><Code>{code}</Code><Message>m</Message></Error>");
+    let errors = error("denied", "AccessDenied") + &error("failed", "InternalError");
+    let result = format!("<DeleteResult><Deleted><Key>gone</Key></Deleted>{errors}</DeleteResult>");
+    scene.far().fault(When::operation("DeleteObjects").times(1), Act::AnswerBytes(success(&result)));
+    scene.far().unseed(BUCKETS[1], "gone");
+    let objects = keys.map(|key| format!("<Object><Key>{key}</Key></Object>")).concat();
+    let xml = format!("<Delete>{objects}</Delete>");
+    let many = Request::post("/photos?delete", xml.as_str())
+        .with("content-md5", &digest::md5_base64(xml.as_bytes()));
+    scene.client.send(&many).await.expect(200);
+    for (key, status, from, shield) in [
+        ("gone", 404, "far", Some("read where it was deleted")),
+        // nobody changed it
+        ("denied", 200, "near", None),
+        // nobody knows
+        ("failed", 200, "far", Some("read where it was written")),
+    ] {
+        let reply = scene.get(key).await.expect(status);
+        assert_eq!((served_by(&reply), scene.line_of(&reply)["shield"].as_str()), (from, shield), "{key}");
+    }
+    // without home what is gone does not come back, and the others are there
+    scene.lose(1).await;
+    expect_unavailable(scene.get("gone").await);
+    for key in ["denied", "failed"] {
+        assert_eq!(scene.get(key).await.expect(200).text(), "old", "{key}");
+    }
+}
+
+/// A `200` with this document.
+fn success(document: &str) -> bytes::Bytes {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", document.len());
+    (head + document).into()
+}
+
 /// By its tag: the same object is the same object anywhere.
 #[tokio::test]
 async fn what_has_arrived_elsewhere_needs_no_proof_of_home() {

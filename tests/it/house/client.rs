@@ -8,7 +8,7 @@ use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SignatureLocation, SigningInstructions,
     SigningSettings, sign,
 };
-use aws_sigv4::sign::v4;
+use aws_sigv4::sign::{v4, v4a};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -272,6 +272,8 @@ pub struct Client {
     pub settings: Settings,
     /// Added to the clock, in seconds.
     pub skew: i64,
+    /// It signs with SigV4A, for these regions.
+    pub region_set: Option<String>,
 }
 
 impl Client {
@@ -281,13 +283,13 @@ impl Client {
         region.clone_into(&mut settings.signing_region);
         access_key_id.clone_into(&mut settings.access_key_id);
         secret.clone_into(&mut settings.secret);
-        Self { address, host: address.to_string(), settings, skew: 0 }
+        Self { address, host: address.to_string(), settings, skew: 0, region_set: None }
     }
 
     /// A client with a region's own keys.
     pub fn of(region: &Region) -> Self {
         let address = region.address();
-        Self { address, host: address.to_string(), settings: region.settings(), skew: 0 }
+        Self { address, host: address.to_string(), settings: region.settings(), skew: 0, region_set: None }
     }
 
     /// The same client with a session token.
@@ -320,7 +322,11 @@ impl Client {
         headers
             .extend(request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
         headers.extend(framing_headers(request));
-        let mut draft = Draft { headers, mark: Some(request.payload.mark(&request.body)) };
+        let mut mark = request.payload.mark(&request.body);
+        if self.region_set.is_some() {
+            mark = mark.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256");
+        }
+        let mut draft = Draft { headers, mark: Some(mark) };
         change(&mut draft);
         let Draft { mut headers, mark } = draft;
         let mut how = rules(SignatureLocation::Headers);
@@ -385,15 +391,26 @@ impl Client {
         take: impl FnOnce(&SigningInstructions, String) -> R,
     ) -> R {
         let identity = self.settings.credentials().into();
-        let parameters = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.settings.signing_region)
-            .name("s3")
-            .time(time)
-            .settings(how)
-            .build()
-            .unwrap()
-            .into();
+        let parameters = match &self.region_set {
+            None => v4::SigningParams::builder()
+                .identity(&identity)
+                .region(&self.settings.signing_region)
+                .name("s3")
+                .time(time)
+                .settings(how)
+                .build()
+                .unwrap()
+                .into(),
+            Some(regions) => v4a::SigningParams::builder()
+                .identity(&identity)
+                .region_set(regions)
+                .name("s3")
+                .time(time)
+                .settings(how)
+                .build()
+                .unwrap()
+                .into(),
+        };
         let uri = format!("http://{}{}", self.host, request.target);
         let signed = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let body = SignableBody::Precomputed(payload);
@@ -414,8 +431,12 @@ impl Client {
             Payload::SignedChunksTrailer(size, algorithm) => {
                 let (mut out, last) = self.signed_chunks(body, size, seed);
                 let trailer = (algorithm.header().to_owned(), algorithm.base64(body));
-                let signature =
-                    trailer_signature(&self.settings, seed, &last, std::slice::from_ref(&trailer));
+                let signature = if self.region_set.is_some() {
+                    let text = digest::sha256_hex(format!("{}:{}\n", trailer.0, trailer.1).as_bytes());
+                    format!("{:*<144}", self.asymmetric("TRAILER", seed, &last, &text))
+                } else {
+                    trailer_signature(&self.settings, seed, &last, std::slice::from_ref(&trailer))
+                };
                 out.extend_from_slice(format!("{}:{}\r\n", trailer.0, trailer.1).as_bytes());
                 out.extend_from_slice(format!("x-amz-trailer-signature:{signature}\r\n\r\n").as_bytes());
                 out
@@ -434,14 +455,32 @@ impl Client {
         let mut out = Vec::with_capacity(body.len() + 256);
         let mut previous = seed.signature.clone();
         for chunk in body.chunks(size).chain([&b""[..]]) {
-            previous = chunk_signature(&self.settings, seed, &previous, chunk);
-            out.extend_from_slice(format!("{:x};chunk-signature={previous}\r\n", chunk.len()).as_bytes());
+            let padded;
+            if self.region_set.is_some() {
+                let text = format!("{}\n{}", digest::sha256_hex(b""), digest::sha256_hex(chunk));
+                previous = self.asymmetric("PAYLOAD", seed, &previous, &text);
+                padded = format!("{previous:*<144}");
+            } else {
+                previous = chunk_signature(&self.settings, seed, &previous, chunk);
+                padded = previous.clone();
+            }
+            out.extend_from_slice(format!("{:x};chunk-signature={padded}\r\n", chunk.len()).as_bytes());
             out.extend_from_slice(chunk);
             if !chunk.is_empty() {
                 out.extend_from_slice(b"\r\n");
             }
         }
         (out, previous)
+    }
+
+    /// A link of SigV4A's chain.
+    fn asymmetric(&self, of: &str, seed: &Seed, previous: &str, digests: &str) -> String {
+        let stamp = moment::amz(seed.time);
+        let day = &stamp[..8];
+        let text =
+            format!("AWS4-ECDSA-P256-SHA256-{of}\n{stamp}\n{day}/s3/aws4_request\n{previous}\n{digests}");
+        let key = v4a::generate_signing_key(&self.settings.access_key_id, &self.settings.secret);
+        v4a::calculate_signature(key, text.as_bytes())
     }
 
     // ── on the wire ──────────────────────────────────────────────────────────
