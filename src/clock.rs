@@ -35,6 +35,13 @@ impl Clock {
         Self { anchor: Some((mono_now(), wall)) }
     }
 
+    /// The monotonic clock alone, which is all that most who ask need: half the price of [`Self::now`].
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "only who was handed a clock may read it")]
+    pub fn mono(&self) -> Instant {
+        mono_now()
+    }
+
     /// Both clocks, now.
     #[must_use]
     pub fn now(&self) -> Moment {

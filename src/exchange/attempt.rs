@@ -144,7 +144,7 @@ impl Failed {
 pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
     let (connection, kept) = connect(desk, this, &prepared.head).await.map_err(Failed::region)?;
-    if this.send_by.is_some_and(|by| desk.clock.now().mono >= by) {
+    if this.send_by.is_some_and(|by| desk.clock.mono() >= by) {
         return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
     }
     let exchanged = exchange(desk, this, prepared, connection, kept).await;
@@ -193,7 +193,7 @@ async fn until(instant: Option<Instant>) {
 
 async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
-    let (now, lane) = (desk.clock.now().mono, this.lane);
+    let (now, lane) = (desk.clock.mono(), this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {
         // It was given back at its last body byte; its driver may still have to notice. What may
         // not be repeated at will is not risked on a connection that has just ended.
@@ -237,7 +237,7 @@ async fn exchange(
     let method = prepared.head.method().clone();
     let ahead = this.lane.meter.ahead();
     let request = build(desk, this, prepared, upload, gate.as_ref(), ahead)?;
-    let started = desk.clock.now().mono;
+    let started = desk.clock.mono();
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
     let answered = wait.until(answer.as_mut()).await;
@@ -295,7 +295,7 @@ fn another_address(this: &Try<'_>, address: SocketAddr) -> bool {
 /// Notes at its address that a request was not answered, and says whose affair that is. A kept
 /// connection that ended may have been stale: that is nobody's fault.
 fn blame(desk: &Desk<'_>, this: &Try<'_>, address: SocketAddr, outcome: &Outcome, kept: bool) -> Blame {
-    let (addresses, now) = (&this.lane.meter.addresses, desk.clock.now().mono);
+    let (addresses, now) = (&this.lane.meter.addresses, desk.clock.mono());
     match outcome {
         Outcome::Broken { .. } if kept && addresses.is_proven_beside(address, now) => Blame::Address,
         Outcome::Broken { .. } | Outcome::Stale { .. } if kept => Blame::Region,
@@ -314,7 +314,7 @@ fn stranger(
     sent: Sent,
     kept: bool,
 ) -> Failed {
-    let now = desk.clock.now().mono;
+    let now = desk.clock.mono();
     let blame = this.lane.meter.addresses.failed(address, Failure::Stranger, now);
     let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
     let outcome = Outcome::Broken { sent };
@@ -377,7 +377,7 @@ impl Wait<'_> {
 
     /// When to look again: the deadline of the stage that the try is in.
     fn next_glance(&self, watched: &mut Watched) -> Instant {
-        let now = self.desk.clock.now().mono;
+        let now = self.desk.clock.mono();
         if let Some(gate) = self.gate
             && !gate.is_open()
         {
@@ -391,7 +391,7 @@ impl Wait<'_> {
     }
 
     fn glance(&self, watched: &mut Watched) -> Result<(), Outcome> {
-        let now = self.desk.clock.now().mono;
+        let now = self.desk.clock.mono();
         if now >= self.this.deadline {
             return Err(self.silent(Stage::FirstByte));
         }

@@ -279,7 +279,7 @@ mod tests {
             let says = Says(Arc::new(Mutex::new(lasts.to_vec())));
             let resolver = Resolver::over(says.clone(), clock);
             let region = RegionId::new("eu");
-            let addresses = Arc::new(Addresses::new(region, clock.now().mono, Coin::seeded(1)));
+            let addresses = Arc::new(Addresses::new(region, clock.mono(), Coin::seeded(1)));
             let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let pool = Pool::new(Arc::clone(&addresses), resolver.clone(), port);
@@ -287,7 +287,7 @@ mod tests {
         }
 
         fn now() -> Instant {
-            Clock::system().now().mono
+            Clock::system().mono()
         }
 
         fn at(&self, last: u8) -> SocketAddr {

@@ -247,7 +247,7 @@ impl Ledger {
         {
             let mut late = entry.late.borrow_mut();
             late.status = response.status().as_u16();
-            late.first_byte = Some(entry.clock.now().mono.saturating_duration_since(entry.at.mono));
+            late.first_byte = Some(entry.clock.mono().saturating_duration_since(entry.at.mono));
             let headers = response.headers_mut();
             if let Ok(id) = HeaderValue::from_bytes(&entry.id.text()) {
                 headers.insert(HeaderName::from_static("x-amz-id-2"), id.clone());
@@ -272,7 +272,7 @@ impl Entry {
             return;
         }
         let late = self.late.borrow();
-        let total = self.clock.now().mono.saturating_duration_since(self.at.mono);
+        let total = self.clock.mono().saturating_duration_since(self.at.mono);
         let (aborted, cut_for) = match ending {
             Some(Ending::Whole) => (None, None),
             Some(Ending::Cut | Ending::Stalled) => (Some(Aborted::Region), None),
