@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq;
@@ -113,11 +113,30 @@ impl fmt::Debug for SigningKey {
 /// Least recently used, in two generations: what is used moves to the young one; when that is
 /// full it becomes the old one, and what was still old is forgotten.
 pub struct KeyCache {
-    young: HashMap<u64, Derived>,
-    old: HashMap<u64, Derived>,
+    young: HashMap<u64, Derived, BuildHasherDefault<Hashed>>,
+    old: HashMap<u64, Derived, BuildHasherDefault<Hashed>>,
     generation: usize,
     hasher: RandomState,
     buffer: Vec<u8>,
+}
+
+/// Hashes what is a hash already, of [`KeyCache::hasher`], which nobody can foresee.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Never asked for, as keys are numbers; a sound hash all the same.
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
 }
 
 /// A derived key and what it was derived from.
@@ -163,8 +182,8 @@ impl KeyCache {
     #[must_use]
     pub fn holding(generation: usize) -> Self {
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             generation: generation.max(1),
             hasher: RandomState::new(),
             buffer: Vec::with_capacity(2048),

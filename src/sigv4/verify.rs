@@ -15,7 +15,7 @@ use crate::sigv4::found::{CredentialText, Found, Parameters, Parts, locate, sign
 use crate::sigv4::key::{Key, KeyCache, KeyRing, SigningKey};
 use crate::sigv4::payload::NoPayload;
 use crate::sigv4::rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
-use crate::sigv4::{Payload, SERVICE, Stamp, TERMINATOR, sha256, unhex32};
+use crate::sigv4::{Hex, Payload, SERVICE, Stamp, TERMINATOR, sha256, unhex32};
 use crate::units::UnixSeconds;
 
 /// For which region clients must sign.
@@ -360,7 +360,7 @@ fn unexpired_otherwise(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<(
 
 /// Reads `x-amz-content-sha256`.
 fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
-    let text = String::from_utf8_lossy(text);
+    let text = std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
     match Payload::parse(&text) {
         Ok(payload) => Ok((payload, text)),
         Err(NoPayload::Ecdsa) => Err(Rejected::EcdsaPayload),
@@ -483,7 +483,7 @@ fn signature_holds(
         string_to_sign(buffer, &claim.stamp, &scope(claim), &canonical);
         let expected = key.sign(buffer);
         // text that is no signature costs the same as a wrong one
-        let provided = unhex32(claim.signature.as_bytes());
+        let provided = unhex32(claim.signature.as_bytes(), Hex::Lower);
         let equal = expected.ct_eq(&provided.unwrap_or_default());
         bool::from(equal) && provided.is_some() && coverage == Coverage::All
     };

@@ -21,7 +21,7 @@ pub use encode::{Encoder, Layout, Miscount};
 use crate::head::Head;
 use crate::sigv4::canonical::Scope;
 use crate::sigv4::key::SigningKey;
-use crate::sigv4::{EMPTY_SHA256, Stamp, hex32, sha256, unhex32};
+use crate::sigv4::{EMPTY_SHA256, Hex, Stamp, hex32, sha256, unhex32};
 
 /// Which of the framings, and by what its signatures are judged.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ impl Seed {
 
 /// Reads a signature in a frame.
 fn signature(text: &[u8]) -> Option<[u8; 32]> {
-    unhex32(text)
+    unhex32(text, Hex::Lower)
 }
 
 /// The names in `x-amz-trailer`, lower-case, as declared.
