@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::HeaderValue;
+use http::header::{self, HeaderValue};
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -197,8 +197,9 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
     while let Some(mut kept) = take(desk, this, authority, now) {
         // It was given back at its last body byte; its driver may still have to notice. What may
         // not be repeated at will is not risked on a connection that has just ended.
-        let ready = tokio::time::timeout(READY_WAIT, kept.sender.ready()).await;
-        if matches!(ready, Ok(Ok(()))) && (this.repeatable || kept.is_quiet()) {
+        let ready = kept.sender.is_ready()
+            || matches!(tokio::time::timeout(READY_WAIT, kept.sender.ready()).await, Ok(Ok(())));
+        if ready && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
         lane.pool.was_closed(&kept, desk.timeouts.upstream_idle, now);
@@ -460,10 +461,10 @@ fn build(
     let mut headers = fields(&pieces);
     let length = upload.length();
     if length > 0 || pieces.method == http::Method::PUT || pieces.method == http::Method::POST {
-        headers.insert(http::header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if gate.is_some() {
-        headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
     let mut request = Request::new(upload);
     *request.headers_mut() = headers;
@@ -493,13 +494,26 @@ fn fields(pieces: &Pieces) -> HeaderMap {
     headers
 }
 
-/// The names that nearly every request has and that HTTP does not know: spared an allocation each.
+static DATE: HeaderName = HeaderName::from_static("x-amz-date");
+static CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+static CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// The names that nearly every request has: spared the parser, and those that HTTP does not know
+/// an allocation each.
 fn usual(name: &[u8]) -> Option<HeaderName> {
-    Some(HeaderName::from_static(match name {
-        b"x-amz-date" => "x-amz-date",
-        b"x-amz-content-sha256" => "x-amz-content-sha256",
-        b"x-amz-checksum-mode" => "x-amz-checksum-mode",
-        b"x-amz-security-token" => "x-amz-security-token",
+    Some(match name {
+        b"host" => header::HOST,
+        b"via" => header::VIA,
+        b"range" => header::RANGE,
+        b"user-agent" => header::USER_AGENT,
+        b"content-type" => header::CONTENT_TYPE,
+        b"authorization" => header::AUTHORIZATION,
+        b"accept-encoding" => header::ACCEPT_ENCODING,
+        b"x-amz-date" => DATE.clone(),
+        b"x-amz-content-sha256" => CONTENT_SHA256.clone(),
+        b"x-amz-checksum-mode" => CHECKSUM_MODE.clone(),
+        b"x-amz-security-token" => SECURITY_TOKEN.clone(),
         _ => return None,
-    }))
+    })
 }
