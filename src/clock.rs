@@ -11,7 +11,7 @@ pub struct Moment {
     pub mono: Instant,
     /// May jump: SigV4 dates, log lines.
     pub wall: UnixSeconds,
-    /// Milliseconds within the second of `wall`, 0 to 999: log lines only.
+    /// Milliseconds within the second of `wall`, 0 to 999: log lines, and what stores date.
     pub wall_millis: u16,
 }
 

@@ -379,13 +379,18 @@ impl AccessPoints {
 
     /// What a client means by a bucket: the access point of that name or alias, else the wildcard,
     /// unless it is the physical bucket of a named one, in whatever region: nobody goes round an
-    /// access point to its data.
+    /// access point to its data. Without a wildcard, which could have a bucket of that name, the
+    /// account behind an access point's name is passed over: SDKs make `NAME-ACCOUNT.domain` of the
+    /// ARN of an access point and an endpoint of the caller's own.
     #[must_use]
     pub fn resolve(&self, bucket: &str) -> Option<&Arc<AccessPoint>> {
-        self.named.get(bucket).or_else(|| {
-            let wildcard = self.wildcard.as_ref()?;
-            (!self.taken.contains(&BucketName::new(bucket))).then_some(wildcard)
-        })
+        if let Some(point) = self.named.get(bucket) {
+            return Some(point);
+        }
+        match &self.wildcard {
+            Some(wildcard) => (!self.taken.contains(&BucketName::new(bucket))).then_some(wildcard),
+            None => self.named.get(without_account(bucket)?),
+        }
     }
 
     /// All of them, in the order of the configuration.
@@ -417,6 +422,12 @@ impl AccessPoints {
     pub fn wildcard(&self) -> Option<&Arc<AccessPoint>> {
         self.wildcard.as_ref()
     }
+}
+
+/// An access point's name without the account that SDKs put behind it: `-` and twelve digits.
+fn without_account(name: &str) -> Option<&str> {
+    let (name, account) = name.rsplit_once('-')?;
+    (account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
 /// The clients, found by their names.
@@ -478,11 +489,24 @@ mod tests {
         assert_eq!(found("photos").as_deref(), Some("photos"));
         assert_eq!(found("m1.mrap").as_deref(), Some("photos"));
         assert_eq!(found("other").as_deref(), Some("*"));
+        assert_eq!(found("photos-111122223333").as_deref(), Some("*"), "the wildcard's own may be called so");
         assert_eq!(found("photos-fra"), None);
         assert_eq!(points.iter().count(), 2);
 
         let points = AccessPoints::new(vec![point("photos", None, Some("photos-fra"))]);
         assert!(points.resolve("other").is_none());
+        for (bucket, known) in [
+            ("photos-111122223333", true),
+            ("photos-11112222333", false),
+            ("photos-1111222233334", false),
+            ("photos-11112222333a", false),
+            ("photos--111122223333", false),
+            ("-111122223333", false),
+            ("other-111122223333", false),
+            ("photos-fra", false),
+        ] {
+            assert_eq!(points.resolve(bucket).is_some(), known, "{bucket}");
+        }
         assert!(points.wildcard().is_none());
     }
 

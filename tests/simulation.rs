@@ -315,7 +315,6 @@ impl Simulation {
             if looks {
                 self.check_recovery();
                 self.check_changes();
-                self.check_budget();
             }
         }
         self.tally.trace = self.trace.finish();
@@ -773,6 +772,7 @@ impl Simulation {
     fn count_repeat(&mut self, verdict: Verdict, free: bool) {
         if !free && matches!(verdict, Verdict::Next | Verdict::SameAgain { .. }) {
             self.granted[1].push_back(self.now);
+            self.check_budget();
         }
     }
 
@@ -849,8 +849,8 @@ impl Simulation {
         }
     }
 
-    /// No more repeats than a fifth of the requests and ten a second. The budget counts by whole
-    /// seconds, so its window is between nine and ten of them.
+    /// With each repeat: no more of them than a fifth of the requests and ten a second. The budget
+    /// counts by whole seconds, so its window is between nine and ten of them.
     fn check_budget(&mut self) {
         let now = self.now;
         for (times, reach) in self.granted.iter_mut().zip([10, 9]) {

@@ -258,6 +258,12 @@ async fn exchange(
             this.lane.meter.answered(now);
             connection.answered(now);
             this.lane.meter.dated(response.headers(), moment);
+            if refuses_to_say_100(response.status(), gate.as_ref()) {
+                // nothing was carried out: the same again, without the expectation
+                this.lane.meter.learn_mute(now);
+                let outcome = Outcome::Stale { sent: Sent::Nothing };
+                return Err(Failed::Region { outcome, kept, address: None, blame: Blame::Address });
+            }
             if is_impossible(response.status(), &sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
@@ -320,6 +326,11 @@ fn stranger(
     let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
     let outcome = Outcome::Broken { sent };
     Failed::Region { outcome, kept, address: Some(address), blame }
+}
+
+/// Whether it is our own `Expect` that is refused, which the client knows nothing of (RFC 9110 §10.1.1).
+fn refuses_to_say_100(status: http::StatusCode, gate: Option<&Gate>) -> bool {
+    status == http::StatusCode::EXPECTATION_FAILED && gate.is_some_and(|gate| !gate.is_open())
 }
 
 /// An answer that no store gives: one that switches protocols, and the success of an upload whose

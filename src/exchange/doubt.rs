@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
 
 use crate::body::Reply;
 use crate::route::Meaning;
@@ -33,17 +34,23 @@ pub(super) enum Doubt {
 }
 
 /// Reads a success that may have an error inside; every byte is still to be read from `body`.
-pub(super) async fn look_inside(body: &mut Reply) -> Doubt {
+pub(super) async fn look_inside(headers: &HeaderMap, body: &mut Reply) -> Doubt {
+    let says_empty = headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     match tokio::time::timeout(HOLD, body.read_ahead(DOCUMENT)).await {
-        Ok(Ok(Some(document))) => judge(document),
+        Ok(Ok(Some(document))) => judge(document, says_empty),
         Ok(Ok(None)) | Err(_) => Doubt::Unread,
         Ok(Err(_)) => Doubt::Cut,
     }
 }
 
-fn judge(document: &[u8]) -> Doubt {
+/// A document that never came, or not to its end, is none: the store died over its white space, and
+/// whatever stands before it took that for the end.
+fn judge(document: &[u8], says_empty: bool) -> Doubt {
     if let Some(error) = xml::read_error(document) {
         return Doubt::Error(status_of(&error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    }
+    if !says_empty && !xml::is_document(document) {
+        return Doubt::Cut;
     }
     let is_fault = |code: &String| {
         let status = status_of(code).map_or(0, |status| status.as_u16());
@@ -74,9 +81,20 @@ mod tests {
             (deleted("InternalError"), Doubt::Faults),
             (deleted("AccessDenied"), Doubt::None),
             ("<CompleteMultipartUploadResult/>".to_owned(), Doubt::None),
-            (String::new(), Doubt::None),
+            (
+                "  \n <?xml version=\"1.0\"?>\n<CopyObjectResult><ETag>t</ETag></CopyObjectResult> "
+                    .to_owned(),
+                Doubt::None,
+            ),
+            ("<CopyPartResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>".to_owned(), Doubt::None),
+            (String::new(), Doubt::Cut),
+            (" \n  ".to_owned(), Doubt::Cut),
+            ("<?xml version=\"1.0\"?>\n  ".to_owned(), Doubt::Cut),
+            ("  <CompleteMultipartUploadResult><ETag>t</ETag>".to_owned(), Doubt::Cut),
+            ("  <CompleteMult".to_owned(), Doubt::Cut),
         ] {
-            assert_eq!(judge(document.as_bytes()), doubt, "{document}");
+            assert_eq!(judge(document.as_bytes(), false), doubt, "{document}");
         }
+        assert_eq!(judge(b"", true), Doubt::None, "a store that says so has no more to say");
     }
 }

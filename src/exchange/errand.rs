@@ -19,6 +19,8 @@ use crate::view::RegionSettings;
 
 /// The outcome of a try that was given up because another had won.
 pub const CANCELLED: &str = "cancelled";
+/// The outcome of a try whose answer could be the client's.
+pub const ANSWERED: &str = "answered";
 
 /// A canary's verdict to come: true where the answer in question is the client's own.
 pub type Judgement = Pin<Box<dyn Future<Output = bool>>>;

@@ -50,18 +50,20 @@ impl Run<'_> {
         first: Step,
         second: Second,
     ) -> Result<(Step, Judged), Unanswered> {
-        let (ended, judged) = self.race(&first, &second).await?;
+        let Raced { ended, judged, spent } = self.race(&first, &second).await?;
         let (winner, loser) = match ended {
             Ended::Alone => return Ok((first, judged)),
             Ended::First => (first, second.step),
             Ended::Second => (second.step, first),
         };
-        self.attempts += 1;
-        self.tried.push(loser.region);
+        if spent {
+            self.attempts += 1;
+            self.tried.push(loser.region);
+        }
         Ok((winner, judged))
     }
 
-    async fn race(&self, first: &Step, second: &Second) -> Result<(Ended, Judged), Unanswered> {
+    async fn race(&self, first: &Step, second: &Second) -> Result<Raced, Unanswered> {
         let began = self.exchange.clock.mono();
         let mut one = std::pin::pin!(self.ask(first, false, began));
         let in_time = tokio::select! {
@@ -77,7 +79,7 @@ impl Run<'_> {
             Some(tried) => tried,
             None => one.await,
         };
-        self.noted(first, began, tried).map(|judged| (Ended::Alone, judged))
+        self.noted(first, began, tried).map(|judged| Raced { ended: Ended::Alone, judged, spent: false })
     }
 
     /// Takes what a second try costs; false where there is nothing left, or no room.
@@ -108,6 +110,14 @@ enum Ended {
     Second,
 }
 
+/// What came of it.
+struct Raced {
+    ended: Ended,
+    judged: Judged,
+    /// The other try was one: it did not just meet a stale connection, and its region is not asked again.
+    spent: bool,
+}
+
 /// Two tries under way.
 struct Race<'a, 'r> {
     run: &'a Run<'r>,
@@ -118,7 +128,7 @@ struct Race<'a, 'r> {
 
 impl Race<'_, '_> {
     /// Whose outcome it is, and which.
-    async fn run<F>(&self, mut one: std::pin::Pin<&mut F>) -> Result<(Ended, Judged), Unanswered>
+    async fn run<F>(&self, mut one: std::pin::Pin<&mut F>) -> Result<Raced, Unanswered>
     where
         F: Future<Output = Tried>,
     {
@@ -132,13 +142,14 @@ impl Race<'_, '_> {
                     self.give_up(self.second, began, &mut two).await;
                     self.count(Came::Lost);
                     self.run.note(self.first, &judged, self.began, ttfb);
-                    return Ok((Ended::First, judged));
+                    return Ok(Raced { ended: Ended::First, judged, spent: true });
                 }
                 // Failed: the second is what would be tried next.
                 self.run.note(self.first, &judged, self.began, ttfb);
+                let spent = !judged.outcome.is_stale();
                 let judged = self.run.noted(self.second, began, two.await)?;
                 self.count(if judged.outcome.is_final() { Came::Won } else { Came::Failed });
-                Ok((Ended::Second, judged))
+                Ok(Raced { ended: Ended::Second, judged, spent })
             }
             tried = two.as_mut() => {
                 let (judged, ttfb) = tried?;
@@ -146,14 +157,18 @@ impl Race<'_, '_> {
                     self.give_up(self.first, self.began, &mut one).await;
                     self.count(Came::Won);
                     self.run.note(self.second, &judged, began, ttfb);
-                    return Ok((Ended::Second, judged));
+                    return Ok(Raced { ended: Ended::Second, judged, spent: true });
                 }
                 // Another region's "no" is no answer while the first may still say yes.
                 self.run.note(self.second, &judged, began, ttfb);
+                let first = self.run.noted(self.first, self.began, one.await)?;
+                if judged.outcome.is_final() && !first.outcome.is_final() {
+                    self.count(Came::Won);
+                    return Ok(Raced { ended: Ended::Second, judged, spent: !first.outcome.is_stale() });
+                }
                 self.count(Came::Failed);
                 count_waste(judged.answer.as_ref());
-                let judged = self.run.noted(self.first, self.began, one.await)?;
-                Ok((Ended::First, judged))
+                Ok(Raced { ended: Ended::First, judged: first, spent: !judged.outcome.is_stale() })
             }
         }
     }

@@ -60,7 +60,8 @@ impl Lane {
     ) -> Self {
         let region = settings.id.clone();
         let connections = metric::gauge(Metric::UpstreamConnections, &[region.as_str()]);
-        let pool = Pool::new(Arc::clone(&meter.addresses), resolver.clone(), settings.endpoint.port);
+        let (addresses, port) = (Arc::clone(&meter.addresses), settings.endpoint.port);
+        let pool = Pool::new(addresses, resolver.clone(), clock, port);
         let told = Cell::default();
         Self { region, settings, pool, meter, tls, resolver, clock, connections, told }
     }

@@ -24,6 +24,6 @@ pub mod tls;
 mod tests;
 
 pub use attempt::Prepared;
-pub use errand::{CANCELLED, Errand, Journey, Judgement, Reached, Unanswered, Written};
+pub use errand::{ANSWERED, CANCELLED, Errand, Journey, Judgement, Reached, Unanswered, Written};
 pub use resume::{Abandoned, Resumption};
 pub use run::Exchange;

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::addresses::{Addresses, Pulse};
 use super::idle::IdleLimit;
 use super::socket::Socket;
 use crate::body::Upload;
+use crate::clock::Clock;
 use crate::dns::Resolver;
 
 /// Idle connections kept for one authority of one region by one worker.
@@ -24,6 +25,9 @@ const IDLE_MAX: usize = 256;
 /// How often a pool in use looks at what DNS and the other workers know of its addresses although
 /// nobody has said that anything changed: an address that DNS has dropped becomes unwanted by time.
 const LOOK_AROUND: Duration = Duration::from_secs(5);
+/// How often a pool that nobody asks looks for connections that have lain idle for too long: what a burst
+/// opened is not kept until the next request, nor half-closed once the region has closed it.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// An open connection to a region. Dropping it ends the connection at once.
 pub struct Connection {
@@ -94,7 +98,12 @@ struct Inside {
     limit: Cell<IdleLimit>,
     addresses: Arc<Addresses>,
     resolver: Resolver,
+    clock: Clock,
     port: u16,
+    /// `timeouts.upstream_idle` when a connection was last given back.
+    idle_max: Cell<Duration>,
+    /// Whether a task sweeps: while there are idle connections, one does.
+    sweeping: Cell<bool>,
     followed: Cell<Followed>,
     /// The addresses whose connections are not to be used again, as of the last look.
     unwanted: RefCell<SmallVec<[SocketAddr; 2]>>,
@@ -125,13 +134,16 @@ pub struct Wanted<'a> {
 impl Pool {
     /// An empty pool of one region's connections.
     #[must_use]
-    pub fn new(addresses: Arc<Addresses>, resolver: Resolver, port: u16) -> Self {
+    pub fn new(addresses: Arc<Addresses>, resolver: Resolver, clock: Clock, port: u16) -> Self {
         Self(Rc::new(Inside {
             idle: RefCell::default(),
             limit: Cell::default(),
             addresses,
             resolver,
+            clock,
             port,
+            idle_max: Cell::default(),
+            sweeping: Cell::default(),
             followed: Cell::default(),
             unwanted: RefCell::default(),
         }))
@@ -143,11 +155,7 @@ impl Pool {
         self.0.follow(wanted.host, now);
         let mut idle = self.0.idle.borrow_mut();
         let mut limit = self.0.limit.get();
-        // The oldest stand first: all that is stale goes at once.
-        let idle_max = limit.now(wanted.idle_max);
-        let stale =
-            idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > idle_max).count();
-        idle.drain(..stale);
+        end_stale(&mut idle, limit.now(wanted.idle_max), now);
         let fits = |idle: &Idle| {
             *idle.connection.authority == *wanted.authority
                 && !wanted.avoid.contains(&idle.connection.address())
@@ -190,11 +198,10 @@ impl Pool {
             idle.remove(0);
         }
         idle.push(Idle { connection, since: now });
-    }
-
-    /// Ends every idle connection: the region is out, or its settings changed.
-    pub fn clear(&self) {
-        self.0.idle.borrow_mut().clear();
+        self.0.idle_max.set(idle_max);
+        if !self.0.sweeping.replace(true) {
+            tokio::task::spawn_local(sweep(Rc::downgrade(&self.0)));
+        }
     }
 
     /// How many are idle.
@@ -207,6 +214,28 @@ impl Pool {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.idle.borrow().is_empty()
+    }
+}
+
+/// Ends what has lain idle for longer than `idle_max`. The oldest stand first: all goes at once.
+fn end_stale(idle: &mut Vec<Idle>, idle_max: Duration, now: Instant) {
+    let stale = idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > idle_max).count();
+    idle.drain(..stale);
+}
+
+/// Sweeps until nothing is idle any more or the pool is gone.
+async fn sweep(pool: Weak<Inside>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut idle = pool.idle.borrow_mut();
+        end_stale(&mut idle, pool.limit.get().now(pool.idle_max.get()), pool.clock.mono());
+        if idle.is_empty() {
+            // what grew with a burst goes with it
+            *idle = Vec::new();
+            pool.sweeping.set(false);
+            return;
+        }
     }
 }
 
@@ -282,7 +311,7 @@ mod tests {
             let addresses = Arc::new(Addresses::new(region, clock.mono(), Coin::seeded(1)));
             let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let pool = Pool::new(Arc::clone(&addresses), resolver.clone(), port);
+            let pool = Pool::new(Arc::clone(&addresses), resolver.clone(), clock, port);
             Self { says, resolver, addresses, pool, listener, far: Vec::new() }
         }
 
@@ -378,6 +407,23 @@ mod tests {
                 }
                 assert!(Scene::now() - began >= RETIRE_AFTER, "a list that rotates ends no connection");
                 assert_eq!(scene.take(&[]).unwrap().address(), scene.at(42));
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn what_nobody_asks_for_again_is_ended_in_time() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41]).await;
+                for _ in 0..2 {
+                    scene.put(41).await;
+                    scene.put(41).await;
+                    tokio::time::sleep(IDLE.checked_sub(SWEEP_EVERY).unwrap()).await;
+                    assert_eq!(scene.pool.len(), 2, "ended before their time");
+                    tokio::time::sleep(3 * SWEEP_EVERY).await;
+                    assert!(scene.pool.is_empty(), "kept although nobody asks for them");
+                }
             })
             .await;
     }

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
 use super::doubt::Doubt;
-use super::errand::{CANCELLED, Errand, Journey, Reached, Unanswered};
+use super::errand::{ANSWERED, CANCELLED, Errand, Journey, Reached, Unanswered};
 use super::lane::Lane;
 use super::meters::{Hope, Meters};
 use super::skew;
@@ -271,7 +271,10 @@ impl<'a> Run<'a> {
             }
             let (step, judged) = if let Some(second) = second.take() {
                 // Boxed: most requests are none of these, and their futures stay as small.
-                Box::pin(self.try_two(step, second)).await?
+                let (step, judged) = Box::pin(self.try_two(step, second)).await?;
+                // whatever is repeated in the same region is repeated in this one
+                turn.step = step.clone();
+                (step, judged)
             } else {
                 let judged = self.try_once(&step, turn.alone).await?;
                 (step, judged)
@@ -320,7 +323,8 @@ impl<'a> Run<'a> {
                     (failover, turn, self.send_by) = (fresh.failover, next, None);
                 }
             }
-            before = judged.answer;
+            // what blames us is not told while another region may answer
+            before = judged.answer.filter(|_| judged.outcome.is_the_regions_fault());
         }
     }
 
@@ -601,7 +605,7 @@ impl<'a> Run<'a> {
         let facts = self.errand.permit.call().facts();
         let (mut error, mut doubt) = (None, Doubt::None);
         if head.status == StatusCode::OK && facts.doubtful_success {
-            doubt = Box::pin(super::doubt::look_inside(&mut body)).await;
+            doubt = Box::pin(super::doubt::look_inside(&head.headers, &mut body)).await;
         }
         match &doubt {
             Doubt::Cut => {
@@ -612,14 +616,17 @@ impl<'a> Run<'a> {
             Doubt::None | Doubt::Unread | Doubt::Faults => {}
         }
         let status = head.status.as_u16();
-        if status >= 300 && status != 304 && facts.rule.method != "HEAD" {
+        let bare = facts.rule.method == "HEAD";
+        if status >= 300 && status != 304 && !bare {
             let read = tokio::time::timeout(ERROR_DOCUMENT_WAIT, body.collect(ERROR_DOCUMENT)).await;
             let document: Bytes = read.ok().flatten().unwrap_or_default();
             error = xml::read_error(&document);
             body = Reply::full(document);
         }
-        let code = error.as_ref().map(|error: &StoreError| error.code.as_str());
-        let meaning = match Meaning::read(status, code) {
+        let told = if bare { self.told_by_head(&head, &step.region) } else { None };
+        let code = error.as_ref().map(|error: &StoreError| error.code.as_str()).or(told.as_deref());
+        let meaning = if bare { Meaning::of_head(status, code) } else { Meaning::read(status, code) };
+        let meaning = match meaning {
             Meaning::Forbidden if self.knows_its_clock_now(&head.headers, code, &step.region, ahead) => {
                 Meaning::Skewed
             }
@@ -631,6 +638,19 @@ impl<'a> Run<'a> {
             metric::counter(Metric::DoubtfulSuccesses, &[step.region.as_str()]).increment(1);
         }
         Judged { outcome, kept: false, blame: Blame::Region, answer, doubt }
+    }
+
+    /// What the answer to a HEAD says without a document: MinIO names the code in a header, AWS throttles
+    /// with a reason of its own, and a region that throttles means no more by a bare 503.
+    fn told_by_head(&self, head: &http::response::Parts, region: &RegionId) -> Option<String> {
+        if let Some(code) = head.headers.get("x-minio-error-code") {
+            return code.to_str().ok().map(str::to_owned);
+        }
+        let throttles = || self.exchange.meters.of(region).throttles(self.exchange.clock.mono());
+        let reason = head.extensions.get::<hyper::ext::ReasonPhrase>();
+        let slow_down = head.status == StatusCode::SERVICE_UNAVAILABLE
+            && (reason.is_some_and(|reason| reason.as_bytes() == b"Slow Down") || throttles());
+        slow_down.then(|| "SlowDown".to_owned())
     }
 
     /// Whether a refusal is of our clock (it says so, or says nothing and is dated far from what we
@@ -754,7 +774,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
         Outcome::Answered {
             meaning: Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload, ..
-        } => "answered",
+        } => ANSWERED,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::names::{AccessPointName, CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 
-use super::health::Standing;
 use super::quantile::Times;
+use super::standing::Standing;
 
 /// One observation. Whatever a client caused (an abort, a stalled reader, a refused body, our own
 /// shed answers) is never reported.

@@ -4,62 +4,15 @@
 //! became of requests. It does not know which region it is, nor what routing makes of it.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::chance::Coin;
 
 use super::event::{Cause, Never, ProbeFault};
 use super::settings::FleetSettings;
+use super::standing::Standing;
 use super::streak::Streak;
 use super::window::Window;
-
-/// What a region may do now, for one kind of request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// Not heard yet: eligible, ranked last.
-    Unknown,
-    /// Serving.
-    Healthy,
-    /// Serving, with failures lately: probed faster, keeps its rank.
-    Suspect,
-    /// Sent nothing while anything else is left.
-    Out,
-    /// Back, and being tried by one request at a time.
-    Probation,
-}
-
-impl Standing {
-    /// Whether requests may be sent there in the ordinary way.
-    #[must_use]
-    pub const fn is_eligible(self) -> bool {
-        match self {
-            Self::Unknown | Self::Healthy | Self::Suspect | Self::Probation => true,
-            Self::Out => false,
-        }
-    }
-
-    /// Whether it serves: other regions may be taken back slowly as long as it does.
-    #[must_use]
-    pub const fn is_serving(self) -> bool {
-        match self {
-            Self::Healthy | Self::Suspect => true,
-            Self::Unknown | Self::Out | Self::Probation => false,
-        }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "unknown",
-            Self::Healthy => "healthy",
-            Self::Suspect => "suspect",
-            Self::Out => "out",
-            Self::Probation => "probation",
-        })
-    }
-}
 
 /// What a mutation may look at besides the machine itself.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +62,7 @@ pub(super) struct Health {
     probe_fails: u32,
     probe_failed_at: Option<Instant>,
     probe_passes: u32,
+    probe_passed_at: Option<Instant>,
     trials: u32,
     ejection: Option<Ejection>,
     flaps: VecDeque<Instant>,
@@ -135,6 +89,7 @@ impl Health {
             probe_fails: 0,
             probe_failed_at: None,
             probe_passes: 0,
+            probe_passed_at: None,
             trials: 0,
             ejection: None,
             flaps: VecDeque::new(),
@@ -180,6 +135,12 @@ impl Health {
 
     pub(super) fn probe_passes(&self) -> u32 {
         self.probe_passes
+    }
+
+    /// Whether a request was never answered and no probe passed since: one should not be waited for.
+    pub(super) fn in_doubt(&self) -> bool {
+        let unanswered = self.streak.unanswered_at();
+        self.standing != Standing::Out && unanswered.is_some() && unanswered >= self.probe_passed_at
     }
 
     /// So many requests were answered as they should be, the last of them at `at`. More than one
@@ -292,6 +253,7 @@ impl Health {
     pub(super) fn probe_passed(&mut self, scene: Scene<'_>) -> Option<Change> {
         self.probe_fails = 0;
         self.probe_passes = self.probe_passes.saturating_add(1);
+        self.probe_passed_at = Some(scene.now);
         match self.standing {
             Standing::Unknown => Some(self.enter(Standing::Healthy, Cause::FirstAnswer, scene)),
             Standing::Healthy | Standing::Probation => None,

@@ -16,6 +16,7 @@ mod quantile;
 mod settings;
 mod slow;
 mod speed;
+mod standing;
 mod streak;
 mod suspicion;
 mod table;
@@ -33,10 +34,10 @@ use crate::s3::operation::{Class, Kind};
 
 pub use digest::Digest;
 pub use event::{Cause, Event, Never, ProbeFault, Signal, Subject, Transition};
-pub use health::Standing;
 pub use offer::Rate;
 pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
+pub use standing::Standing;
 pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable, Trial, Turn};
 
 use health::{Change, Health, Scene};
@@ -520,7 +521,16 @@ impl Fleet {
         }
     }
 
+    /// Whether some region is to be probed without delay, so that a view must tell the prober now.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        self.regions.iter().any(Region::in_doubt)
+    }
+
     fn pace(&self, region: &Region) -> Pace {
+        if region.in_doubt() {
+            return Pace::Fast(self.settings.probe_doubt);
+        }
         let place = self.regions.iter().position(|other| other.id == region.id);
         let needed = |kind| place.is_some_and(|place| self.company(place, kind).1);
         let pace = |health: &Health, kind: Kind| match health.standing() {
@@ -577,6 +587,11 @@ impl Region {
             last_success: None,
             last_answer: None,
         }
+    }
+
+    /// Whether a probe may tell what requests left open: not one that is known to be wrong.
+    fn in_doubt(&self) -> bool {
+        (self.reads.in_doubt() || self.writes.in_doubt()) && !self.disagreement.is_raised()
     }
 
     fn of(&self, kind: Kind) -> &Health {

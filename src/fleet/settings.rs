@@ -70,6 +70,10 @@ pub struct FleetSettings {
     pub refusal_memory: Duration,
     /// Pause between probes of a region whose standing is changing. Default 250 ms.
     pub probe_fast: Duration,
+    /// Pause between probes after a request was never answered, until a probe passes or the region
+    /// is out. Default 10 ms: how soon a dead region is known then depends on it, not on how many
+    /// requests fail first.
+    pub probe_doubt: Duration,
     /// Pause between probes of a region that is out, while another serves. Default 2 s, growing
     /// by half with each failure to [`Self::probe_down_cap`].
     pub probe_down: Duration,
@@ -138,6 +142,7 @@ impl Default for FleetSettings {
             slow_hold: Duration::from_secs(20),
             refusal_memory: Duration::from_mins(1),
             probe_fast: Duration::from_millis(250),
+            probe_doubt: Duration::from_millis(10),
             probe_down: Duration::from_secs(2),
             probe_down_cap: Duration::from_secs(5),
         }

@@ -52,6 +52,11 @@ impl Streak {
         }
     }
 
+    /// When the last of those in a row that were never answered was.
+    pub(super) fn unanswered_at(&self) -> Option<Instant> {
+        self.last.filter(|_| self.never() > 0)
+    }
+
     /// How many were never answered.
     pub(super) fn never(&self) -> u32 {
         u32::try_from(self.unanswered.len()).unwrap_or(u32::MAX).saturating_add(self.unconnected)

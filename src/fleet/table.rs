@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::names::{AccessPointName, CredentialId, RegionId};
 use crate::s3::operation::{Class, Kind};
 
-use super::health::Standing;
 use super::offer::Rate;
 use super::quantile::Quantiles;
+use super::standing::Standing;
 
 /// How soon a region should be probed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

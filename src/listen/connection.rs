@@ -18,9 +18,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::gate::{Gate, HeadLimits, Violation};
+use super::overdue::Overdue;
 use super::request::{InFlight, Tracked, head_of};
 use super::stream::ClientStream;
-use super::wire::{Overdue, Patience, Wire};
+use super::wire::{Patience, Wire};
 use super::{Answer, Peer};
 use crate::telemetry::metric::{Metric, counter};
 

@@ -1,12 +1,24 @@
 //! One data listener as its workers share it: the terms that clients meet there, replaced whole
 //! while connections go on.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::peer::{Peer, Unwelcome};
 use super::settings::{Address, ListenerSettings, TlsSettings};
 use super::tls::{Terminator, TlsFault};
 use crate::publish::{Published, Publisher, publish};
+
+/// Why an open connection may bring no more requests. It is being closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwelcome {
+    /// `allow_from` no longer names its address.
+    #[error("the listener no longer admits this address")]
+    NotAllowed,
+    /// Its handshake proved something else than is asked for now, or the listener is no more:
+    /// another connection may be welcome.
+    #[error("the connection is older than the listener's configuration")]
+    Outdated,
+}
 
 /// What clients meet at a listener: its settings and its TLS, which are never in force apart.
 #[derive(Clone, Debug)]
@@ -38,15 +50,16 @@ impl Terms {
         Ok(Self { settings: settings.clone(), tls, configuration: 0, closed: false })
     }
 
-    /// Whether a connection that came in under `earlier` may bring requests under these.
-    pub(super) fn welcome(&self, earlier: &Self, peer: &Peer) -> Result<(), Unwelcome> {
+    /// Whether a connection that came in under `earlier`, from `ip` where it has one, may bring
+    /// requests under these.
+    pub(super) fn welcome(&self, earlier: &Self, ip: Option<IpAddr>, http2: bool) -> Result<(), Unwelcome> {
         let same = proves_the_same(earlier.settings.tls.as_ref(), self.settings.tls.as_ref());
         // HTTP/2 would not be offered to it now
-        let too_new = peer.http2 && !self.settings.takes_signed_only();
+        let too_new = http2 && !self.settings.takes_signed_only();
         if self.closed || !same || too_new {
             return Err(Unwelcome::Outdated);
         }
-        match peer.address.ip() {
+        match ip {
             Some(ip) if !self.settings.admits(ip) => Err(Unwelcome::NotAllowed),
             _ => Ok(()),
         }

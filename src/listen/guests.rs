@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::Peer;
-use super::wire::{Overdue, Wire};
+use super::overdue::Overdue;
+use super::wire::Wire;
 use crate::telemetry::metric::{Metric, counter};
 
 /// One worker's connections in service.

@@ -9,6 +9,7 @@ mod connection;
 mod door;
 pub mod gate;
 mod guests;
+mod overdue;
 mod peer;
 mod readers;
 mod request;
@@ -21,12 +22,13 @@ mod worker;
 pub use admission::{Admission, Ticket};
 pub use bind::{BindFault, Binding, Bound, BoundSocket, Rebinding, bind, bind_alone};
 pub use connection::{ConnectionRules, Fault};
-pub use door::{Door, Terms};
+pub use door::{Door, Terms, Unwelcome};
 pub use gate::{HeadLimits, Violation};
 pub use guests::Guests;
-pub use peer::{Peer, PeerAddress, Unwelcome};
+pub use overdue::Overdue;
+pub use peer::{Peer, PeerAddress};
 pub use settings::{Address, Anonymous, ListenerSettings, NotAnAddress, TlsSettings};
-pub use wire::{Fate, Overdue, Patience};
+pub use wire::{Fate, Patience};
 pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};
 
 #[cfg(test)]

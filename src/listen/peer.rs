@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::door::{Door, Terms};
+use super::door::{Door, Terms, Unwelcome};
 
 /// Where a client connected from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +68,6 @@ impl fmt::Display for PeerAddress {
     }
 }
 
-/// Why an open connection may bring no more requests. It is being closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unwelcome {
-    /// `allow_from` no longer names its address.
-    #[error("the listener no longer admits this address")]
-    NotAllowed,
-    /// Its handshake proved something else than is asked for now, or the listener is no more:
-    /// another connection may be welcome.
-    #[error("the connection is older than the listener's configuration")]
-    Outdated,
-}
-
 /// One client connection, as the story sees it.
 #[derive(Debug)]
 pub struct Peer {
@@ -108,7 +96,7 @@ impl Peer {
         let terms = self.door.terms();
         let mut welcomed = self.welcomed.borrow_mut();
         if !Arc::ptr_eq(&terms, &welcomed) {
-            terms.welcome(&welcomed, self)?;
+            terms.welcome(&welcomed, self.address.ip(), self.http2)?;
             *welcomed = Arc::clone(&terms);
         }
         Ok(terms)

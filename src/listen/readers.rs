@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::wire::Overdue;
+use super::overdue::Overdue;
 
 /// One stream's client.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use super::shield::NOT_FOUND;
 use crate::body::reply::Ending;
 use crate::body::{ReplayShare, Reply};
 use crate::clock::{Clock, Moment};
-use crate::exchange::{CANCELLED, Journey};
+use crate::exchange::{ANSWERED, CANCELLED, Journey};
 use crate::head::Head;
 use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
@@ -200,10 +200,11 @@ impl Ledger {
         late.journey.ttfb = journey.ttfb.or(late.journey.ttfb);
     }
 
-    /// The regions other than this one that were tried and did not answer.
+    /// The regions other than this one that were tried and did not answer. One whose answer came second,
+    /// or was no better than this one's, is none of them.
     pub(super) fn tried_in_vain(&self, answered: &RegionId) -> SmallVec<[RegionId; 2]> {
         let late = self.entry.late.borrow();
-        let failed = late.journey.notes.iter().filter(|note| note.outcome != CANCELLED);
+        let failed = late.journey.notes.iter().filter(|note| ![ANSWERED, CANCELLED].contains(&note.outcome));
         let mut regions = SmallVec::new();
         for note in failed.filter(|note| note.region != *answered) {
             if !regions.contains(&note.region) {

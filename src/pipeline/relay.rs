@@ -16,6 +16,7 @@ use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
 use crate::s3::bucket_policy::{self, Untellable};
 use crate::s3::operation::Tells;
+use crate::s3::profile::{Feature, Features};
 use crate::s3::query::encode_into;
 use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
@@ -70,9 +71,11 @@ fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs:
         wrapper.version(id, visit.call.key())
     };
     let source_version = |id: &str| source_version(visit, region, id);
+    let honours = visit.view.region(region).map_or(Features::NONE, |settings| settings.profile.honours);
     let names = Mapping {
         region: visit.view.logical_region.answer(visit.sender.region.as_deref()),
         location: Some(logical_bucket(visit)),
+        versions: honours.has(Feature::Versioning),
         version: &version,
         source_version: &source_version,
     };

@@ -23,6 +23,7 @@ use crate::s3::operation::Kind;
 use crate::s3::xml::ObjectToDelete;
 use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
+use crate::units::UnixSeconds;
 use crate::view::View;
 
 /// The outcome of a try that was answered, and had nothing of what was asked for.
@@ -280,17 +281,19 @@ fn etag(reached: &Reached) -> Option<&[u8]> {
 fn heard_of(visit: &Visit<'_>, recalled: Option<&Recalled>, reached: &Reached) -> Heard {
     let written = recalled.and_then(|recalled| recalled.tag);
     let is_it = written.is_some() && written == etag(reached).map(|tag| visit.house.changes.tag(tag));
-    let proven = is_it || recalled.is_some_and(|recalled| is_later(visit, recalled, reached));
-    Heard { region: reached.step.region.clone(), finding: finding(reached), proven }
+    let later = recalled.is_some_and(|recalled| is_later(visit, recalled, reached));
+    Heard { region: reached.step.region.clone(), finding: finding(reached), proven: is_it, later }
 }
 
-/// Whether an answer is of an object that was written after the remembered change.
+/// Whether an answer is of an object that was written after the remembered change, by the region's
+/// clock as it is known.
 fn is_later(visit: &Visit<'_>, recalled: &Recalled, reached: &Reached) -> bool {
     let date = reached.head.headers.get(http::header::LAST_MODIFIED).and_then(|date| date.to_str().ok());
     let Some(written) = date.and_then(Stamp::parse_date) else { return false };
     let now = visit.house.clock.now();
-    let (age, since) = (now.wall.since(written.at()), now.mono.saturating_duration_since(recalled.at));
-    since.checked_sub(shield::LATER).is_some_and(|since| age <= i64::try_from(since.as_secs()).unwrap_or(0))
+    let ahead = visit.house.exchange.meters.of(&reached.step.region).ahead();
+    let written = UnixSeconds(written.at().0.saturating_sub(ahead));
+    shield::is_later(written, now.mono.saturating_duration_since(recalled.at), (now.wall, now.wall_millis))
 }
 
 fn finding(reached: &Reached) -> Finding {
@@ -317,8 +320,12 @@ pub(super) async fn look_further(
         overflowed,
     };
     let (mut heard, mut answers, mut asked) = (Heards::new(), Answers::new(), false);
-    let silent =
-        |region: &RegionId| Heard { region: region.clone(), finding: Finding::Silent, proven: false };
+    let silent = |region: &RegionId| Heard {
+        region: region.clone(),
+        finding: Finding::Silent,
+        proven: false,
+        later: false,
+    };
     let left_out =
         point.members.iter().map(|member| &member.region).filter(|region| !may_read(point, region));
     let tried = visit.ledger.tried_in_vain(&first.step.region);

@@ -85,7 +85,7 @@ pub enum Meaning {
     ServerFault,
     /// It asks for less: `SlowDown`, 429, 509.
     Throttled,
-    /// It names our credential as the fault, or may mean it: any 403.
+    /// It names our credential as the fault, or may mean it: any 403, and a bare 400 to a HEAD.
     Forbidden,
     /// It refused the clock by which the request was signed, and what its own says is known now.
     Skewed,
@@ -98,8 +98,17 @@ pub enum Meaning {
 }
 
 impl Meaning {
-    /// Reads a status and, where the answer had one, its S3 error code. An answer to HEAD has
-    /// none.
+    /// Reads the answer to a HEAD, which has no document: `code` where its head says as much.
+    #[must_use]
+    pub fn of_head(status: u16, code: Option<&str>) -> Self {
+        match (status, code) {
+            // AWS says no more of an expired token or a wrong signing region
+            (400, None) => Self::Forbidden,
+            _ => Self::read(status, code),
+        }
+    }
+
+    /// Reads a status and, where the answer had one, its S3 error code.
     #[must_use]
     pub fn read(status: u16, code: Option<&str>) -> Self {
         if code.is_some_and(|code| BODY_REFUSALS.contains(&code)) && status >= 400 {
@@ -175,6 +184,12 @@ impl Outcome {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Answered { meaning: Meaning::Final | Meaning::BodyRefused, .. })
+    }
+
+    /// Whether the region answered that it cannot now, or not so much.
+    #[must_use]
+    pub const fn is_the_regions_fault(&self) -> bool {
+        matches!(self, Self::Answered { meaning: Meaning::ServerFault | Meaning::Throttled, .. })
     }
 
     /// Whether the region may have carried the request out. An answer that refuses it says that it
@@ -272,7 +287,10 @@ mod tests {
         ];
         for (status, code, meaning) in table {
             assert_eq!(Meaning::read(status, code), meaning, "{status} {code:?}");
+            assert_eq!(Meaning::of_head(status, code), meaning, "{status} {code:?}");
         }
+        assert_eq!(Meaning::read(400, None), Meaning::Final);
+        assert_eq!(Meaning::of_head(400, None), Meaning::Forbidden);
     }
 
     #[test]

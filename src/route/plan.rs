@@ -102,7 +102,7 @@ pub enum NoRoute {
 /// # Errors
 /// [`NoRoute`], each variant with the status it stands for. If a region that may take the request
 /// is not out there is always a plan; if all are out there still is one, which fails open, unless
-/// the request is bound to one region while others serve.
+/// the request is bound to one region that is out for reads too while others serve.
 pub fn plan(permit: &Permit, scene: &Scene<'_>, coin: &mut Coin) -> Result<Plan, NoRoute> {
     let course = Course::of(permit)?;
     require_features(permit, scene)?;
@@ -207,7 +207,8 @@ impl<'a> Course<'a> {
 
     /// The refusal of a request that only one region may take, which is out while others serve.
     /// Where none of the access point's serves it is tried all the same: it is the only candidate,
-    /// or perhaps it is our own network.
+    /// or perhaps it is our own network. So is a write whose region serves reads: it is reachable,
+    /// some of its writes fail, and to refuse them all would be worse than to try.
     fn down(&self, permit: &Permit, ranked: &Candidates<'_>, scene: &Scene<'_>) -> Option<NoRoute> {
         let only = match self.scope {
             Scope::Order(_) => return None,
@@ -218,7 +219,9 @@ impl<'a> Course<'a> {
         let served = others
             .map(|member| scene.table.standing(&member.region, self.kind))
             .any(crate::fleet::Standing::is_eligible);
-        if only.fitness != Fitness::Out || !served {
+        let reachable =
+            self.kind == Kind::Write && scene.table.standing(&only.member.region, Kind::Read).is_serving();
+        if only.fitness != Fitness::Out || !served || reachable {
             return None;
         }
         let region = only.member.region.clone();

@@ -10,6 +10,7 @@ use super::memory::{Change, Recalled};
 use crate::names::RegionId;
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Kind, Level, Operation, Reach, Replay};
+use crate::units::UnixSeconds;
 
 /// `lag_shield` of an access point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +33,17 @@ impl Default for LagShield {
 /// read of a key that never was cost more than four requests.
 const MORE: usize = 2;
 
-/// How much later than a remembered change an object must be dated to be of a later write: stores date
-/// in whole seconds. Their clocks are taken to be right: that one is ahead of ours shows only with an
-/// object that was written that little before it was deleted, while home is out.
-pub const LATER: Duration = Duration::from_secs(1);
+/// Whether an object dated so was written after a change that was `age` ago, `now` being so many
+/// milliseconds into its second. Stores date in whole
+/// seconds, downwards: one that was written before the change is never dated after it, and of one
+/// that was written within the second of the change nobody can tell. Clocks are taken to be right:
+/// that a store's is ahead of ours shows only with an object that was written that little before it
+/// was deleted, while home is out.
+#[must_use]
+pub fn is_later(dated: UnixSeconds, age: Duration, (now, millis): (UnixSeconds, u16)) -> bool {
+    let ago = i64::from(millis) - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    dated.since(now).saturating_mul(1_000) > ago
+}
 
 /// Whether a call is a read whose answer lag may make empty: of one object, from any region. Of
 /// settings and uploads one region decides; a listing that lags is still a listing.
@@ -97,9 +105,12 @@ pub struct Heard {
     pub region: RegionId,
     /// What.
     pub finding: Finding,
-    /// It is of the remembered write or of a later one: its tag is that of the write, or it is dated
-    /// after the change ([`LATER`]). Others write too, through other proxies.
+    /// It is of the remembered write: its tag says so.
     pub proven: bool,
+    /// It is dated after the remembered change ([`is_later`]): others write too, through other proxies.
+    /// That is worth less than what the region of the change says, since a replicator may date what it
+    /// copies late by its arrival, and counts only where that region cannot be asked.
+    pub later: bool,
 }
 
 /// What is known beside the answers.
@@ -193,14 +204,14 @@ pub fn next<'a>(case: &Case<'a>, heard: &[Heard]) -> Next<'a> {
     let found = heard.iter().position(|one| one.finding == Finding::Found);
     match said.finding {
         Finding::Found => match doubted(case.recalled, said) {
-            Some(region) if heard.iter().any(|one| one.region == *region) => stale(case, last),
+            Some(region) if heard.iter().any(|one| one.region == *region) => stale(case, heard, last),
             Some(region) => Next::Ask(region),
             None => Next::Answer(last, Certainty::Found),
         },
         Finding::Missing | Finding::Marker if is_final(case, said) => {
             Next::Answer(last, Certainty::Confirmed)
         }
-        Finding::Silent if found.is_some() => stale(case, found.unwrap_or(last)),
+        Finding::Silent if found.is_some() => stale(case, heard, found.unwrap_or(last)),
         Finding::Missing | Finding::Marker | Finding::Silent => {
             let unheard = |region: &&RegionId| heard.iter().all(|one| one.region != **region);
             whom(case, heard).into_iter().find(unheard).map_or_else(|| conclude(case, heard), Next::Ask)
@@ -219,9 +230,13 @@ fn doubted<'a>(recalled: Option<&'a Recalled>, said: &Heard) -> Option<&'a Regio
     doubtful.then_some(&recalled.region)
 }
 
-/// What is told where another region has the key and the one of its last change cannot be asked: an
-/// older version is better than none, but what was deleted does not come back.
-fn stale<'a>(case: &Case<'a>, found: usize) -> Next<'a> {
+/// What is told where another region has the key and the one of its last change cannot be asked: what
+/// was written later stands, an older version is better than none, but what was deleted does not come
+/// back.
+fn stale<'a>(case: &Case<'a>, heard: &[Heard], found: usize) -> Next<'a> {
+    if heard.get(found).is_some_and(|one| one.later) {
+        return Next::Answer(found, Certainty::Found);
+    }
     if case.recalled.is_some_and(|recalled| recalled.change == Change::Deleted) {
         return Next::Withhold(Withheld::Deleted);
     }

@@ -302,6 +302,12 @@ fn commitment(question: &Question<'_>) -> Commitment {
     }
 }
 
+/// The end of an upload happens once, however often it is asked for: a store that has ended it says
+/// so again, or that there is no such upload, and then the object's head settles it.
+fn ends_an_upload(question: &Question<'_>) -> bool {
+    question.provable && !question.conditional && question.facts.replay == Replay::Unsent
+}
+
 /// What commits by its head may have been carried out by an earlier try, whatever became of this
 /// one: it stays in its region, and is not sent late.
 fn bound_by_its_head(question: &Question<'_>) -> bool {
@@ -354,6 +360,7 @@ fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
             Commitment::Nothing => Answer::Repeat(Place::Anywhere),
             Commitment::Body if question.failover => Answer::Repeat(Place::Anywhere),
             Commitment::Body | Commitment::Part | Commitment::Head => Answer::Repeat(Place::Here),
+            Commitment::HeadOnce if ends_an_upload(question) => Answer::Repeat(Place::Here),
             Commitment::HeadOnce | Commitment::BodyOnce => relay,
         },
     }

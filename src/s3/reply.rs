@@ -28,6 +28,9 @@ pub struct Mapping<'a> {
     /// The bucket, as clients call it, to which `Location` leads where the region sends one
     /// (CreateBucket, form uploads); `None` drops it, as with redirects, which are never passed on.
     pub location: Option<&'a str>,
+    /// Whether the store has versions. Garage and R2 do not, and give version ids all the same: who
+    /// asks for one of them (rclone does) would be told that it cannot.
+    pub versions: bool,
     /// A version id in the client's words: wrapped, or as it is.
     pub version: &'a dyn Fn(&str) -> String,
     /// The same for the version of a copy's source, which is of another key.
@@ -127,6 +130,11 @@ fn fate(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Fate {
     let becomes = |ours: Option<HeaderValue>| ours.map_or(Fate::Stays, Fate::Becomes);
     match name.as_str() {
         "x-amz-bucket-region" => becomes(HeaderValue::from_str(names.region).ok()),
+        "x-amz-version-id" | "x-amz-object-version-id" | "x-amz-copy-source-version-id"
+            if !names.versions =>
+        {
+            Fate::Stays
+        }
         "x-amz-version-id" | "x-amz-object-version-id" => {
             becomes(value.to_str().ok().and_then(|id| HeaderValue::try_from((names.version)(id)).ok()))
         }
@@ -145,11 +153,16 @@ mod tests {
     use super::*;
 
     fn replied(status: StatusCode, headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        replied_by(true, status, headers)
+    }
+
+    fn replied_by(versions: bool, status: StatusCode, headers: &[(&'static str, &'static str)]) -> HeaderMap {
         let version = |id: &str| format!("wrapped-{id}");
         let source_version = |id: &str| format!("source-{id}");
         let names = Mapping {
             region: "logical-1",
             location: Some("photos"),
+            versions,
             version: &version,
             source_version: &source_version,
         };
@@ -223,6 +236,17 @@ mod tests {
         assert_eq!(out["x-amz-object-version-id"], "wrapped-v");
         assert_eq!(out["x-amz-copy-source-version-id"], "source-v");
         assert_eq!(out["location"], "/photos");
+    }
+
+    #[test]
+    fn a_store_without_versions_tells_of_none() {
+        let headers = [
+            ("etag", "\"a\""),
+            ("x-amz-version-id", "v"),
+            ("x-amz-object-version-id", "v"),
+            ("x-amz-copy-source-version-id", "v"),
+        ];
+        assert_eq!(names(&replied_by(false, StatusCode::OK, &headers)), ["etag"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import re
 import shutil
 import signal
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import certificates
@@ -44,6 +46,9 @@ class Line:
     outcome: str
     control: str = ""
     remark: str = ""
+    form: str = ""  # short or full
+    taken: str = ""  # UTC
+    rate: float = RATE  # requests a second
     findings: list[dict] = field(default_factory=list)
 
 
@@ -79,6 +84,8 @@ class Board:
         return self._keep(line)
 
     def _keep(self, line: Line) -> Line:
+        line.form, line.rate = "short" if self.short else "full", self.rate
+        line.taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.lines.append(line)
         say(
             f"row {line.row}: {line.outcome}: {line.measured}"
@@ -177,14 +184,36 @@ def shown(lines: list[Line]) -> str:
     return table([head, *rows])
 
 
-def document(board: Board) -> dict:
-    """The results as JSON."""
-    return {
-        "form": "short" if board.short else "full",
-        "requests_per_second": board.rate,
-        "taken": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "rows": [asdict(line) for line in board.lines],
-    }
+def remember(line: Line, file: Path) -> None:
+    """Puts a row into a JSON file of results; the others stay as they were last seen, each with its time."""
+    known = {one.row: asdict(one) for one in remembered(file)} | {line.row: asdict(line)}
+    rows = sorted(known.values(), key=lambda row: (int(row["row"].rstrip("b")), row["row"]))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"rows": rows}, indent=1))
+
+
+def remembered(file: Path) -> list[Line]:
+    """The lines of such a file; none where there is none."""
+    try:
+        return [Line(**row) for row in json.loads(file.read_text())["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def markdown(lines: list[Line]) -> str:
+    """The table for a README: without the samples of what failed, which are for whoever mends it."""
+
+    def cell(text: str) -> str:
+        return re.sub(r" \(\d+x [^)]*\)?.*?(?=;|$)", "", text).replace("|", "/").strip()
+
+    rows = ["| # | fault | promised | measured | outcome | with what protects taken away |", "|" + "---|" * 6]
+    for line in lines:
+        outcome = f"**{line.outcome}**" if line.outcome == MISSED else line.outcome
+        outcome += f" ({line.form} form)" if line.form == "short" and line.outcome != NOT_RUN else ""
+        measured = line.remark if line.outcome == NOT_RUN else cell(line.measured).replace("! ", "**!** ")
+        words = [line.row, line.fault, line.promise, measured, outcome, cell(line.control).replace("(", "").rstrip(")")]
+        rows.append("| " + " | ".join(words) + " |")
+    return "\n".join(rows)
 
 
 def execute(
@@ -244,21 +273,28 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-red", action="store_true", help="without the controls that must turn red")
     parser.add_argument("--rate", type=float, default=RATE, help=f"requests a second (default {RATE:.0f})")
     parser.add_argument(
-        "--json", type=Path, default=RESULTS, help=f"where the results go (default {RESULTS})"
+        "--json", type=Path, default=RESULTS, help=f"where the results go, row by row (default {RESULTS})"
     )
     parser.add_argument("--keep", action="store_true", help="keep logs and configuration of a good run too")
+    parser.add_argument(
+        "--markdown", action="store_true", help="run nothing; print the results' table for a README"
+    )
     return parser.parse_args()
 
 
 def main() -> int:
     """Runs what was asked for; the exit code."""
     asked = arguments()
+    if asked.markdown:
+        print(markdown(remembered(asked.json)))
+        return 0
     numbers = [int(word) for word in asked.rows.split(",")] if asked.rows else None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is undone
     scratch = Path(tempfile.mkdtemp(prefix="nearpoint-scoreboard-"))
     begin, green = time.monotonic(), False
     try:
-        result = execute(numbers, asked.short, not asked.no_red, asked.rate, scratch)
+        keep = partial(remember, file=asked.json)
+        result = execute(numbers, asked.short, not asked.no_red, asked.rate, scratch, keep)
         if isinstance(result, str):
             lines = [
                 Line(str(row.number), row.fault, row.promise, "-", NOT_RUN, remark=result)
@@ -272,8 +308,6 @@ def main() -> int:
         for line in result.lines:
             if line.remark:
                 print(f"row {line.row}: {line.remark}")
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(document(result), indent=1))
         say(f"{time.monotonic() - begin:.0f} s in all; results: {asked.json}")
         count = {outcome: sum(line.outcome == outcome for line in result.lines) for outcome in OUTCOMES}
         print(

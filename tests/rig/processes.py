@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _RUNNING: list["Service"] = []
@@ -65,6 +66,7 @@ class Service:
                 env=self.env,
                 start_new_session=True,
             )
+        _as_urgent_as_we(self.process.pid)
         if self not in _RUNNING:
             _RUNNING.append(self)
         return self
@@ -143,6 +145,13 @@ class Service:
         """User and system time so far, all threads."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _as_urgent_as_we(pid: int) -> None:
+    """A session of its own is a scheduling group of its own, without the priority that the run was given."""
+    with suppress(OSError, ValueError, IndexError):
+        urgency = Path("/proc/self/autogroup").read_text().split()[-1]
+        Path(f"/proc/{pid}/autogroup").write_text(urgency)
 
 
 @atexit.register

@@ -141,6 +141,41 @@ fn three_refused_connections_eject_for_both_kinds() {
 }
 
 #[test]
+fn one_unanswered_request_has_the_region_probed_at_once_until_a_probe_settles_it() {
+    let at_once = Pace::Fast(Duration::from_millis(10));
+    let mut rig = Rig::healthy(&[EU, US]);
+    rig.wait(300);
+    rig.refused(EU);
+    assert!(rig.fleet.in_doubt());
+    assert_eq!(rig.fleet.probe_interval(&EU.into()), at_once);
+    assert_eq!(rig.fleet.probe_interval(&US.into()), Pace::Normal);
+    let mut killed = rig;
+    for _ in 0..3 {
+        killed.wait(10);
+        assert_eq!(killed.fleet.probe_interval(&EU.into()), at_once);
+        killed.probe(EU, Err(Never::Refused));
+    }
+    assert_eq!((killed.standing(EU), killed.writes(EU)), (Standing::Out, Standing::Out));
+    assert!(!killed.fleet.in_doubt(), "there is nothing left to find out in a hurry");
+    // one dead address of many: the probe passes, and that was all
+    let mut rig = Rig::healthy(&[EU, US]);
+    rig.wait(300);
+    rig.refused(EU);
+    rig.wait(10);
+    rig.probe(EU, Ok(10));
+    assert!(!rig.fleet.in_doubt());
+    assert_eq!(rig.fleet.probe_interval(&EU.into()), Pace::Normal);
+    assert!(rig.seen.is_empty());
+    // nor is there a doubt where the store answers, be it with errors
+    rig.error(EU, 1);
+    assert!(!rig.fleet.in_doubt());
+    rig.request(EU, Kind::Read, 1, Signal::NeverAnswered(Never::Reset));
+    assert!(rig.fleet.in_doubt());
+    rig.fine(EU);
+    assert!(!rig.fleet.in_doubt());
+}
+
+#[test]
 fn what_another_worker_saw_before_and_tells_late_does_not_break_the_row() {
     let fine = Signal::Answered { ttfb: Some(Duration::from_millis(12)) };
     let mut rig = Rig::healthy(&[EU, US]);

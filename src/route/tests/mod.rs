@@ -100,12 +100,19 @@ impl Rig {
     }
 
     fn answer(&mut self, region: &str, kind: Kind) {
-        let signal = Signal::Answered { ttfb: None };
+        self.tell(region, kind, Signal::Answered { ttfb: None }, 1);
+    }
+
+    fn unanswered(&mut self, region: &str, kind: Kind, key_hash: u64) {
+        self.tell(region, kind, Signal::NeverAnswered(Never::Reset), key_hash);
+    }
+
+    fn tell(&mut self, region: &str, kind: Kind, signal: Signal, key_hash: u64) {
         self.apply(Event::Answered {
             region: region.into(),
             kind,
             class: Class::Get,
-            key_hash: 1,
+            key_hash,
             signal,
             at: self.now,
             count: 1,

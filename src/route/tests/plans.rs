@@ -45,6 +45,25 @@ fn writes_are_homes_and_wait_for_it() {
 }
 
 #[test]
+fn a_home_that_serves_reads_is_tried_for_writes_although_they_failed_there() {
+    let mut rig = Rig::new();
+    for key in 0..3 {
+        rig.unanswered(HOME, Kind::Write, key);
+    }
+    let standing = rig.table().standing(&HOME.into(), Kind::Write);
+    assert_eq!(standing, crate::fleet::Standing::Out);
+    for operation in [Operation::PutObject, Operation::DeleteObject, Operation::CreateMultipartUpload] {
+        let plan = rig.plan(operation);
+        assert_eq!(names(&plan), [HOME]);
+        assert!(plan.fail_open && plan.steps[0].last_resort, "by few at a time");
+    }
+    let part = rig.try_plan(object(Operation::UploadPart), Affinity::Region(HOME.into()));
+    assert_eq!(names(&part.unwrap()), [HOME]);
+    rig.access_point.writes.failover = true;
+    assert_eq!(rig.regions(Operation::PutObject), [NEAR, FAR], "others may take it: it is left out");
+}
+
+#[test]
 fn writes_with_failover_move_on() {
     let mut rig = Rig::new();
     rig.access_point.writes.failover = true;

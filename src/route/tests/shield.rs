@@ -3,7 +3,10 @@
 
 use super::*;
 use crate::route::memory::{Change, Recalled};
-use crate::route::shield::{Case, Certainty, Finding, Heard, Next, Withheld, applies, doubts, next};
+use crate::route::shield::{
+    Case, Certainty, Finding, Heard, Next, Withheld, applies, doubts, is_later, next,
+};
+use crate::units::UnixSeconds;
 
 const THIRD: &str = "third";
 const ALL: [&str; 4] = [HOME, NEAR, FAR, THIRD];
@@ -42,12 +45,12 @@ fn play(known: &Known, first: &str, says: &dyn Fn(&str) -> Finding) -> (Vec<Stri
         away: &away,
         overflowed: known.overflowed,
     };
-    let mut heard = vec![Heard { region: first.into(), finding: says(first), proven: false }];
+    let mut heard = vec![Heard { region: first.into(), finding: says(first), proven: false, later: false }];
     for _ in 0..10 {
         match next(&case, &heard) {
             Next::Ask(region) => {
                 let finding = says(region.as_str());
-                heard.push(Heard { region: region.clone(), finding, proven: false });
+                heard.push(Heard { region: region.clone(), finding, proven: false, later: false });
             }
             Next::Answer(at, certainty) => {
                 return (asked(&heard), Told::Answer(heard[at].region.to_string(), certainty));
@@ -490,7 +493,46 @@ fn most_answers_need_no_second_look() {
         (true, Some(&deleted), HOME, Finding::Found, false, false),
         (true, Some(&deleted), NEAR, Finding::Silent, false, false),
     ] {
-        let said = Heard { region: region.into(), finding, proven };
+        let said = Heard { region: region.into(), finding, proven, later: proven };
         assert_eq!(doubts(fallback, recalled, &said), looked_into, "{recalled:?} {said:?}");
     }
+}
+
+#[test]
+fn a_date_counts_only_where_the_region_of_the_change_cannot_be_asked() {
+    let home = RegionId::new(HOME);
+    let deleted = Recalled {
+        region: home.clone(),
+        change: Change::Deleted,
+        away: false,
+        tag: None,
+        at: Instant::now(),
+    };
+    let case = Case { fallback: true, home: &home, recalled: Some(&deleted), away: &[], overflowed: false };
+    let near = |later| Heard { region: NEAR.into(), finding: Finding::Found, proven: false, later };
+    let said = |finding| Heard { region: HOME.into(), finding, proven: false, later: false };
+    for later in [false, true] {
+        assert_eq!(next(&case, &[near(later)]), Next::Ask(&home));
+        let heard = [near(later), said(Finding::Marker)];
+        assert_eq!(next(&case, &heard), Next::Answer(1, Certainty::Confirmed), "it does not come back");
+    }
+    let heard = [near(true), said(Finding::Silent)];
+    assert_eq!(next(&case, &heard), Next::Answer(0, Certainty::Found));
+    let heard = [near(false), said(Finding::Silent)];
+    assert_eq!(next(&case, &heard), Next::Withhold(Withheld::Deleted));
+}
+
+#[test]
+fn what_is_dated_after_the_second_of_a_change_was_written_after_it() {
+    // changed at 100.571 and asked about at 122.900, as stores date: in whole seconds, downwards
+    let now = (UnixSeconds(122), 900);
+    let age = Duration::from_millis(22_329);
+    for (dated, later) in [(99, false), (100, false), (101, true), (122, true), (130, true)] {
+        assert_eq!(is_later(UnixSeconds(dated), age, now), later, "{dated}");
+    }
+    // changed on the very second: it may have been written before it
+    assert!(!is_later(UnixSeconds(100), Duration::from_millis(22_900), now));
+    assert!(is_later(UnixSeconds(100), Duration::from_millis(22_901), now));
+    assert!(!is_later(UnixSeconds(i64::MIN), Duration::MAX, now));
+    assert!(is_later(UnixSeconds(i64::MAX), Duration::ZERO, now));
 }

@@ -434,7 +434,7 @@ fn a_write_that_may_have_been_done_is_settled_first_where_it_can_be() {
         (Shape::PutSpent, [SPENT, SPENT, SPENT, ENDED], FAULT),
         (Shape::PutEmpty, [Cell::Next, Cell::Same, Cell::Same, Cell::Same], Cell::Same),
         (Shape::PutIf, [Cell::Next, Cell::Same, Cell::Same, ENDED], FAULT),
-        (Shape::Once, [Cell::Next, ENDED, ENDED, ENDED], FAULT),
+        (Shape::Once, [Cell::Next, ENDED, ENDED, ENDED], Cell::Same),
     ];
     for (shape, row, fault) in table {
         for (sent, expected) in SENT.into_iter().zip(row) {
@@ -451,6 +451,15 @@ fn a_write_that_may_have_been_done_is_settled_first_where_it_can_be() {
             assert_eq!(answered_with(meaning), Cell::Relay, "{shape:?} {meaning:?}");
         }
     }
+}
+
+#[test]
+fn the_end_of_an_upload_that_failed_is_asked_for_again_and_settled_when_that_was_in_vain() {
+    let fault = answered(Meaning::ServerFault);
+    let last = |q: &mut Question<'_>| (q.provable, q.attempts_made) = (true, 3);
+    assert_eq!(ask(Shape::Once, fault, last), FAULT);
+    let if_absent = |q: &mut Question<'_>| (q.provable, q.conditional) = (true, true);
+    assert_eq!(ask(Shape::Once, fault, if_absent), FAULT, "a condition is not tried twice");
 }
 
 #[test]

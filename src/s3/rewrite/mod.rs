@@ -68,6 +68,8 @@ pub struct Edits<F> {
 pub struct Rewriter<F> {
     edits: Edits<F>,
     document: &'static Document,
+    /// Whether anything came at all.
+    begun: bool,
     /// The root's name, once it was opened.
     root: Option<String>,
     /// Names of the open elements below the root, joined by `/`.
@@ -133,6 +135,7 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
         Self {
             edits,
             document: &Document::UNKNOWN,
+            begun: false,
             root: None,
             path: String::new(),
             ends: SmallVec::new(),
@@ -155,6 +158,7 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
     /// # Errors
     /// [`NotRewritable`]; nothing that follows can be trusted then, and the reply must be cut off.
     pub fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), NotRewritable> {
+        self.begun |= !input.is_empty();
         while !input.is_empty() {
             input = if self.markup.is_empty() { self.text(input, out)? } else { self.mark(input, out)? };
         }
@@ -164,9 +168,10 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
     /// Ends the reply. Nothing is left to append: the document's own end has flushed everything.
     ///
     /// # Errors
-    /// [`NotRewritable::Truncated`] where the document has not ended. An empty reply is whole.
+    /// [`NotRewritable::Truncated`] where the document has not ended, or not begun: white space is
+    /// what stores send ahead of it. An empty reply is whole.
     pub fn finish(self) -> Result<(), NotRewritable> {
-        let whole = self.ends.is_empty() && self.markup.is_empty();
+        let whole = self.ends.is_empty() && self.markup.is_empty() && (self.root.is_some() || !self.begun);
         if whole { Ok(()) } else { Err(NotRewritable::Truncated) }
     }
 

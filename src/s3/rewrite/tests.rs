@@ -257,7 +257,9 @@ fn what_is_no_xml_is_not_passed_on() {
     ] {
         assert_eq!(refused(document), NotRewritable::NotXml, "{document}");
     }
-    for document in ["<a", "<a>", "<a></a", "<a><!-- ", "<ListBucketResult><Name>x"] {
+    for document in
+        ["<a", "<a>", "<a></a", "<a><!-- ", "<ListBucketResult><Name>x", " ", " \n<?xml version=\"1.0\"?> "]
+    {
         assert_eq!(refused(document), NotRewritable::Truncated, "{document}");
     }
     assert_eq!(refused(&"<a>".repeat(17)), NotRewritable::TooDeep);

@@ -127,6 +127,12 @@ pub fn read_error(document: &[u8]) -> Option<StoreError> {
     (read.is_ok() || !error.code.is_empty()).then_some(error).filter(|error| !error.code.is_empty())
 }
 
+/// Whether it is a whole document, whatever it says.
+#[must_use]
+pub fn is_document(document: &[u8]) -> bool {
+    walk(document, &mut |_, _| Ok(())).is_ok()
+}
+
 /// Whether an `AccessControlPolicy` says no more than that this owner has full control: what the
 /// canned ACL `private` says without naming anybody.
 #[must_use]

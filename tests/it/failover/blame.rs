@@ -233,6 +233,22 @@ async fn a_bucket_that_is_gone_in_one_region_costs_no_read() {
 // ── what is no outage ────────────────────────────────────────────────────────
 
 #[tokio::test]
+async fn an_expired_token_is_seen_in_the_bare_400_that_answers_a_head() {
+    let scene = pair("allow").await;
+    scene.seed_numbers(1);
+    let expired = || Act::Answer { status: 400, code: "ExpiredToken" };
+    scene.near().fault(When::everything(), expired());
+    let reply = scene.client.send(&Request::head("/photos/n/0")).await.expect(200);
+    assert_eq!(served_by(&reply), "far");
+    // a 400 that is of this request alone is the client's
+    let scene = pair("allow").await;
+    scene.seed_numbers(1);
+    scene.near().fault(When::key("n/0"), Act::Answer { status: 400, code: "InvalidRequest" });
+    let reply = scene.client.send(&Request::head("/photos/n/0")).await.expect(400);
+    assert_eq!(served_by(&reply), "near");
+}
+
+#[tokio::test]
 async fn slow_down_is_not_death() {
     let scene = pair("allow").await;
     scene.seed_numbers(40);
@@ -241,9 +257,11 @@ async fn slow_down_is_not_death() {
     assert_eq!((served_by(&reply), attempts(&reply)), ("near", 3));
     assert!(scene.far().seen().is_empty(), "what was asked for too often is asked again, and not elsewhere");
     scene.near().fault(When::always(), Act::Answer { status: 503, code: "SlowDown" });
-    for request in numbers(0..30).chain([Request::put("/photos/k", "v")]) {
+    let heads = (0..30).map(|number| Request::head(&format!("/photos/n/{number}")));
+    for request in numbers(0..30).chain([Request::put("/photos/k", "v")]).chain(heads) {
         let reply = scene.client.send(&request).await;
-        let slow_down = (reply.status, reply.code().as_deref()) == (503, Some("SlowDown"));
+        let code = if request.method == "HEAD" { None } else { Some("SlowDown") };
+        let slow_down = (reply.status, reply.code().as_deref()) == (503, code);
         assert!(slow_down || (reply.status == 200 && served_by(&reply) == "far"), "{}", reply.text());
     }
     let standing = scene.gateway.standing().await;

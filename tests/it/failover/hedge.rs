@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use super::{BUCKETS, Scene, attempts, begin, body, operations, regions, served_by, setup, timed, tries};
 use crate::house::client::Request;
-use crate::house::region::{Act, When};
+use crate::house::region::{Act, End, When};
 
 /// So slow that no hurry of the machine's makes it quick.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// Two regions, the first preferred; reads are hedged as told.
 async fn hedging(reads: &str) -> Scene {
+    hedging_within(reads, "20s").await
+}
+
+/// The same, where a region may take so long to its first byte.
+async fn hedging_within(reads: &str, first_byte: &str) -> Scene {
     let regions = regions(2);
     let mut setup = setup(&regions, "refuse");
     setup.probe_rarely();
     let line = format!("replication: two_way\n    hedge: {{reads: {reads}}}");
     setup.edit_access_point("photos", "replication: two_way", &line);
-    "timeouts: {first_byte: 20s}\n".clone_into(&mut setup.rest);
+    setup.rest = format!("timeouts: {{first_byte: {first_byte}}}\n");
     let scene = begin(regions, &setup).await;
     scene.seed([("k".to_owned(), body(5_000))]);
     scene.seed_numbers(3);
@@ -44,6 +49,34 @@ async fn a_slow_read_is_answered_by_the_second_region() {
     let (_, metrics) = scene.gateway.admin_text("/metrics").await;
     assert!(metrics.contains("nearpoint_hedges_total{region=\"far\",outcome=\"won\"} 1"), "{metrics}");
     assert!(!metrics.contains("nearpoint_failovers_total{"), "{metrics}");
+}
+
+#[tokio::test]
+async fn where_the_first_falls_silent_the_seconds_no_is_the_answer() {
+    let scene = hedging_within("50ms", "500ms").await;
+    scene.near().fault(When::always(), Act::Silent);
+    let reply = scene.client.send(&Request::get("/photos/absent")).await.expect(404);
+    assert_eq!((served_by(&reply), reply.code().as_deref()), ("far", Some("NoSuchKey")));
+    assert!(!operations(scene.near()).is_empty());
+}
+
+#[tokio::test]
+async fn a_second_try_that_meets_a_stale_connection_does_not_spend_its_region() {
+    let scene = hedging_within("50ms", "500ms").await;
+    // one connection, and so one worker, whose connections to regions are its own
+    let mut connection = scene.client.connect().await;
+    let get = scene.client.sign(&get()).bytes();
+    scene.near().fault(When::always().times(1), Act::DropAtHead(End::Reset));
+    let reply = connection.exchange(&get, "GET").await.expect("an answer").expect(200);
+    assert_eq!(served_by(&reply), "far", "it keeps a connection now");
+    scene.near().fault(When::always(), Act::Silent);
+    scene.far().fault(When::always().times(1), Act::DropAtHead(End::Close));
+    let reply = connection.exchange(&get, "GET").await.expect("an answer").expect(200);
+    assert_eq!(served_by(&reply), "far");
+    assert!(reply.body == body(5_000));
+    let line = scene.gateway.access_line(reply.header("x-amz-request-id").unwrap());
+    let word = |region: &str, outcome: &str| (region.to_owned(), outcome.to_owned());
+    assert_eq!(tries(&line), [word("far", "stale"), word("near", "silent"), word("far", "answered")]);
 }
 
 #[tokio::test]

@@ -22,6 +22,21 @@ async fn behind_home(shield: &str) -> Scene {
     begin(regions, &setup).await
 }
 
+/// What home said too early, when the nearest was slow, is heard all the same.
+#[tokio::test]
+async fn a_hedge_that_home_answered_is_no_region_that_could_not_be_asked() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "refuse");
+    setup.edit_access_point("photos", "home: near", "home: far");
+    let hedged = "replication: two_way\n    hedge: {reads: 50ms}";
+    setup.edit_access_point("photos", "replication: two_way", hedged);
+    let scene = begin(regions, &setup).await;
+    scene.near().fault(When::key("absent"), Act::Delay(std::time::Duration::from_millis(500)));
+    let reply = scene.get("absent").await.expect(404);
+    let line = scene.line_of(&reply);
+    assert_eq!(line["shield"], "confirmed that there is nothing", "{line}");
+}
+
 /// Three regions; `near` is home. Reads and writes go to it first, then to `far`, then to `third`.
 async fn three(limits: &str) -> Scene {
     let regions = regions(3);

@@ -184,6 +184,21 @@ async fn a_region_that_never_says_100_is_learnt_once() {
 }
 
 #[tokio::test]
+async fn a_region_that_refuses_the_expectation_is_sent_none() {
+    let scene = pair("refuse").await;
+    let refusal = Act::Answer { status: 417, code: "ExpectationFailed" };
+    scene.near().fault(When::operation("PutObject").times(1), refusal);
+    let long = Request::put("/photos/long", body((1 << 20) + 1));
+    let reply = scene.client.send(&long).await.expect(200);
+    assert_eq!(served_by(&reply), "near");
+    let seen = seen(scene.near(), "PutObject");
+    let expected: Vec<bool> = seen.iter().map(|seen| seen.header("expect").is_some()).collect();
+    assert_eq!(expected, [true, false]);
+    assert_eq!(scene.near().object(BUCKETS[0], "long").unwrap().body, body((1 << 20) + 1));
+    assert_eq!(scene.standing_of("near", "writes").await, "healthy");
+}
+
+#[tokio::test]
 async fn a_region_that_answers_nothing_gets_no_byte_of_a_long_body() {
     for writes in ["refuse", "allow"] {
         let scene = pair(writes).await;

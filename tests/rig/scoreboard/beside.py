@@ -23,7 +23,7 @@ async def _timed(asking) -> tuple[str, float, Reply | None]:
 
 def _tally(stage: Stage, name: str, outcome: str) -> None:
     stage.notes[name] = stage.notes.get(name, 0) + 1
-    if name not in ("conditional done", "poison asked"):
+    if name not in ("conditional done", "poison asked", "read whole"):
         stage.notes.setdefault("samples", []).append(f"{name}: {outcome}"[:90])
 
 
@@ -73,8 +73,43 @@ async def _open_loop(rate: float, seconds: float, one) -> None:
 
 async def store_poison(stage: Stage) -> None:
     """The key is there, everywhere."""
-    await stage.wire().request("PUT", POINT, f"{ASIDE}poison", body=b"poison")
+    wire = stage.wire()
+    await wire.request("PUT", POINT, f"{ASIDE}poison", body=b"poison")
+    wire.close()
     await stage.carrier.converge(20)
+
+
+STABLE = 20  # objects that nobody overwrites while they are read
+UNTOUCHED = f"{ASIDE}untouched/"
+
+
+async def store_untouched(stage: Stage) -> None:
+    """Objects that stay as they are, everywhere."""
+    wire = stage.wire()
+    bodies = [os.urandom(64 * KIB) for _ in range(STABLE)]
+    for number, body in enumerate(bodies):
+        reply = await wire.request("PUT", POINT, f"{UNTOUCHED}{number}", body=body)
+        if reply.status != 200:
+            raise NotReady(f"seeding: {reply.status} {reply.code()}")
+    wire.close()
+    stage.notes["untouched"] = [hashlib.md5(body).hexdigest() for body in bodies]
+    await stage.carrier.converge(20)
+
+
+async def read_untouched(stage: Stage) -> None:
+    """They are read, five a second."""
+    wire, digests, notes = stage.wire(), stage.notes.pop("untouched"), stage.notes
+    notes.update({"read whole": 0, "not read whole": 0, "slowest of them in s": 0.0})
+
+    async def one(number: int) -> None:
+        key = number % STABLE
+        outcome, spent, reply = await _timed(wire.request("GET", POINT, f"{UNTOUCHED}{key}", timeout=60))
+        whole = reply and reply.status == 200 and hashlib.md5(reply.body).hexdigest() == digests[key]
+        _tally(stage, "read whole" if whole else "not read whole", outcome)
+        notes["slowest of them in s"] = max(notes["slowest of them in s"], spent)
+
+    await _open_loop(5, stage.times.fault - 1, one)
+    wire.close()
 
 
 def crowd(rate: float, through: bool = False):
@@ -171,13 +206,12 @@ async def list_across(stage: Stage) -> None:
 
 async def write_both_sides(stage: Stage) -> None:
     """The same keys written through both gateways while their regions are apart."""
-    acked = []
+    acked, wires = [], [stage.wire(0), stage.wire(1)]
 
     async def one(side: int, number: int) -> None:
         body = f"{side} {number} ".encode() + os.urandom(64)
-        outcome, _, reply = await _timed(
-            stage.wire(side).request("PUT", POINT, f"{ASIDE}both {number % 20}", body=body, timeout=20)
-        )
+        asking = wires[side].request("PUT", POINT, f"{ASIDE}both {number % 20}", body=body, timeout=20)
+        _, _, reply = await _timed(asking)
         if reply and reply.status == 200:
             acked.append((number % 20, hashlib.md5(body).hexdigest()))
 
@@ -186,6 +220,8 @@ async def write_both_sides(stage: Stage) -> None:
         await asyncio.gather(one(0, number), one(1, number))
         number += 1
         await asyncio.sleep(0.1)
+    for wire in wires:
+        wire.close()
     stage.notes["both"] = acked
 
 

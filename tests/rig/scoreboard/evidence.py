@@ -17,17 +17,22 @@ SAMPLE_SECONDS = 0.1
 WRITES = ("PUT", "DELETE", "MPU")
 # How tries end of which no byte was sent.
 UNSENT = ("refused", "connect timeout", "no address", "tls failed", "stale", "standing changed")
+ASKED = ("answered", "not found")  # how tries of a read end after which the lag shield asks home too
 
 
 @dataclass(frozen=True)
 class Try:
-    """One try of one request, as the access log tells: Unix time, region, whether it was the request's first, its end."""
+    """One try of one request, as the access log tells: Unix time, region, whether it was the request's first, its end.
+
+    A read that `follows` goes where its key was changed a moment ago, whatever the order of regions is.
+    """
 
     at: float
     region: str
     first: bool
     outcome: str
     operation: str
+    follows: bool
 
 
 @dataclass
@@ -114,15 +119,32 @@ class Evidence:
             begin = datetime.fromisoformat(line["time"]).timestamp()
             for number, one in enumerate(line["tries"]):
                 operation = line.get("operation") or ""
+                follows = (line.get("shield") or "").startswith("read where it was")
                 moment = begin + one["at_us"] / 1e6
-                found.append(Try(moment, one["region"], number == 0, one["outcome"], operation))
+                found.append(Try(moment, one["region"], number == 0, one["outcome"], operation, follows))
         return sorted(found, key=lambda one: one.at)
 
     def retry_share(self) -> float:
-        """Tries that repeat one of which something was sent, as a share of requests that were carried to a region."""
-        carried = [[one["outcome"] for one in line["tries"]] for line in self.lines if line.get("tries")]
-        more = sum(outcome not in UNSENT for outcomes in carried for outcome in outcomes[:-1])
+        """Tries that repeat one that failed once something was sent, as a share of requests that were carried to a region.
+
+        A read that found nothing, or nothing proven to be the newest, and is asked once at home too is no repeat.
+        """
+        carried = [line for line in self.lines if line.get("tries")]
+        more = 0
+        for line in carried:
+            no_repeat = UNSENT + (ASKED if line.get("shield") else ())
+            more += sum(one["outcome"] not in no_repeat for one in line["tries"][:-1])
         return more / len(carried) if carried else 0.0
+
+    def turns(self, what: str, region: str) -> int:
+        """How often a region went out of service, or came back into it, by the proxy's own log."""
+        serving = {"healthy": True, "suspect": True, "probation": False, "out": False}
+        found = 0
+        for line in self.lines:
+            if line.get("message") == "standing changed" and (line["region"], line["what"]) == (region, what):
+                before, after = serving.get(line["from"]), serving.get(line["to"])
+                found += None not in (before, after) and before != after
+        return found
 
     def transitions(self, to: str, kind: str | None = None, region: str | None = None) -> int:
         """How often a region's standing changed to this, by the proxy's own count."""

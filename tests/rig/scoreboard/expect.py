@@ -53,6 +53,18 @@ def failed(*kinds: str, most: int = 0, after: float | None = None) -> Expectatio
     return look
 
 
+def failed_share(most: float) -> Expectation:
+    """At most this share of the requests that began during the fault failed."""
+
+    def look(e: Evidence) -> Finding:
+        asked = e.of(*READS, *WRITES, after=e.struck, before=e.healed)
+        bad = [r for r in asked if r.outcome in FAILED]
+        found = count(f"of {len(asked)} failed", bad, int(most * len(asked)))
+        return Finding(f"{len(bad) / max(1, len(asked)):.2%} {found.text}", found.good)
+
+    return look
+
+
 no_failed_reads = failed(*READS)
 no_failed_writes = failed(*WRITES)
 
@@ -124,11 +136,10 @@ def stays(e: Evidence) -> Finding:
 
 
 def transitions(most: int) -> Expectation:
-    """At most so many changes to out and from it, for reads."""
+    """The region is taken out of service for reads, or back into it, at most so many times."""
 
     def look(e: Evidence) -> Finding:
-        names = ("out", "healthy") if e.healed else ("out",)
-        times = sum(e.transitions(to, "reads", e.victim) for to in names)
+        times = e.turns("read", e.victim)
         return Finding(f"transitions {times}", times <= most)
 
     return look
@@ -144,12 +155,18 @@ def served_before(e: Evidence) -> Finding:
 
 
 def served_here(least: float, *, after: float = 0.0, operation: tuple[str, ...] = ()) -> Expectation:
-    """At least this share of reads' first tries during the fault went to the region."""
+    """At least this share of reads' first tries during the fault went to the region.
+
+    What another region was written to meanwhile is read there, as it must be: those reads do not count.
+    """
 
     def look(e: Evidence) -> Finding:
         wanted = operation or ("GetObject", "HeadObject", "ListObjectsV2")
         firsts = [
-            t for t in e.tries() if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed
+            t
+            for t in e.tries()
+            if t.first and t.operation in wanted and e.struck + after <= t.at <= e.healed
+            if t.region == e.victim or not t.follows
         ]
         here = sum(t.region == e.victim for t in firsts)
         share = here / len(firsts) if firsts else 0.0
@@ -413,7 +430,7 @@ def nothing_lost(e: Evidence) -> Finding:
 
 
 def retries_bounded(e: Evidence) -> Finding:
-    """Tries that repeat one of which something was sent; what was never sent may be tried elsewhere for free."""
+    """Tries that repeat one that failed after something was sent; what was never sent may be tried elsewhere for free."""
     share = e.retry_share()
     return Finding(f"retries {share:.1%}", share <= RETRIES_MOST)
 

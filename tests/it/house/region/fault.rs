@@ -52,6 +52,8 @@ pub enum Act {
     NoContinue,
     /// Commits, answers 200 with white space, then this error in the document.
     ErrorInsideOk { code: &'static str },
+    /// Commits, answers 200 with white space and the end of it: the document never comes.
+    NothingInsideOk,
 }
 
 /// Which requests.

@@ -337,6 +337,10 @@ async fn finish(
                 let reply = Reply::new(200).xml("Error", &inner);
                 return send(line, house, opened, head, reply, Some(code)).await;
             }
+            Act::NothingInsideOk => {
+                let reply = Reply::new(200).body(Bytes::from_static(b"  \n "));
+                return send(line, house, opened, head, reply, None).await;
+            }
             _ => {}
         }
     }

@@ -217,7 +217,10 @@ impl Reply {
     /// The head's bytes, for a body of `length` bytes.
     pub fn head_bytes(&self, length: usize, close: bool) -> Vec<u8> {
         let reason = http::StatusCode::from_u16(self.status).ok().and_then(|code| code.canonical_reason());
-        let mut text = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or("Status"));
+        let throttles = String::from_utf8_lossy(&self.body).contains("<Code>SlowDown</Code>");
+        // as AWS does: it is all that the answer to a HEAD says
+        let reason = if throttles { "Slow Down" } else { reason.unwrap_or("Status") };
+        let mut text = format!("HTTP/1.1 {} {reason}\r\n", self.status);
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
