@@ -35,6 +35,12 @@ impl Clock {
         Self { anchor: Some((mono_now(), wall)) }
     }
 
+    /// The monotonic clock alone, which is all that most who ask need: half the price of [`Self::now`].
+    #[must_use]
+    pub fn mono(&self) -> Instant {
+        mono_now()
+    }
+
     /// Both clocks, now.
     #[must_use]
     pub fn now(&self) -> Moment {

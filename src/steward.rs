@@ -92,7 +92,7 @@ impl Steward {
 
     /// Runs until every handle is gone.
     pub async fn run(mut self) {
-        let mut published = self.clock.now().mono;
+        let mut published = self.clock.mono();
         let mut stale = false;
         loop {
             let calm_over = published + CALM;
@@ -106,7 +106,7 @@ impl Steward {
                 () = until(tick) => { stale = true; self.tick() }
                 () = until(Some(calm_over)), if stale => false,
             };
-            let now = self.clock.now().mono;
+            let now = self.clock.mono();
             if changed || (stale && now >= calm_over) {
                 self.put();
                 published = now;
@@ -128,7 +128,7 @@ impl Steward {
     }
 
     fn take(&mut self, note: Note) -> bool {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         match note {
             Note::Event(event) => {
                 let transitions = self.fleet.apply(event, now, &mut self.coin);
@@ -154,7 +154,7 @@ impl Steward {
     }
 
     fn tick(&mut self) -> bool {
-        let transitions = self.fleet.tick(self.clock.now().mono);
+        let transitions = self.fleet.tick(self.clock.mono());
         self.tell(&transitions)
     }
 
@@ -168,7 +168,7 @@ impl Steward {
 
     fn put(&mut self) {
         self.view.epoch += 1;
-        self.view.table = Arc::new(self.fleet.table(self.clock.now().mono));
+        self.view.table = Arc::new(self.fleet.table(self.clock.mono()));
         self.publisher.put(self.view.clone());
     }
 }

@@ -210,7 +210,7 @@ struct Verbose {
 }
 
 async fn ready(State(plane): State<Plane>, Query(asked): Query<Verbose>) -> Response {
-    let verdict = plane.ready.verdict(plane.clock.now().mono);
+    let verdict = plane.ready.verdict(plane.clock.mono());
     let status = if verdict.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let text = match asked.verbose {
         Some(_) => verdict.report(),
@@ -251,7 +251,7 @@ mod tests {
                 AdminSettings { address: address.parse().unwrap(), token: token.map(Secret::from) };
             let socket = bind(&settings).unwrap();
             let address = socket.address().clone();
-            let ready = Arc::new(Readiness::new(Clock::system().now().mono));
+            let ready = Arc::new(Readiness::new(Clock::system().mono()));
             let plane = Plane {
                 ready: Arc::clone(&ready),
                 metrics: Arc::new(|| "nearpoint_build 1\n".to_owned()),

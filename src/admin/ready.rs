@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_condition_is_needed() {
-        let start = Clock::system().now().mono;
+        let start = Clock::system().mono();
         let ready = Readiness::new(start);
         ready.configured();
         ready.bound();
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn probes_alone_make_nobody_ready() {
-        let start = Clock::system().now().mono;
+        let start = Clock::system().mono();
         let unbound = Readiness::new(start);
         unbound.configured();
         unbound.probed();

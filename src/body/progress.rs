@@ -56,7 +56,7 @@ mod tests {
     const PACE: Pace = Pace { window: Duration::from_secs(20), bytes: 20 * 1024 };
 
     fn start() -> Instant {
-        crate::clock::Clock::system().now().mono
+        crate::clock::Clock::system().mono()
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Reply {
 
     /// Notes whether the client let us wait before it took these bytes.
     fn watch_reader(&mut self) {
-        let now = Clock::system().now().mono;
+        let now = Clock::system().mono();
         let pause = self.unread(now);
         self.sequel.handed = Some(now);
         if pause >= PAUSE {
@@ -304,7 +304,7 @@ impl Reply {
     /// Begins to go on with what broke off; false where nobody can.
     fn begin_again(&mut self, ending: Ending) -> bool {
         let Some(resume) = self.sequel.resume.take() else { return false };
-        let last = self.unread(Clock::system().now().mono);
+        let last = self.unread(Clock::system().mono());
         let earlier = self.sequel.pause.filter(|(_, at)| self.given - at <= PAUSE_REMEMBERED);
         let unread = earlier.map_or(last, |(pause, _)| last.max(pause));
         let broken = BrokenOff { delivered: self.given, stalled: ending == Ending::Stalled, unread };
@@ -364,7 +364,7 @@ impl Stream {
                     let Ok(bytes) = frame.into_data() else { continue };
                     // The clock is read only where a wait is being measured.
                     if self.timer.is_some() {
-                        let now = Clock::system().now().mono;
+                        let now = Clock::system().mono();
                         // Bytes that came while the client took none are no wait of ours.
                         let came = self.asked.map_or(now, |asked| now.min(asked + GLANCE));
                         self.progress.moved(bytes.len() as u64, came, self.pace);
@@ -383,7 +383,7 @@ impl Stream {
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let mut now = Clock::system().now().mono;
+        let mut now = Clock::system().mono();
         let dead_at = self.progress.waiting(now, self.pace);
         let due = |now: Instant| dead_at.min(now + GLANCE).into();
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due(now))));
@@ -391,7 +391,7 @@ impl Stream {
             self.asked = Some(now);
             // The timer may stand earlier than what is due now.
             std::task::ready!(timer.as_mut().poll(cx));
-            now = Clock::system().now().mono;
+            now = Clock::system().mono();
             if now >= dead_at {
                 return Poll::Ready(Ending::Stalled);
             }

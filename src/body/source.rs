@@ -380,14 +380,14 @@ impl Reception {
     fn moved(&mut self, bytes: u64) {
         self.wire_bytes += bytes;
         if let Some(pace) = self.intake.pace {
-            self.progress.moved(bytes, Clock::system().now().mono, pace);
+            self.progress.moved(bytes, Clock::system().mono(), pace);
         }
     }
 
     /// Pending, until the client has been silent for too long.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyFault>> {
         let Some(pace) = self.intake.pace else { return Poll::Pending };
-        let dead_at = self.progress.waiting(Clock::system().now().mono, pace);
+        let dead_at = self.progress.waiting(Clock::system().mono(), pace);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(dead_at.into())));
         loop {
             std::task::ready!(timer.as_mut().poll(cx));

@@ -190,7 +190,7 @@ impl<'a> Show<'a> {
         screen.say(&welcome).map_err(telling)?;
         let mut frames = tokio::time::interval(FRAME);
         let mut orchestra = Orchestra::new(self.client.clone());
-        let started = self.clock.now().mono;
+        let started = self.clock.mono();
         let mut before = Duration::ZERO;
         loop {
             let cue = tokio::select! {
@@ -199,7 +199,7 @@ impl<'a> Show<'a> {
                 () = signals.any() => Cue::Quit,
                 () = orchestra.play() => continue,
             };
-            let now = self.clock.now().mono.saturating_duration_since(started);
+            let now = self.clock.mono().saturating_duration_since(started);
             match cue {
                 Cue::Quit | Cue::Key(b'q' | b'Q') => break,
                 Cue::Key(key) => self.toggle(key, &mut screen).await?,

@@ -86,13 +86,13 @@ impl Replicator {
 
     fn note(&mut self, change: Change) {
         let targets = (0..self.regions.len()).filter(|place| *place != change.region).collect();
-        let since = self.clock.now().mono;
+        let since = self.clock.mono();
         let waiting = Waiting { since, source: change.region, targets, refusals: 0 };
         self.waiting.insert(change.key, waiting);
     }
 
     async fn carry_due(&mut self) {
-        let (now, lag) = (self.clock.now().mono, *self.lag.borrow());
+        let (now, lag) = (self.clock.mono(), *self.lag.borrow());
         let due = |waiting: &Waiting| now.saturating_duration_since(waiting.since) >= lag;
         let keys: Vec<String> =
             self.waiting.iter().filter(|(_, waiting)| due(waiting)).map(|(key, _)| key.clone()).collect();

@@ -123,7 +123,7 @@ impl Client {
     /// Sends the `number`-th request: seven reads, two writes and a listing of every ten.
     pub async fn ask(&self, number: u64) -> Sample {
         let clock = Clock::system();
-        let started = clock.now().mono;
+        let started = clock.mono();
         let kind = match number % 10 {
             0 => Kind::List,
             3 | 7 => Kind::Write,
@@ -139,7 +139,7 @@ impl Client {
         let answer = answer.ok().flatten();
         let good =
             answer.is_some_and(|(status, bytes)| status == 200 && (kind != Kind::Read || bytes == body));
-        Sample { kind, good, took: clock.now().mono.saturating_duration_since(started) }
+        Sample { kind, good, took: clock.mono().saturating_duration_since(started) }
     }
 
     /// Sends one request on a connection of its own: status and body, `None` where the connection

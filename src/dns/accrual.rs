@@ -464,7 +464,7 @@ mod tests {
     }
 
     fn start() -> Instant {
-        Clock::system().now().mono
+        Clock::system().mono()
     }
 
     fn ms(ms: u64) -> Duration {

@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn start() -> Instant {
-        Clock::system().now().mono
+        Clock::system().mono()
     }
 
     fn fault() -> DnsFault {

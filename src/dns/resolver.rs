@@ -119,7 +119,7 @@ impl Resolver {
         if literal(host).is_some() {
             return None;
         }
-        let known = lock(&self.book).cache.follow(&host.to_ascii_lowercase(), self.clock.now().mono)?;
+        let known = lock(&self.book).cache.follow(&host.to_ascii_lowercase(), self.clock.mono())?;
         Some(at_port(&known, port))
     }
 
@@ -127,7 +127,7 @@ impl Resolver {
     #[must_use]
     pub fn age(&self, host: &str) -> Option<Duration> {
         let at = lock(&self.book).cache.good_at(&host.to_ascii_lowercase())?;
-        Some(self.clock.now().mono.saturating_duration_since(at))
+        Some(self.clock.mono().saturating_duration_since(at))
     }
 
     async fn named(&self, host: &str) -> Result<Arc<[IpAddr]>, DnsFault> {
@@ -146,7 +146,7 @@ impl Resolver {
 
     fn look(&self, host: &str) -> Result<Known, DnsFault> {
         let mut book = lock(&self.book);
-        match book.cache.look(host, self.clock.now().mono) {
+        match book.cache.look(host, self.clock.mono()) {
             Look::Ready { addresses, ask } => {
                 if ask {
                     self.ask(&mut book, host);
@@ -171,7 +171,7 @@ impl Resolver {
     fn ask(&self, book: &mut Book, host: &str) -> bool {
         let asked = self.asks.try_send(Arc::from(host)).is_ok();
         if !asked {
-            book.cache.answered(host, Err(DnsFault::Busy), self.clock.now().mono);
+            book.cache.answered(host, Err(DnsFault::Busy), self.clock.mono());
         }
         asked
     }
@@ -197,7 +197,7 @@ impl<L: Lookup> Task<L> {
     async fn run(self, mut asked: mpsc::Receiver<Arc<str>>) {
         let mut lookups = JoinSet::new();
         loop {
-            let now = self.clock.now().mono;
+            let now = self.clock.mono();
             for host in lock(&self.book).cache.take_due(now) {
                 self.start(&mut lookups, host);
             }
@@ -229,7 +229,7 @@ impl<L: Lookup> Task<L> {
                 tracing::debug!(%host, %fault, "a name was not resolved");
             }
             let mut book = lock(&book);
-            if book.cache.answered(&host, answer, clock.now().mono) {
+            if book.cache.answered(&host, answer, clock.mono()) {
                 version.fetch_add(1, Ordering::Relaxed);
             }
             for wake in book.waiting.remove(&host).unwrap_or_default() {
@@ -259,7 +259,7 @@ struct Pair {
 
 impl MachineLookup {
     fn new(clock: Clock) -> Self {
-        Self { clock, current: Mutex::new((clock.now().mono, machine_resolver())) }
+        Self { clock, current: Mutex::new((clock.mono(), machine_resolver())) }
     }
 
     fn resolver(&self) -> Built {
@@ -267,7 +267,7 @@ impl MachineLookup {
     }
 
     fn reload(&self) {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         let mut current = lock(&self.current);
         if now.saturating_duration_since(current.0) >= RELOAD_PAUSE {
             *current = (now, machine_resolver());
@@ -329,7 +329,7 @@ async fn heard(
 async fn family(resolver: &TokioResolver, host: &Arc<str>, clock: Clock) -> Result<Answer, DnsFault> {
     match resolver.lookup_ip(&**host).await {
         Ok(found) => {
-            let ttl = found.valid_until().saturating_duration_since(clock.now().mono);
+            let ttl = found.valid_until().saturating_duration_since(clock.mono());
             Ok(Answer { addresses: found.iter().collect(), ttl, unheard: None })
         }
         Err(error) if error.is_no_records_found() => Err(DnsFault::NoAddress { host: Arc::clone(host) }),
@@ -465,9 +465,9 @@ mod tests {
         ips(&resolver).await.unwrap();
         for _ in 0..500 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let before = Clock::system().now().mono;
+            let before = Clock::system().mono();
             assert_eq!(ips(&resolver).await.unwrap(), ["192.0.2.1:443"]);
-            assert_eq!(Clock::system().now().mono, before);
+            assert_eq!(Clock::system().mono(), before);
         }
         let asked = asked.load(Ordering::SeqCst);
         assert!((10..40).contains(&asked), "asked {asked} times in 500 s: backs off, never gives up");
@@ -511,14 +511,14 @@ mod tests {
     async fn a_day_without_dns_costs_nothing_and_grows_nothing() {
         let (resolver, asked) = scripted(vec![good(1), bad()], Duration::from_secs(3));
         ips(&resolver).await.unwrap();
-        let began = Clock::system().now().mono;
+        let began = Clock::system().mono();
         for _ in 0..24 * 60 * 6 {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            let before = Clock::system().now().mono;
+            let before = Clock::system().mono();
             assert_eq!(ips(&resolver).await.unwrap(), ["192.0.2.1:443"]);
-            assert_eq!(Clock::system().now().mono, before, "nobody waited");
+            assert_eq!(Clock::system().mono(), before, "nobody waited");
         }
-        let day = Clock::system().now().mono - began;
+        let day = Clock::system().mono() - began;
         assert!(day >= Duration::from_hours(24));
         assert_eq!(resolver.age("h"), Some(day), "operators see how old it is");
         // every 30 s and the three that each takes
@@ -633,7 +633,7 @@ mod tests {
     #[tokio::test]
     async fn whatever_goes_wrong_with_dns_the_last_good_answer_stays() {
         let pair = served().await;
-        let mut now = Clock::system().now().mono;
+        let mut now = Clock::system().mono();
         let mut cache = Cache::new(1);
         let good = ask(&pair, Arc::from("address.empty.test"), Clock::system()).await;
         cache.look("h", now);

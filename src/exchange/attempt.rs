@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::HeaderValue;
+use http::header::{self, HeaderValue};
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -144,7 +144,7 @@ impl Failed {
 pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Result<Answer, Failed> {
     let in_flight = this.lane.meter.enter();
     let (connection, kept) = connect(desk, this, &prepared.head).await.map_err(Failed::region)?;
-    if this.send_by.is_some_and(|by| desk.clock.now().mono >= by) {
+    if this.send_by.is_some_and(|by| desk.clock.mono() >= by) {
         return Err(Failed::region(Outcome::NotSent(Unsent::TooLate)));
     }
     let exchanged = exchange(desk, this, prepared, connection, kept).await;
@@ -193,12 +193,13 @@ async fn until(instant: Option<Instant>) {
 
 async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
-    let (now, lane) = (desk.clock.now().mono, this.lane);
+    let (now, lane) = (desk.clock.mono(), this.lane);
     while let Some(mut kept) = take(desk, this, authority, now) {
         // It was given back at its last body byte; its driver may still have to notice. What may
         // not be repeated at will is not risked on a connection that has just ended.
-        let ready = tokio::time::timeout(READY_WAIT, kept.sender.ready()).await;
-        if matches!(ready, Ok(Ok(()))) && (this.repeatable || kept.is_quiet()) {
+        let ready = kept.sender.is_ready()
+            || matches!(tokio::time::timeout(READY_WAIT, kept.sender.ready()).await, Ok(Ok(())));
+        if ready && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
         lane.pool.was_closed(&kept, desk.timeouts.upstream_idle, now);
@@ -237,7 +238,7 @@ async fn exchange(
     let method = prepared.head.method().clone();
     let ahead = this.lane.meter.ahead();
     let request = build(desk, this, prepared, upload, gate.as_ref(), ahead)?;
-    let started = desk.clock.now().mono;
+    let started = desk.clock.mono();
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
     let answered = wait.until(answer.as_mut()).await;
@@ -300,7 +301,7 @@ fn another_address(this: &Try<'_>, address: SocketAddr) -> bool {
 /// Notes at its address that a request was not answered, and says whose affair that is. A kept
 /// connection that ended may have been stale: that is nobody's fault.
 fn blame(desk: &Desk<'_>, this: &Try<'_>, address: SocketAddr, outcome: &Outcome, kept: bool) -> Blame {
-    let (addresses, now) = (&this.lane.meter.addresses, desk.clock.now().mono);
+    let (addresses, now) = (&this.lane.meter.addresses, desk.clock.mono());
     match outcome {
         Outcome::Broken { .. } if kept && addresses.is_proven_beside(address, now) => Blame::Address,
         Outcome::Broken { .. } | Outcome::Stale { .. } if kept => Blame::Region,
@@ -319,7 +320,7 @@ fn stranger(
     sent: Sent,
     kept: bool,
 ) -> Failed {
-    let now = desk.clock.now().mono;
+    let now = desk.clock.mono();
     let blame = this.lane.meter.addresses.failed(address, Failure::Stranger, now);
     let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
     let outcome = Outcome::Broken { sent };
@@ -387,7 +388,7 @@ impl Wait<'_> {
 
     /// When to look again: the deadline of the stage that the try is in.
     fn next_glance(&self, watched: &mut Watched) -> Instant {
-        let now = self.desk.clock.now().mono;
+        let now = self.desk.clock.mono();
         if let Some(gate) = self.gate
             && !gate.is_open()
         {
@@ -401,7 +402,7 @@ impl Wait<'_> {
     }
 
     fn glance(&self, watched: &mut Watched) -> Result<(), Outcome> {
-        let now = self.desk.clock.now().mono;
+        let now = self.desk.clock.mono();
         if now >= self.this.deadline {
             return Err(self.silent(Stage::FirstByte));
         }
@@ -470,10 +471,10 @@ fn build(
     let mut headers = fields(&pieces);
     let length = upload.length();
     if length > 0 || pieces.method == http::Method::PUT || pieces.method == http::Method::POST {
-        headers.insert(http::header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if gate.is_some() {
-        headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
     let mut request = Request::new(upload);
     *request.headers_mut() = headers;
@@ -503,13 +504,26 @@ fn fields(pieces: &Pieces) -> HeaderMap {
     headers
 }
 
-/// The names that nearly every request has and that HTTP does not know: spared an allocation each.
+static DATE: HeaderName = HeaderName::from_static("x-amz-date");
+static CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+static CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// The names that nearly every request has: spared the parser, and those that HTTP does not know
+/// an allocation each.
 fn usual(name: &[u8]) -> Option<HeaderName> {
-    Some(HeaderName::from_static(match name {
-        b"x-amz-date" => "x-amz-date",
-        b"x-amz-content-sha256" => "x-amz-content-sha256",
-        b"x-amz-checksum-mode" => "x-amz-checksum-mode",
-        b"x-amz-security-token" => "x-amz-security-token",
+    Some(match name {
+        b"host" => header::HOST,
+        b"via" => header::VIA,
+        b"range" => header::RANGE,
+        b"user-agent" => header::USER_AGENT,
+        b"content-type" => header::CONTENT_TYPE,
+        b"authorization" => header::AUTHORIZATION,
+        b"accept-encoding" => header::ACCEPT_ENCODING,
+        b"x-amz-date" => DATE.clone(),
+        b"x-amz-content-sha256" => CONTENT_SHA256.clone(),
+        b"x-amz-checksum-mode" => CHECKSUM_MODE.clone(),
+        b"x-amz-security-token" => SECURITY_TOKEN.clone(),
         _ => return None,
-    }))
+    })
 }

@@ -163,8 +163,8 @@ pub async fn dial(
     })?;
     let tls = to.tls.map(|tls| Ok((tls.connector(), server_name(to.host)?))).transpose();
     let tls = tls.map_err(|cause| DialFault { stage: Stage::Tls, cause, address: None })?;
-    let order = to.addresses.order(to.host, &found, to.avoid, clock.now().mono);
-    let began = Instant::from_std(clock.now().mono);
+    let order = to.addresses.order(to.host, &found, to.avoid, clock.mono());
+    let began = Instant::from_std(clock.mono());
     let limits = Limits { connect: began + timeouts.connect, all: began + timeouts.tls };
     if let Some(address) = order.trial {
         let trial = trial(address, tls.clone(), Arc::clone(to.addresses), limits, clock);
@@ -174,7 +174,7 @@ pub async fn dial(
     let mut race = Race::new(order.candidates, tls, limits, clock);
     let won = race.run().await;
     let connected = won.as_ref().ok().map(|dialled| dialled.address);
-    to.addresses.dialled(&race.failures(connected), connected, clock.now().mono);
+    to.addresses.dialled(&race.failures(connected), connected, clock.mono());
     won
 }
 
@@ -190,7 +190,7 @@ async fn trial(
     let ended = Race::new(vec![candidate], tls, limits, clock).run().await;
     // for want of a socket it was not tried: the next dial does
     if ended.as_ref().is_ok() || ended.as_ref().is_err_and(|fault| fault.stage != Stage::Shortage) {
-        addresses.tried(address, ended.is_ok(), clock.now().mono);
+        addresses.tried(address, ended.is_ok(), clock.mono());
     }
 }
 
@@ -245,13 +245,13 @@ enum Step {
 
 impl Race {
     fn new(candidates: Vec<Candidate>, tls: Option<Tls>, limits: Limits, clock: Clock) -> Self {
-        let next_start = Instant::from_std(clock.now().mono);
+        let next_start = Instant::from_std(clock.mono());
         let (waiting, running) = (candidates.into_iter(), Vec::new());
         Self { waiting, running, tls, limits, clock, next_start, faults: Faults::default() }
     }
 
     fn now(&self) -> Instant {
-        Instant::from_std(self.clock.now().mono)
+        Instant::from_std(self.clock.mono())
     }
 
     async fn run(&mut self) -> Result<Dialled, DialFault> {
@@ -564,7 +564,7 @@ mod tests {
     }
 
     fn region() -> Arc<Addresses> {
-        let (region, now) = (crate::names::RegionId::new("eu"), Clock::system().now().mono);
+        let (region, now) = (crate::names::RegionId::new("eu"), Clock::system().mono());
         Arc::new(Addresses::new(region, now, crate::chance::Coin::seeded(1)))
     }
 
@@ -628,7 +628,7 @@ mod tests {
         }
 
         fn state(&self, last: u8) -> &'static str {
-            let seen = self.addresses.seen(Clock::system().now().mono);
+            let seen = self.addresses.seen(Clock::system().mono());
             seen.iter().find(|seen| seen.address.ip() == local(last)).unwrap().state.name()
         }
     }
@@ -774,7 +774,7 @@ mod tests {
         let (_hole, _filling, silent) = black_hole().await;
         let (_socket, refused) = refusing();
         let clock = Clock::system();
-        let limit = Instant::from_std(clock.now().mono) + Duration::from_secs(10);
+        let limit = Instant::from_std(clock.mono()) + Duration::from_secs(10);
         let race = |addresses: Vec<SocketAddr>| {
             let candidate = |address| Candidate { address, head_start: RACE_AFTER };
             let candidates = addresses.into_iter().map(candidate).collect();
@@ -793,9 +793,9 @@ mod tests {
         // if each refusal waited for its turn to end, this would take six seconds
         let mut many = vec![refused; 20];
         many.push(good);
-        let began = clock.now().mono;
+        let began = clock.mono();
         race(many).run().await.unwrap();
-        assert!(clock.now().mono - began < RACE_AFTER * 10);
+        assert!(clock.mono() - began < RACE_AFTER * 10);
     }
 
     #[test]

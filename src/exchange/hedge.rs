@@ -35,7 +35,7 @@ impl Run<'_> {
         if permit.access_point().hedge == Hedge::Off || !hedge::may_hedge(permit) {
             return None;
         }
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         let throttles = |region: &_| self.exchange.meters.of(region).throttles(now);
         let step = hedge::second(plan, first, &throttles)?.clone();
         let class = permit.call().facts().class;
@@ -64,7 +64,7 @@ impl Run<'_> {
     }
 
     async fn race(&self, first: &Step, second: &Second) -> Result<Raced, Unanswered> {
-        let began = self.exchange.clock.now().mono;
+        let began = self.exchange.clock.mono();
         let mut one = std::pin::pin!(self.ask(first, false, began));
         let in_time = tokio::select! {
             biased;
@@ -84,7 +84,7 @@ impl Run<'_> {
 
     /// Takes what a second try costs; false where there is nothing left, or no room.
     fn take_second(&self, step: &Step) -> bool {
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         let view = self.exchange.view.load();
         let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
         let meter = self.exchange.meters.of(&step.region);
@@ -132,7 +132,7 @@ impl Race<'_, '_> {
     where
         F: Future<Output = Tried>,
     {
-        let began = self.run.exchange.clock.now().mono;
+        let began = self.run.exchange.clock.mono();
         let mut two = std::pin::pin!(self.run.ask(self.second, false, began));
         tokio::select! {
             biased;

@@ -62,7 +62,7 @@ mod tests {
     const MOST: Duration = Duration::from_mins(1);
 
     fn start() -> Instant {
-        Clock::system().now().mono
+        Clock::system().mono()
     }
 
     #[test]

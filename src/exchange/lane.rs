@@ -114,7 +114,7 @@ impl Lane {
 
     /// A shortage is this machine's, not the region's, and the operator's to end.
     fn tell_shortage(&self, fault: &DialFault) {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         let told = self.told.get().is_some_and(|told| now.saturating_duration_since(told) < TELL_EVERY);
         if fault.stage != dial::Stage::Shortage || told {
             return;

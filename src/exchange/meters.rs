@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn freshness_is_since_an_instant_of_ours() {
-        let origin = crate::clock::Clock::system().now().mono;
+        let origin = crate::clock::Clock::system().mono();
         let meters = Meters::new(origin, Coin::seeded(1));
         let meter = meters.of(&RegionId::new("a"));
         let at = |ms| origin + Duration::from_millis(ms);
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn an_answer_before_an_instant_is_none_since_it() {
-        let origin = crate::clock::Clock::system().now().mono;
+        let origin = crate::clock::Clock::system().mono();
         let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         meter.answered(origin + Duration::from_micros(100_100));
         assert!(!meter.answered_since(origin + Duration::from_micros(100_900)), "within one millisecond");
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn silence_about_expectations_is_remembered_and_asked_about_again() {
-        let origin = crate::clock::Clock::system().now().mono;
+        let origin = crate::clock::Clock::system().mono();
         let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         assert!(!meter.is_mute(origin));
         meter.learn_mute(origin);
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_booked_rate_is_kept_by_all_together() {
-        let origin = crate::clock::Clock::system().now().mono;
+        let origin = crate::clock::Clock::system().mono();
         let meters = Meters::new(origin, Coin::seeded(1));
         let meter = meters.of(&RegionId::new("a"));
         let booked = AtomicUsize::new(0);
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_region_throttles_for_a_while_after_it_asked_for_less() {
-        let origin = crate::clock::Clock::system().now().mono;
+        let origin = crate::clock::Clock::system().mono();
         let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         assert!(!meter.throttles(origin));
         meter.learn_throttled(origin);
@@ -478,7 +478,7 @@ mod tests {
 
     #[test]
     fn hopes_are_bounded_and_given_back() {
-        let meters = Meters::new(crate::clock::Clock::system().now().mono, Coin::seeded(1));
+        let meters = Meters::new(crate::clock::Clock::system().mono(), Coin::seeded(1));
         let first = meters.hope(1);
         assert!(first.is_some() && meters.hope(1).is_none());
         drop(first);

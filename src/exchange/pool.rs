@@ -229,7 +229,7 @@ async fn sweep(pool: Weak<Inside>) {
         tokio::time::sleep(SWEEP_EVERY).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.borrow_mut();
-        end_stale(&mut idle, pool.limit.get().now(pool.idle_max.get()), pool.clock.now().mono);
+        end_stale(&mut idle, pool.limit.get().now(pool.idle_max.get()), pool.clock.mono());
         if idle.is_empty() {
             // what grew with a burst goes with it
             *idle = Vec::new();
@@ -308,7 +308,7 @@ mod tests {
             let says = Says(Arc::new(Mutex::new(lasts.to_vec())));
             let resolver = Resolver::over(says.clone(), clock);
             let region = RegionId::new("eu");
-            let addresses = Arc::new(Addresses::new(region, clock.now().mono, Coin::seeded(1)));
+            let addresses = Arc::new(Addresses::new(region, clock.mono(), Coin::seeded(1)));
             let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let pool = Pool::new(Arc::clone(&addresses), resolver.clone(), clock, port);
@@ -316,7 +316,7 @@ mod tests {
         }
 
         fn now() -> Instant {
-            Clock::system().now().mono
+            Clock::system().mono()
         }
 
         fn at(&self, last: u8) -> SocketAddr {

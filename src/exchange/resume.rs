@@ -107,7 +107,7 @@ impl Going<'_> {
         for _ in 0..attempts {
             let Some(plan) = self.plan(&run.tried) else { break };
             let Ok(turn) = run.first_open(&plan) else { break };
-            let now = self.exchange.clock.now().mono;
+            let now = self.exchange.clock.mono();
             if !self.exchange.budget_in_force(&self.exchange.view.load()).take(now) {
                 metric::counter(Metric::BudgetExhausted, &[]).increment(1);
                 return Resumption::Abandoned(Abandoned::Budget);

@@ -119,7 +119,7 @@ impl Exchange {
         plan: Plan,
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
-        self.budget_in_force(&self.view.load()).request(self.clock.now().mono);
+        self.budget_in_force(&self.view.load()).request(self.clock.mono());
         Run::new(self, errand, journey).go(plan).await
     }
 
@@ -312,7 +312,7 @@ impl<'a> Run<'a> {
                     return Err(Unanswered::GaveUp(reason));
                 }
                 Verdict::SameAgain { after, within } => {
-                    self.send_by = within.map(|within| self.exchange.clock.now().mono + within);
+                    self.send_by = within.map(|within| self.exchange.clock.mono() + within);
                     turn.alone |= alone;
                     self.pause(after, &step).await;
                 }
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
     /// that is not itself near what it can take, so that one throttled region does not push over
     /// the next. `None` where it is not above the rate, or must wait.
     fn spared<'p>(&self, step: &Step, plan: &'p Plan, view: &View, most: usize) -> Option<&'p Step> {
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         let rate = view.table.row(&step.region)?.rate?;
         let meter = |region: &RegionId| self.exchange.meters.of(region);
         if meter(&step.region).has_slot(rate.limit, now) {
@@ -379,7 +379,7 @@ impl<'a> Run<'a> {
             held(&from, "moved");
         }
         let Some(rate) = rate else { return true };
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         match self.exchange.meters.of(&step.region).book(rate.limit, RATE_WAIT, now) {
             Some(Duration::ZERO) => true,
             Some(wait) => {
@@ -424,7 +424,7 @@ impl<'a> Run<'a> {
         next_exists: bool,
     ) -> Question<'static> {
         let permit = self.errand.permit;
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         let attempts_max = self.exchange.view.load().limits.attempts;
         let broken_elsewhere = self.broken_elsewhere(step, judged);
         let source = self.errand.source;
@@ -452,7 +452,7 @@ impl<'a> Run<'a> {
     }
 
     async fn decide(&self, question: &Question<'_>, step: &Step) -> Verdict {
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         let verdict = {
             let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
             let mut coin = self.exchange.coin.borrow_mut();
@@ -462,7 +462,7 @@ impl<'a> Run<'a> {
             return verdict;
         }
         let sound = (self.errand.canary)(step).await;
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
         let mut coin = self.exchange.coin.borrow_mut();
         route::after_canary(question, sound, &mut budget, &mut coin, now)
@@ -492,7 +492,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) async fn try_once(&mut self, step: &Step, alone: bool) -> Result<Judged, Unanswered> {
-        let began = self.exchange.clock.now().mono;
+        let began = self.exchange.clock.mono();
         let (judged, ttfb) = self.ask(step, alone, began).await?;
         self.note(step, &judged, began, ttfb);
         Ok(judged)
@@ -598,7 +598,7 @@ impl<'a> Run<'a> {
         let release = Box::new(move || {
             drop(in_flight);
             if whole {
-                pool.put(connection, idle_max, clock.now().mono);
+                pool.put(connection, idle_max, clock.mono());
             }
         });
         let mut body = Reply::stream(body, pace, release);
@@ -646,7 +646,7 @@ impl<'a> Run<'a> {
         if let Some(code) = head.headers.get("x-minio-error-code") {
             return code.to_str().ok().map(str::to_owned);
         }
-        let throttles = || self.exchange.meters.of(region).throttles(self.exchange.clock.now().mono);
+        let throttles = || self.exchange.meters.of(region).throttles(self.exchange.clock.mono());
         let reason = head.extensions.get::<hyper::ext::ReasonPhrase>();
         let slow_down = head.status == StatusCode::SERVICE_UNAVAILABLE
             && (reason.is_some_and(|reason| reason.as_bytes() == b"Slow Down") || throttles());
@@ -677,21 +677,21 @@ impl<'a> Run<'a> {
         let (steward, mut digest) = (&self.exchange.steward, self.exchange.digest.borrow_mut());
         if let Signal::Answered { ttfb } = signal {
             let settled = self.exchange.view.load().table.standing(region, kind) == Standing::Healthy;
-            let now = self.exchange.clock.now().mono;
+            let now = self.exchange.clock.mono();
             let told = digest.success(region, (kind, class), ttfb, settled, now);
             told.into_iter().for_each(|event| steward.report(event));
             return;
         }
         digest.failure(region).into_iter().for_each(|event| steward.report(event));
         let (region, key_hash) = (region.clone(), hash_of(call));
-        let at = self.exchange.clock.now().mono;
+        let at = self.exchange.clock.mono();
         steward.report(Event::Answered { region, kind, class, key_hash, signal, at, count: 1 });
     }
 
     /// Tells the steward of a read that was waited for in vain, and not woken by news.
     fn tell_given_up(&self, step: &Step, began: Instant, waited: Duration) {
         let facts = self.errand.permit.call().facts();
-        let at = self.exchange.clock.now().mono;
+        let at = self.exchange.clock.mono();
         if facts.kind == Kind::Read && at.saturating_duration_since(began) >= waited {
             let (region, class) = (step.region.clone(), facts.class);
             self.exchange.steward.report(Event::GivenUp { region, class, waited, at });
@@ -705,7 +705,7 @@ impl<'a> Run<'a> {
             self.exchange.hedges.borrow_mut().observe(&step.region, facts.class, ttfb);
         }
         if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
-            self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.now().mono);
+            self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.mono());
         }
         let signal = match judged.doubt {
             // a success until more of it is read, which the fleet is not told of
@@ -726,7 +726,7 @@ impl<'a> Run<'a> {
     /// Notes a try that was given up because another had won: nothing is to be said against its
     /// region, and it would have taken longer than this.
     pub(super) fn note_cancelled(&self, step: &Step, began: Instant) {
-        let waited = self.exchange.clock.now().mono.saturating_duration_since(began);
+        let waited = self.exchange.clock.mono().saturating_duration_since(began);
         let class = self.errand.permit.call().facts().class;
         self.exchange.hedges.borrow_mut().observe(&step.region, class, waited);
         self.journey.borrow_mut().notes.push(self.noted_as(step, began, CANCELLED));

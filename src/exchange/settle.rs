@@ -53,7 +53,7 @@ impl Run<'_> {
         metric::counter(Metric::WritesSettled, &[step.region.as_str(), fate.label()]).increment(1);
         debug!(region = %step.region, ?loss, ?fate, "the answer to a write was lost");
         answer.ok_or_else(|| {
-            let now = self.exchange.clock.now().mono;
+            let now = self.exchange.clock.mono();
             let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
             let mut coin = self.exchange.coin.borrow_mut();
             route::after_settlement(question, fate, &mut budget, &mut coin, now)
@@ -70,7 +70,7 @@ impl Run<'_> {
     ) -> Option<(Fate, Evidence, Option<Look>)> {
         let written = self.errand.written?;
         let view = self.exchange.view.load_full();
-        let now = self.exchange.clock.now().mono;
+        let now = self.exchange.clock.mono();
         if loss == Loss::Fault && !self.exchange.budget_in_force(&view).take(now) {
             return None;
         }
@@ -104,7 +104,7 @@ impl Run<'_> {
                 None => Finding::Mute,
             };
             let share = self.exchange.coin.borrow_mut().share();
-            match inquiry.after(finding, share, self.exchange.clock.now().mono) {
+            match inquiry.after(finding, share, self.exchange.clock.mono()) {
                 Next::Settled(fate) => return Some((fate, evidence, look)),
                 Next::Look(pause) => tokio::time::sleep(pause).await,
             }
@@ -145,7 +145,7 @@ impl Run<'_> {
         let asked = attempt(&desk, &this, written.ask(step, &lane.settings));
         let answer = tokio::time::timeout_at(inquiry.until().into(), asked).await.ok()?;
         let Answer { head, connection, pool, .. } = answer.ok()?;
-        pool.put(connection, view.timeouts.upstream_idle, self.exchange.clock.now().mono);
+        pool.put(connection, view.timeouts.upstream_idle, self.exchange.clock.mono());
         Some(Look { status: head.status, headers: head.headers })
     }
 }

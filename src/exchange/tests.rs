@@ -64,7 +64,7 @@ impl Rig {
             },
         };
         let client = tls.then(|| TlsClient::new(&UpstreamTls::default(), &MachineRoots::load()).unwrap());
-        let meter = Meters::new(clock.now().mono, Coin::seeded(1)).of(&id);
+        let meter = Meters::new(clock.mono(), Coin::seeded(1)).of(&id);
         let lane = Lane::new(Arc::new(settings), client, meter, Resolver::system(clock), clock);
         Self {
             region,
@@ -100,7 +100,7 @@ impl Rig {
             fresh: false,
             avoid: SmallVec::new(),
             send_by,
-            deadline: self.clock.now().mono + FOREVER,
+            deadline: self.clock.mono() + FOREVER,
         };
         let prepared = Prepared { head, framing: Framing::Plain, payload: PayloadMark::Empty };
         let tried = attempt(&desk, &this, prepared);
@@ -108,7 +108,7 @@ impl Rig {
     }
 
     fn soon(&self) -> Instant {
-        self.clock.now().mono + Duration::from_millis(50)
+        self.clock.mono() + Duration::from_millis(50)
     }
 }
 
@@ -148,7 +148,7 @@ async fn news_that_leave_a_region_fit_end_no_dial() {
 #[tokio::test]
 async fn what_must_be_sent_by_then_is_not_written_later() {
     let rig = Rig::new(false).await;
-    let now = rig.clock.now().mono;
+    let now = rig.clock.mono();
     // the connection is there at once, and comes too late all the same
     let tried = tokio::task::LocalSet::new().run_until(rig.delete(Some(now))).await;
     assert_eq!(unsent(tried), Unsent::TooLate);
@@ -165,7 +165,7 @@ async fn closed_before_it_was_sent(addresses: &[u8]) -> (Outcome, Option<SocketA
     let port = rig.lane.settings.endpoint.port;
     let at = |last: &u8| SocketAddr::from(([127, 0, 0, *last], port));
     let listed: Vec<SocketAddr> = addresses.iter().map(at).collect();
-    let now = rig.clock.now().mono;
+    let now = rig.clock.mono();
     rig.lane.meter.addresses.listed("store.test", &listed, now);
     let sent = async {
         let deleting = rig.delete(None);

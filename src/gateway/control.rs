@@ -86,7 +86,7 @@ async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) 
 fn assemble(control: Control, view: View) -> Crew {
     let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, .. } = control;
     let (descriptors, ready, over, asked) = (control.descriptors, control.ready, control.over, control.asked);
-    let now = clock.now().mono;
+    let now = clock.mono();
     let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
     let fleet = Fleet::new(FleetSettings::default(), &ids, now);
     let clients = Arc::clone(&view.clients);
@@ -259,7 +259,7 @@ impl Outlook for Watch {
         metric::counter(Metric::Probes, &[region.as_str(), result]).increment(1);
         if let Ok(ttfb) = alive {
             metric::histogram(Metric::ProbeSeconds, &[region.as_str()]).record(ttfb);
-            self.meters.of(region).answered(self.clock.now().mono);
+            self.meters.of(region).answered(self.clock.mono());
         }
         self.steward.report(Event::Probed { region: region.clone(), alive });
     }
@@ -308,7 +308,7 @@ async fn first_round(mut view: Published<View>, ready: Arc<Readiness>) {
 async fn tend_changes(crew: Crew) {
     loop {
         tokio::time::sleep(TENDING).await;
-        crew.changes.tend(&crew.view.load(), crew.clock.now().mono);
+        crew.changes.tend(&crew.view.load(), crew.clock.mono());
     }
 }
 

@@ -26,7 +26,7 @@ pub fn start(demo: DemoSettings) -> anyhow::Result<Running> {
     let address = gateway.address().ok_or_else(|| anyhow::anyhow!("the demo listens on no port"))?;
     let (view, clock) = (gateway.view.clone(), Clock::system());
     let standings = move || {
-        standings(&view.load(), clock.now().mono)
+        standings(&view.load(), clock.mono())
             .iter()
             .filter_map(|row| {
                 Some(RegionStanding {

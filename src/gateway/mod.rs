@@ -99,7 +99,7 @@ impl Gateway {
     pub fn start(loaded: Loaded, origin: Origin, metrics: metric::PrometheusHandle) -> anyhow::Result<Self> {
         let Loaded { mut settings, depends_on, .. } = loaded;
         let clock = Clock::system();
-        let ready = Arc::new(admin::Readiness::new(clock.now().mono));
+        let ready = Arc::new(admin::Readiness::new(clock.mono()));
         compile::token_keys(&mut settings)?;
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let binding = listen::bind(&settings.listeners, workers)?;

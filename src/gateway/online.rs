@@ -61,7 +61,7 @@ async fn look_at_all(settings: &Settings) -> Vec<Looked> {
         Store::new(credentials::rows(&settings.regions, &Clients::new(settings.clients.clone())), clock);
     control::keep_credentials_fresh(store.clone());
     let roots = MachineRoots::load();
-    let meters = Meters::new(clock.now().mono, fresh_coin()).into();
+    let meters = Meters::new(clock.mono(), fresh_coin()).into();
     let tools = Tools { resolver: Resolver::system(clock), credentials: store, meters, clock };
     // one that nobody has: a canary's own key may be there
     let key = format!(".nearpoint/absent-{:016x}", fresh_coin().bits());
@@ -91,12 +91,12 @@ async fn ask(
 ) -> Result<CanaryVerdict, String> {
     let tls = region.endpoint.tls.then(|| TlsClient::new(&region.tls, roots)).transpose();
     let site = Site::new(region, tls.map_err(|fault| format!("TLS cannot be set up: {fault}"))?);
-    let deadline = tools.clock.now().mono + PATIENCE;
+    let deadline = tools.clock.mono() + PATIENCE;
     let credential = loop {
         if let Some(credential) = tools.credentials.current(&region.id, &CredentialId::Region) {
             break credential;
         }
-        if tools.clock.now().mono >= deadline {
+        if tools.clock.mono() >= deadline {
             return Err("there is no credential for it: the chain gives none".to_owned());
         }
         tokio::time::sleep(CHAIN_LOOK).await;

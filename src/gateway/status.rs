@@ -232,7 +232,7 @@ impl Gauges {
 impl Gauges {
     fn of_addresses(&self, row: &RegionRow, set: &mut dyn FnMut(Metric, &[&str], f64)) {
         let (crew, region) = (&self.crew, row.region.as_str());
-        let seen = crew.meters.of(&row.region).addresses.seen(crew.clock.now().mono);
+        let seen = crew.meters.of(&row.region).addresses.seen(crew.clock.mono());
         let listed = seen.iter().filter(|seen| seen.unlisted_for.is_none());
         let out = listed.clone().filter(|seen| seen.state == AddressState::Out).count();
         for (state, count) in [("known", listed.count()), ("out", out)] {

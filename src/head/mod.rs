@@ -7,7 +7,6 @@ pub mod strict;
 
 use bytes::Bytes;
 use http::Method;
-use smallvec::SmallVec;
 
 /// A request head, inbound or outbound.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,7 +21,10 @@ pub struct Head {
     path: Span,
     /// Without the `?`; `None` where the target has none.
     query: Option<Span>,
-    fields: SmallVec<[FieldSpan; 24]>,
+    fields: Vec<FieldSpan>,
+    /// One bit for each name that was ever pushed ([`bit_of`]): what most questions ask for is not
+    /// there, and then no field is looked at.
+    pushed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,9 @@ impl<'a> Field<'a> {
 const NAMES_USUAL: usize = 256;
 /// Room for the values of an SDK's request, in bytes; longer ones grow.
 const VALUES_USUAL: usize = 768;
+/// Room for the fields of an SDK's request; more grow. Not within the head itself, which is handed
+/// from room to room and copied each time.
+const FIELDS_USUAL: usize = 16;
 
 impl Head {
     /// A head with no fields. `target` is the origin form: path, and query after the first `?`.
@@ -85,7 +90,8 @@ impl Head {
             target: Span { start: 0, end: 0 },
             path: Span { start: 0, end: 0 },
             query: None,
-            fields: SmallVec::new(),
+            fields: Vec::with_capacity(FIELDS_USUAL),
+            pushed: 0,
         };
         match target.split_once('?') {
             Some((path, query)) => head.set_target(path, Some(query)),
@@ -145,14 +151,16 @@ impl Head {
     }
 
     /// All values of one name (lower-case), in order.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.fields().filter(move |field| field.name == name).map(|field| field.value)
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let spans = if self.may_have(name) { self.fields.as_slice() } else { &[] };
+        let fields = spans.iter().map(|field| field.in_the(&self.text, &self.values));
+        fields.filter(move |field| field.name == name).map(|field| field.value)
     }
 
     /// The first value of one name (lower-case).
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.fields().find(|field| field.name == name).map(|field| field.value)
+        self.all(name).next()
     }
 
     /// The first value of one name (lower-case) as text; `None` also where it is not UTF-8.
@@ -164,7 +172,12 @@ impl Head {
     /// How often one name (lower-case) occurs.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
-        self.fields().filter(|field| field.name == name).count()
+        self.all(name).count()
+    }
+
+    /// Whether a field of this name (lower-case) was ever pushed; sometimes also yes where not.
+    fn may_have(&self, name: &str) -> bool {
+        self.pushed & bit_of(name) != 0
     }
 
     /// Adds a field; the name is lower-cased, white space around the value is dropped.
@@ -172,6 +185,7 @@ impl Head {
         let name = self.append(name);
         if let Some(name) = self.text.get_mut(name.range()) {
             name.make_ascii_lowercase();
+            self.pushed |= bit_of(name);
         }
         let start = self.values.len();
         self.values.extend_from_slice(value.trim_ascii());
@@ -181,7 +195,9 @@ impl Head {
 
     /// Removes every field of one name (lower-case).
     pub fn remove(&mut self, name: &str) {
-        self.retain(|field| field.name != name);
+        if self.may_have(name) {
+            self.retain(|field| field.name != name);
+        }
     }
 
     /// Keeps the fields that `keep` says.
@@ -215,13 +231,20 @@ impl Head {
     }
 }
 
+/// The bit that stands for a name, by its length and its ends.
+fn bit_of(name: &str) -> u64 {
+    let ends = [name.bytes().next(), name.bytes().next_back()].map(|end| end.map_or(0, usize::from));
+    let [first, last] = ends;
+    1 << ((name.len() * 7 + first * 5 + last * 3) % 64)
+}
+
 /// A head taken apart: nothing in it is copied any more.
 pub struct Pieces {
     /// The method, case kept.
     pub method: Method,
     /// Path and query.
     pub target: Bytes,
-    fields: SmallVec<[FieldSpan; 24]>,
+    fields: Vec<FieldSpan>,
     text: Bytes,
     values: Bytes,
 }
@@ -298,5 +321,22 @@ mod tests {
         head.set("x-amz-meta-a", b"3");
         assert_eq!(head.all("x-amz-meta-a").collect::<Vec<_>>(), [b"3"]);
         assert_eq!(head.first_text("host"), Some("h"));
+    }
+
+    #[test]
+    fn a_field_is_found_by_whatever_name_it_came() {
+        let names: Vec<String> =
+            (0..100_u32).map(|n| format!("{}-{}", "X".repeat(n as usize % 9), n)).collect();
+        let mut head = Head::new(Method::GET, "/");
+        for (at, name) in names.iter().enumerate() {
+            let name = name.to_ascii_lowercase();
+            assert_eq!((head.first(&name), head.count(&name)), (None, 0), "{name}");
+            head.push(&names[at], b"v");
+            assert_eq!((head.first(&name), head.count(&name)), (Some(&b"v"[..]), 1), "{name}");
+        }
+        for name in &names {
+            head.remove(&name.to_ascii_lowercase());
+        }
+        assert_eq!(head.field_count(), 0);
     }
 }

@@ -170,7 +170,7 @@ async fn drive<C>(connection: &mut C, wire: &Wire, patience: Patience, finish: f
 where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
-    let far = Instant::from_std(wire.clock.now().mono) + FAR;
+    let far = Instant::from_std(wire.clock.mono()) + FAR;
     let mut driver = Driver { wire, patience, finish, finishing: None, armed: None };
     let sleep = sleep_until(far);
     tokio::pin!(sleep);
@@ -218,7 +218,7 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
                 return Poll::Pending;
             }
             self.armed = None;
-            if self.wire.clock.now().mono < at {
+            if self.wire.clock.mono() < at {
                 continue;
             }
             if let Some(streams) = self.wire.cut_stalled_streams(&self.patience) {
@@ -245,7 +245,7 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
 
     fn finish(&mut self, connection: &mut C) {
         if self.finishing.is_none() {
-            self.finishing = Some(self.wire.clock.now().mono + LINGER);
+            self.finishing = Some(self.wire.clock.mono() + LINGER);
             (self.finish)(Pin::new(connection));
         }
     }

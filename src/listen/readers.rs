@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn only_streams_that_wait_for_their_client_end() {
         let readers = Readers::default();
-        let start = Clock::system().now().mono;
+        let start = Clock::system().mono();
         let after = |seconds| start + Duration::from_secs(seconds);
         let [stalled, slow, ours, untouched] = std::array::from_fn(|_| readers.begin());
         assert!(readers.take_newest().is_some_and(|newest| Rc::ptr_eq(&newest, &untouched)));

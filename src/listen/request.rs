@@ -81,7 +81,7 @@ impl InFlight {
     fn handed(&self) {
         let Fate { wire, reader } = &self.0;
         if let Some(reader) = reader
-            && wire.readers.handed(reader, wire.clock.now().mono)
+            && wire.readers.handed(reader, wire.clock.mono())
         {
             wire.wake();
         }

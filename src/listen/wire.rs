@@ -93,7 +93,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(clock: Clock) -> Self {
-        let now = clock.now().mono;
+        let now = clock.mono();
         Self {
             clock,
             phase: Cell::new(Phase::Between),
@@ -120,7 +120,7 @@ impl Wire {
     /// The gate has read on.
     pub(super) fn read(&self, phase: Phase, heads: u64) {
         if phase == Phase::Head && (self.phase.get() != Phase::Head || self.begun.get() != heads) {
-            self.head_since.set(self.clock.now().mono);
+            self.head_since.set(self.clock.mono());
         }
         self.phase.set(phase);
         if self.begun.replace(heads) != heads {
@@ -144,7 +144,7 @@ impl Wire {
     pub(super) fn ended(&self) {
         self.ended.set(self.ended.get() + 1);
         self.flushed.set(false);
-        self.idle_since.set(self.clock.now().mono);
+        self.idle_since.set(self.clock.mono());
         if self.counts_streams.get() && self.is_quiet() {
             self.wake();
         }
@@ -161,7 +161,7 @@ impl Wire {
 
     pub(super) fn write_blocked(&self) {
         if self.stalled_since.get().is_none() {
-            self.stalled_since.set(Some(self.clock.now().mono));
+            self.stalled_since.set(Some(self.clock.mono()));
         }
     }
 
@@ -200,7 +200,7 @@ impl Wire {
     /// Ends the streams whose clients have not read for too long. Returns how many; `None`: it is
     /// not time for that.
     pub(super) fn cut_stalled_streams(&self, patience: &Patience) -> Option<usize> {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         self.readers.earliest().filter(|since| *since + patience.reader <= now)?;
         let limit = now.checked_sub(patience.reader);
         Some(limit.map_or(0, |limit| self.readers.cut_since(limit, usize::MAX, Overdue::Reader)))
@@ -268,7 +268,7 @@ impl Wire {
 
     pub(super) fn drain(&self) {
         if self.drain_since.get().is_none() {
-            self.drain_since.set(Some(self.clock.now().mono));
+            self.drain_since.set(Some(self.clock.mono()));
         }
         self.wake();
     }

@@ -137,7 +137,7 @@ impl House {
     /// other workers do so too. Whether some of this worker's were found lately: then a place is, or
     /// is about to be, free.
     pub(super) fn relieve(&self, view: &View) -> bool {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         if self.looked.get().is_none_or(|at| now.saturating_duration_since(at) >= LOOKS) {
             self.looked.set(Some(now));
             let most = self.places.pressed_by(view.limits.in_flight).max(1);

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn quarantine_is_of_method_and_key_and_for_every_worker() {
-        let now = Clock::system().now().mono;
+        let now = Clock::system().mono();
         let quarantine = Quarantine::default();
         let another_worker = quarantine.clone();
         assert!(quarantine.admit(&call(Operation::GetObject, "k"), now).is_ok());

@@ -2,6 +2,7 @@
 //! abort alike. Filled along the way, written when the answer's body has ended.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,10 +23,16 @@ use crate::listen::{Fate, Peer, PeerAddress};
 use crate::names::{AccessPointName, ClientName, RegionId, RequestId};
 use crate::overload::{ByteRoom, ByteShare, Overfull, Place};
 use crate::refusal::{Blame, Refusal};
+use crate::route::Why;
 use crate::s3::{Call, Code};
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog};
 use crate::telemetry::metric::{self, Metric, WorkerMeters};
 use crate::units::UnixSeconds;
+
+static ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+static DEBUG_REGION: HeaderName = HeaderName::from_static("x-nearpoint-region");
+static DEBUG_ATTEMPTS: HeaderName = HeaderName::from_static("x-nearpoint-attempts");
 
 /// One request's line, under way.
 pub(super) struct Ledger {
@@ -252,19 +259,22 @@ impl Ledger {
         {
             let mut late = entry.late.borrow_mut();
             late.status = response.status().as_u16();
-            late.first_byte = Some(entry.clock.now().mono.saturating_duration_since(entry.at.mono));
+            late.first_byte = Some(entry.clock.mono().saturating_duration_since(entry.at.mono));
             let headers = response.headers_mut();
             if let Ok(id) = HeaderValue::from_bytes(&entry.id.text()) {
-                headers.insert(HeaderName::from_static("x-amz-id-2"), id.clone());
-                headers.insert(HeaderName::from_static("x-amz-request-id"), id);
+                headers.insert(&ID_2, id.clone());
+                headers.insert(&REQUEST_ID, id);
             }
             if debug_headers && !late.journey.notes.is_empty() {
                 let region = late.region.as_ref().map_or("none", RegionId::as_str);
                 if let Ok(region) = HeaderValue::from_str(region) {
-                    headers.insert(HeaderName::from_static("x-nearpoint-region"), region);
+                    headers.insert(&DEBUG_REGION, region);
                 }
-                let attempts = HeaderValue::from(late.journey.notes.len());
-                headers.insert(HeaderName::from_static("x-nearpoint-attempts"), attempts);
+                let attempts = match late.journey.notes.len() {
+                    1 => HeaderValue::from_static("1"),
+                    more => HeaderValue::from(more),
+                };
+                headers.insert(&DEBUG_ATTEMPTS, attempts);
             }
         }
         response.map(|body| body.observed(Box::new(move |ending, bytes| entry.write(Some(ending), bytes))))
@@ -277,7 +287,7 @@ impl Entry {
             return;
         }
         let late = self.late.borrow();
-        let total = self.clock.now().mono.saturating_duration_since(self.at.mono);
+        let total = self.clock.mono().saturating_duration_since(self.at.mono);
         let (aborted, cut_for) = match ending {
             Some(Ending::Whole) => (None, None),
             Some(Ending::Cut | Ending::Stalled) => (Some(Aborted::Region), None),
@@ -286,7 +296,7 @@ impl Entry {
                 why => (Some(Aborted::Proxy), why),
             },
         };
-        let why = late.journey.why.as_ref().map(ToString::to_string);
+        let why = late.journey.why.as_ref().map(in_words);
         self.access.write(&AccessLine {
             id: self.id,
             at: (self.at.wall, self.at.wall_millis),
@@ -329,6 +339,17 @@ impl Entry {
             metric::counter(Metric::RequestsAborted, &[aborted.label()]).increment(1);
         }
     }
+}
+
+/// Room for the reason of a plan of three regions; longer ones grow.
+const WHY_USUAL: usize = 160;
+
+/// The reason of a plan, as it is logged.
+fn in_words(why: &Why) -> String {
+    let mut words = String::with_capacity(WHY_USUAL);
+    // writing to a string does not fail
+    let _never = write!(words, "{why}");
+    words
 }
 
 /// Outcomes after which a request may have been carried out although nobody said so.

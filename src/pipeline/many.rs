@@ -314,7 +314,7 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 
 fn leave_out(visit: &Visit<'_>, region: &RegionId, silence: Unanswered) {
     metric::counter(Metric::UploadsLeftOut, &[region.as_str()]).increment(1);
-    let now = visit.house.clock.now().mono;
+    let now = visit.house.clock.mono();
     let said = &visit.house.left_out_said;
     if said.get().is_none_or(|last| now.saturating_duration_since(last) >= SAID_EVERY) {
         said.set(Some(now));

@@ -125,7 +125,7 @@ async fn tell(
     ledger.on(&access_point.name);
     let copy_from = copy_source(view, &call).cloned();
     let ids = Ids::open(view, &access_point, copy_from.as_ref(), &call, head.query())?;
-    house.quarantine.admit(&call, house.clock.now().mono)?;
+    house.quarantine.admit(&call, house.clock.mono())?;
     let call = Arc::new(call);
     let nonce = Cell::default();
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids, nonce };
@@ -257,7 +257,7 @@ async fn travel(
     }
     if let Err(Unanswered::GaveUp(GiveUp::Poisonous)) = &reached {
         tracing::warn!(operation = visit.call.facts().name, "a request ended the connections of two regions");
-        visit.house.quarantine.take(&visit.call, visit.house.clock.now().mono);
+        visit.house.quarantine.take(&visit.call, visit.house.clock.mono());
     }
     reached
 }
@@ -328,7 +328,7 @@ fn plan_on(
         honours: &honours,
         tried,
         attempts: view.limits.attempts as usize,
-        now: visit.house.clock.now().mono,
+        now: visit.house.clock.mono(),
     };
     route::plan(permit, &scene, &mut visit.house.coin.borrow_mut())
 }

@@ -245,7 +245,7 @@ fn remember_all<'k>(
     changes: impl Iterator<Item = (&'k [u8], Change)>,
     tag: Option<&[u8]>,
 ) {
-    let now = visit.house.clock.now().mono;
+    let now = visit.house.clock.mono();
     visit.house.changes.remember((&visit.access_point, region), changes, tag, (visit.view, now));
 }
 

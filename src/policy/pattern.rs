@@ -16,6 +16,8 @@ pub(super) fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
     let mut star: Option<(usize, usize)> = None;
     while let Some(&byte) = text.get(at_text) {
         match pattern.get(at_pattern) {
+            // whatever comes
+            Some(b'*') if at_pattern + 1 == pattern.len() => return true,
             Some(b'*') => {
                 at_pattern += 1;
                 star = Some((at_pattern, at_text));

@@ -111,7 +111,7 @@ async fn serve(tools: Tools, mut asked: mpsc::Receiver<Ask>) {
         tokio::select! {
             ask = asked.recv() => match ask {
                 Some((question, tell)) => {
-                    let now = tools.clock.now().mono;
+                    let now = tools.clock.mono();
                     if let Some(subject) = docket.needs_canary(&question, tell, now) {
                         canaries.spawn(run(question, subject, tools.clone()));
                     }
@@ -120,7 +120,7 @@ async fn serve(tools: Tools, mut asked: mpsc::Receiver<Ask>) {
             },
             Some(ended) = canaries.join_next() => {
                 if let Ok((subject, verdict)) = ended {
-                    docket.settle(subject, verdict, tools.clock.now().mono);
+                    docket.settle(subject, verdict, tools.clock.mono());
                 }
             }
         }
@@ -129,7 +129,7 @@ async fn serve(tools: Tools, mut asked: mpsc::Receiver<Ask>) {
 
 async fn run(question: Question, subject: Subject, tools: Tools) -> (Subject, CanaryVerdict) {
     let Question { region, site, bucket, key, credential, .. } = question;
-    let deadline = tools.clock.now().mono + CANARY_TIMEOUT;
+    let deadline = tools.clock.mono() + CANARY_TIMEOUT;
     (subject, canary((&region, &site), &bucket, &key, &credential, &tools, deadline).await)
 }
 
@@ -229,7 +229,7 @@ mod tests {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
         let coin = crate::chance::Coin::seeded(1);
-        let meters = Arc::new(crate::exchange::meters::Meters::new(clock.now().mono, coin));
+        let meters = Arc::new(crate::exchange::meters::Meters::new(clock.mono(), coin));
         Canaries::start(Tools { resolver: Resolver::system(clock), credentials, meters, clock })
     }
 
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn access_denied_counts_only_where_the_credential_passed_in_that_bucket_before() {
         use CanaryVerdict::{AccessDenied, Clear};
-        let mut now = Clock::system().now().mono;
+        let mut now = Clock::system().mono();
         let mut docket = Docket::default();
         for (bucket, verdict, refused) in [
             ("a", AccessDenied, false),
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_verdict_serves_for_a_second() {
-        let now = Clock::system().now().mono;
+        let now = Clock::system().mono();
         let mut docket = Docket::default();
         let ask = |docket: &mut Docket, at: Instant| {
             let (tell, told) = oneshot::channel();
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn it_forgets_before_it_grows_without_end() {
-        let mut now = Clock::system().now().mono;
+        let mut now = Clock::system().mono();
         let mut docket = Docket::default();
         for bucket in 0..3 * REMEMBERED_MAX {
             now += Duration::from_millis(1);

@@ -203,7 +203,7 @@ pub async fn probe(
     let region = &target.site.region;
     let meter = tools.meters.of(region);
     sign(&mut head, credential, &target.site, &PayloadMark::Empty, (region, tools));
-    let unwanted = meter.addresses.unwanted(tools.clock.now().mono);
+    let unwanted = meter.addresses.unwanted(tools.clock.mono());
     // a certificate that has expired on a kept connection is one that no new one would be let past
     let expired = meter.certificate().is_some_and(|expires| expires <= tools.clock.now().wall);
     let usable =
@@ -226,7 +226,7 @@ fn blamed(fault: CheckFault, site: &Site, address: SocketAddr, tools: &Tools) ->
     let addresses = &tools.meters.of(&site.region).addresses;
     let stranger = matches!(fault, CheckFault::Stranger(_));
     let failure = if stranger { Failure::Stranger } else { Failure::Unanswered };
-    match addresses.failed(address, failure, tools.clock.now().mono) {
+    match addresses.failed(address, failure, tools.clock.mono()) {
         Blame::Address => CheckFault::OneAddress(address),
         Blame::Region => fault,
     }
@@ -240,7 +240,7 @@ async fn ask(
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Alive, CheckFault> {
-    let began = tools.clock.now().mono;
+    let began = tools.clock.mono();
     let response = send(&mut open, head, Full::default(), deadline).await?;
     let to_head = head.method() == Method::HEAD;
     let meter = tools.meters.of(&site.region);
@@ -327,7 +327,7 @@ pub(super) async fn connect(
     let addresses = &meter.addresses;
     let (port, tls) = (site.endpoint.port, site.tls.as_ref());
     let to = Target { host: &host, port, tls, addresses, avoid: &[] };
-    let left = deadline.saturating_duration_since(tools.clock.now().mono);
+    let left = deadline.saturating_duration_since(tools.clock.mono());
     let timeouts = DialTimeouts { connect: left, tls: left };
     let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
     let dialled = timeout_at(deadline.into(), dialling)
@@ -419,7 +419,7 @@ mod tests {
     fn tools() -> Tools {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        let meters = Meters::new(clock.now().mono, crate::chance::Coin::seeded(1));
+        let meters = Meters::new(clock.mono(), crate::chance::Coin::seeded(1));
         Tools { resolver: Resolver::system(clock), credentials, meters: Arc::new(meters), clock }
     }
 
@@ -447,7 +447,7 @@ mod tests {
 
     async fn probe_once(line: &mut Line, target: &ProbeTarget, time: Duration) -> Result<Alive, CheckFault> {
         let tools = tools();
-        let deadline = tools.clock.now().mono + time;
+        let deadline = tools.clock.mono() + time;
         probe(line, target, Some(&credential()), &tools, deadline).await
     }
 
@@ -527,7 +527,7 @@ mod tests {
         let server = Server::start(statuses(&[403])).await;
         let target = target(server.address().port(), Addressing::Path, Some("photos"));
         let tools = tools();
-        let deadline = tools.clock.now().mono + PATIENT;
+        let deadline = tools.clock.mono() + PATIENT;
         let alive = probe(&mut Line::closed(), &target, None, &tools, deadline).await.unwrap();
         assert_eq!(alive.status, 403);
         assert_eq!(server.seen()[0].header("authorization"), None);
@@ -567,7 +567,7 @@ mod tests {
         let server = Server::start(move |_: &Seen| reply.clone()).await;
         let target = target(server.address().port(), Addressing::Path, None);
         let (tools, bucket) = (tools(), BucketName::new("photos"));
-        let deadline = tools.clock.now().mono + PATIENT;
+        let deadline = tools.clock.mono() + PATIENT;
         let verdict =
             canary((&target.region, &target.site), &bucket, "k", &credential(), &tools, deadline).await;
         (verdict, server.seen().remove(0))

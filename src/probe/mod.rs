@@ -123,10 +123,10 @@ async fn watch(target: ProbeTarget, tools: Tools, mut outlook: impl Outlook, mut
     loop {
         wait_until_due(&target.region, &schedule, &mut outlook, tools.clock).await;
         let credential = tools.credentials.current(&target.region, &CredentialId::Region);
-        let began = tools.clock.now().mono;
+        let began = tools.clock.mono();
         let deadline = began + schedule.timeout();
         let result = probe(&mut line, &target, credential.as_deref(), &tools, deadline).await;
-        let ended = tools.clock.now().mono;
+        let ended = tools.clock.mono();
         if let Err(fault) = &result {
             tracing::debug!(region = %target.region, %fault, "a probe failed");
         }
@@ -142,7 +142,7 @@ async fn watch(target: ProbeTarget, tools: Tools, mut outlook: impl Outlook, mut
 
 async fn wait_until_due(region: &RegionId, schedule: &Schedule, outlook: &mut impl Outlook, clock: Clock) {
     loop {
-        let now = clock.now().mono;
+        let now = clock.mono();
         let due = schedule.due(outlook.pace(region), outlook.last_answer(region), now);
         if due <= now {
             return;
@@ -244,7 +244,7 @@ mod tests {
     fn start(targets: Vec<ProbeTarget>) -> Running {
         let clock = Clock::system();
         let credentials = Store::new(Vec::new(), clock);
-        let meters = Arc::new(Meters::new(clock.now().mono, Coin::seeded(1)));
+        let meters = Arc::new(Meters::new(clock.mono(), Coin::seeded(1)));
         let tools = Tools { resolver: Resolver::system(clock), credentials, meters, clock };
         let (pace, paced) = watch::channel(Pace::Normal);
         let (sender, heard) = mpsc::unbounded_channel();

@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn start() -> Instant {
-        Clock::system().now().mono
+        Clock::system().mono()
     }
 
     /// A schedule whose last probe ended at the instant given, after `count` that took `took`.

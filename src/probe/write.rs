@@ -90,7 +90,7 @@ pub(super) async fn watch(target: ProbeTarget, tools: Tools, outlook: impl Outlo
         refused = matches!(wrote, Wrote::Refused(_));
         rhythm.ended(!matches!(wrote, Wrote::Failed(_)));
         outlook.wrote(&target.region, &wrote);
-        let now = tools.clock.now().mono;
+        let now = tools.clock.mono();
         if wrote == Wrote::Taken {
             for one in &mut outstanding {
                 one.wrote(mark.clone(), now);
@@ -117,13 +117,13 @@ async fn look(
             }
             // a region that cannot be asked says nothing of its lag
             let Ok(visible) = get(follower, &write.key, tools).await else { continue };
-            if let Some(lag) = outstanding.look(visible.as_ref(), tools.clock.now().mono) {
+            if let Some(lag) = outstanding.look(visible.as_ref(), tools.clock.mono()) {
                 outlook.lagged(from, &follower.region, lag);
             }
         }
         let pause = look_pause(looks);
         let over = outstanding.iter().all(Outstanding::is_empty);
-        if over || tools.clock.now().mono + pause >= until {
+        if over || tools.clock.mono() + pause >= until {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -139,7 +139,7 @@ async fn put(target: &ProbeTarget, bucket: &BucketName, key: &str, mark: &Mark, 
     let payload = PayloadMark::Sha256(sha256(&body));
     let credential = tools.credentials.current(&target.region, &CredentialId::Region);
     sign(&mut head, credential.as_deref(), &target.site, &payload, (&target.region, tools));
-    let deadline = tools.clock.now().mono + WRITE_TIMEOUT;
+    let deadline = tools.clock.mono() + WRITE_TIMEOUT;
     match exchange(&target.site, bucket, (&head, body), tools, deadline).await {
         Ok((200..=299, _)) => Wrote::Taken,
         Ok((status, document)) => {
@@ -163,7 +163,7 @@ async fn get(follower: &Follower, key: &str, tools: &Tools) -> Result<Option<Mar
     let credential = tools.credentials.current(&follower.region, &CredentialId::Region);
     let (payload, whose) = (PayloadMark::Empty, (&follower.region, tools));
     sign(&mut head, credential.as_deref(), &follower.site, &payload, whose);
-    let deadline = tools.clock.now().mono + LOOK_TIMEOUT;
+    let deadline = tools.clock.mono() + LOOK_TIMEOUT;
     match exchange(&follower.site, &follower.bucket, (&head, Bytes::new()), tools, deadline).await? {
         (200, document) => Ok(std::str::from_utf8(&document).ok().and_then(Mark::read)),
         (404, _) => Ok(None),

@@ -43,13 +43,13 @@ impl Domains {
             return None;
         }
         let own = authority(host)?;
-        let host = own.host.trim_end_matches('.').to_ascii_lowercase();
-        let (name, _) = self.names.iter().find(|(name, port)| {
-            let here =
-                host.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-            here && (port.is_none() || *port == own.port)
+        let host = own.host.trim_end_matches('.');
+        let rest = self.names.iter().find_map(|(name, port)| {
+            let (rest, end) = host.split_at_checked(host.len().checked_sub(name.len())?)?;
+            let here = end.eq_ignore_ascii_case(name) && (rest.is_empty() || rest.ends_with('.'));
+            (here && (port.is_none() || *port == own.port)).then_some(rest)
         })?;
-        host.strip_suffix(name.as_str())?.strip_suffix('.').map(str::to_owned)
+        rest.strip_suffix('.').map(str::to_ascii_lowercase)
     }
 }
 
@@ -111,7 +111,7 @@ pub fn is_bucket_name(name: &str) -> bool {
         && name.bytes().all(inner)
         && outer(name.bytes().next())
         && outer(name.bytes().next_back())
-        && !name.contains("..")
+        && !name.as_bytes().windows(2).any(|two| two == b"..")
         && name.parse::<std::net::Ipv4Addr>().is_err()
 }
 

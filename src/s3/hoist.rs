@@ -63,11 +63,10 @@ fn is_checksum(name: &str) -> bool {
 /// header is there with another value, `AccessDenied` for a store's internal families,
 /// `MetadataTooLarge` where metadata in headers and query pass 2 KiB together.
 pub fn hoisted(head: &Head) -> Result<Vec<(String, String)>, Malformed> {
-    let query = Query::new(head.query().unwrap_or_default());
     let mut out: Vec<(String, String)> = Vec::new();
-    if !is_presigned(query) {
+    let Some(query) = head.query().map(Query::new).filter(|query| is_presigned(*query)) else {
         return Ok(out);
-    }
+    };
     for pair in query.pairs() {
         let Some(name) = header_of(pair) else { continue };
         let value = pair.value().map(Cow::into_owned).filter(|value| is_value(value));

@@ -5,6 +5,7 @@
 
 use http::StatusCode;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use smallvec::SmallVec;
 
 /// Families of headers that stay here, all of the store's own serving or of ours.
 const DROPPED_FAMILIES: [&str; 10] = [
@@ -37,32 +38,43 @@ pub struct Mapping<'a> {
 }
 
 /// The headers that the client gets. Content length and type, entity tags, metadata, checksums,
-/// CORS and whatever else S3 may invent pass as they are.
+/// CORS and whatever else S3 may invent pass as they are, in the store's own table.
 #[must_use]
-pub fn reply_headers(status: StatusCode, headers: HeaderMap, names: &Mapping<'_>) -> HeaderMap {
-    let own: Vec<String> = headers
+pub fn reply_headers(status: StatusCode, mut headers: HeaderMap, names: &Mapping<'_>) -> HeaderMap {
+    let own = of_the_connection(&headers);
+    let location = names.location.filter(|_| headers.contains_key(LOCATION) && !status.is_redirection());
+    let mut leaving: SmallVec<[HeaderName; LEAVING_USUAL]> = SmallVec::new();
+    for (name, value) in &mut headers {
+        let fate =
+            if own.iter().any(|own| own == name.as_str()) { Fate::Stays } else { fate(name, value, names) };
+        match fate {
+            Fate::Passes => {}
+            Fate::Becomes(ours) => *value = ours,
+            Fate::Stays => leaving.push(name.clone()),
+        }
+    }
+    for name in leaving {
+        headers.remove(name);
+    }
+    if let Some(location) = location.and_then(|bucket| HeaderValue::try_from(format!("/{bucket}")).ok()) {
+        headers.insert(LOCATION, location);
+    }
+    headers
+}
+
+/// Headers of an answer that usually stay here: room for them without an allocation.
+const LEAVING_USUAL: usize = 8;
+
+/// The names in `Connection`, beside the words that every connection may have.
+fn of_the_connection(headers: &HeaderMap) -> Vec<String> {
+    headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
-        .collect();
-    let location = names.location.filter(|_| headers.contains_key(LOCATION) && !status.is_redirection());
-    let mut out = HeaderMap::with_capacity(headers.len() + ADDED);
-    let mut name = None;
-    for (first, value) in headers {
-        // A repeated field comes without its name.
-        name = first.or(name);
-        let Some(name) = name.as_ref().filter(|name| !own.iter().any(|own| own == name.as_str())) else {
-            continue;
-        };
-        if let Some(value) = mapped(name, value, names) {
-            out.append(name, value);
-        }
-    }
-    if let Some(location) = location.and_then(|bucket| HeaderValue::try_from(format!("/{bucket}")).ok()) {
-        out.insert(LOCATION, location);
-    }
-    out
+        .map(<[u8]>::trim_ascii)
+        .filter(|word| !word.eq_ignore_ascii_case(b"keep-alive") && !word.eq_ignore_ascii_case(b"close"))
+        .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
+        .collect()
 }
 
 /// Whether a header is of the connection, of the store's own serving, or one that we set ourselves.
@@ -107,27 +119,32 @@ fn stays(name: &str) -> bool {
     ) || DROPPED_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
-/// Headers that we add ourselves to most answers: room for them spares a second table.
-const ADDED: usize = 4;
+/// What becomes of a header.
+enum Fate {
+    Passes,
+    Becomes(HeaderValue),
+    Stays,
+}
 
-fn mapped(name: &HeaderName, value: HeaderValue, names: &Mapping<'_>) -> Option<HeaderValue> {
+fn fate(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Fate {
+    let becomes = |ours: Option<HeaderValue>| ours.map_or(Fate::Stays, Fate::Becomes);
     match name.as_str() {
-        "x-amz-bucket-region" => HeaderValue::from_str(names.region).ok(),
+        "x-amz-bucket-region" => becomes(HeaderValue::from_str(names.region).ok()),
         "x-amz-version-id" | "x-amz-object-version-id" | "x-amz-copy-source-version-id"
             if !names.versions =>
         {
-            None
+            Fate::Stays
         }
         "x-amz-version-id" | "x-amz-object-version-id" => {
-            HeaderValue::try_from((names.version)(value.to_str().ok()?)).ok()
+            becomes(value.to_str().ok().and_then(|id| HeaderValue::try_from((names.version)(id)).ok()))
         }
         "x-amz-copy-source-version-id" => {
-            HeaderValue::try_from((names.source_version)(value.to_str().ok()?)).ok()
+            becomes(value.to_str().ok().and_then(|id| HeaderValue::try_from((names.source_version)(id)).ok()))
         }
         // An ARN has the account in it; a plain key id is the client's own.
-        "x-amz-server-side-encryption-aws-kms-key-id" if value.as_bytes().starts_with(b"arn:") => None,
-        name if stays(name) => None,
-        _ => Some(value),
+        "x-amz-server-side-encryption-aws-kms-key-id" if value.as_bytes().starts_with(b"arn:") => Fate::Stays,
+        name if stays(name) => Fate::Stays,
+        _ => Fate::Passes,
     }
 }
 
@@ -195,7 +212,12 @@ mod tests {
         ] {
             assert!(replied(StatusCode::OK, &[(name, value)]).is_empty(), "{name}");
         }
-        let headers = [("connection", "keep-alive, X-Hop"), ("x-hop", "1"), ("etag", "\"a\"")];
+        let headers = [
+            ("connection", "keep-alive, X-Hop"),
+            ("x-hop", "1"),
+            ("etag", "\"a\""),
+            ("keep-alive", "timeout=5"),
+        ];
         assert_eq!(names(&replied(StatusCode::OK, &headers)), ["etag"]);
     }
 

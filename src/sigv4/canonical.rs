@@ -25,9 +25,10 @@ pub(super) struct Sorted<'a>(SmallVec<[Field<'a>; 24]>);
 
 impl<'a> Sorted<'a> {
     pub(super) fn of(head: &'a Head) -> Self {
-        let mut fields: SmallVec<[Field<'a>; 24]> = head.fields().collect();
-        fields.sort_by(|a, b| a.name.cmp(b.name)); // stable: repeats keep their order
-        Self(fields)
+        let mut sorted = Self(SmallVec::new());
+        sorted.0.extend(head.fields());
+        sorted.0.sort_by(|a, b| a.name.cmp(b.name)); // stable: repeats keep their order
+        sorted
     }
 
     /// Each name once, in order.

@@ -46,7 +46,7 @@ impl<'a> Parameters<'a> {
     /// [`Malformed::Repeated`] and [`Malformed::NotText`].
     pub(super) fn of(head: &'a Head) -> Result<Self, Malformed> {
         let mut found = Self::default();
-        let query = head.query().unwrap_or_default();
+        let Some(query) = head.query() else { return Ok(found) };
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decoded(name);

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq;
 
 use crate::names::{AccessKeyId, ClientName, ExposeSecret, Secret};
 use crate::sigv4::asymmetric::VerifyingKey;
-use crate::sigv4::{Algorithm, SERVICE, TERMINATOR, array, unhex32};
+use crate::sigv4::{Algorithm, Hex, SERVICE, TERMINATOR, array, unhex32};
 
 /// One key pair that a client may sign with.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Judge<'_> {
     pub(super) fn holds(self, text: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Hmac(key) => {
-                let provided = unhex32(signature);
+                let provided = unhex32(signature, Hex::Lower);
                 let equal = key.sign(text).ct_eq(&provided.unwrap_or_default());
                 bool::from(equal) && provided.is_some()
             }
@@ -146,13 +146,32 @@ impl Judge<'_> {
 /// Least recently used, in two generations: what is used moves to the young one; when that is
 /// full it becomes the old one, and what was still old is forgotten.
 pub struct KeyCache {
-    young: HashMap<u64, Derived>,
-    old: HashMap<u64, Derived>,
+    young: HashMap<u64, Derived, BuildHasherDefault<Hashed>>,
+    old: HashMap<u64, Derived, BuildHasherDefault<Hashed>>,
     generation: usize,
     /// SigV4A's keys, good for every day and region: no more than access keys are known.
     pairs: HashMap<Box<str>, (Secret, VerifyingKey)>,
     hasher: RandomState,
     buffer: Vec<u8>,
+}
+
+/// Hashes what is a hash already, of [`KeyCache::hasher`], which nobody can foresee.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Never asked for, as keys are numbers; a sound hash all the same.
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
 }
 
 /// A derived key and what it was derived from.
@@ -198,8 +217,8 @@ impl KeyCache {
     #[must_use]
     pub fn holding(generation: usize) -> Self {
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             generation: generation.max(1),
             pairs: HashMap::new(),
             hasher: RandomState::new(),

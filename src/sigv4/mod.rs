@@ -20,6 +20,7 @@ mod asymmetric;
 mod canonical;
 pub mod chunks;
 mod claimed;
+mod digits;
 mod found;
 mod key;
 mod payload;
@@ -29,6 +30,8 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 mod verify;
+
+use digits::{Hex, hex32, unhex32};
 
 pub use canonical::PathForm;
 pub use claimed::claimed;
@@ -83,22 +86,4 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 fn array(digest: &[u8]) -> [u8; 32] {
     debug_assert_eq!(digest.len(), 32);
     digest.try_into().unwrap_or_default()
-}
-
-/// Lower-case hex of 32 bytes, without an allocation.
-fn hex32(bytes: &[u8; 32]) -> [u8; 64] {
-    let mut text = [0; 64];
-    // cannot fail: the sizes fit by type
-    hex::encode_to_slice(bytes, &mut text).unwrap_or_default();
-    text
-}
-
-/// Reads 64 *lower-case* hex characters: AWS's signatures have one spelling only, so that no two
-/// texts mean one signature.
-fn unhex32(text: &[u8]) -> Option<[u8; 32]> {
-    if text.iter().any(u8::is_ascii_uppercase) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
 }

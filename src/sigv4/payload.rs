@@ -1,6 +1,6 @@
 //! How a body is sent and how much of it the head's signature covers: `x-amz-content-sha256`.
 
-use crate::sigv4::{EMPTY_SHA256, hex32};
+use crate::sigv4::{EMPTY_SHA256, Hex, hex32, unhex32};
 
 /// What a verified head says of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,7 @@ impl Payload {
             SIGNED_CHUNKS_TRAILER => Ok(Self::SignedChunksTrailer),
             ECDSA_CHUNKS => Ok(Self::EcdsaChunks),
             ECDSA_CHUNKS_TRAILER => Ok(Self::EcdsaChunksTrailer),
-            _ => {
-                let mut digest = [0; 32];
-                hex::decode_to_slice(text, &mut digest).map_err(|_| NoPayload)?;
-                Ok(Self::Sha256(digest))
-            }
+            _ => unhex32(text.as_bytes(), Hex::Either).map(Self::Sha256).ok_or(NoPayload),
         }
     }
 

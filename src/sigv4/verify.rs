@@ -384,7 +384,7 @@ fn version_2_unexpired(head: &Head, now: UnixSeconds) -> Result<(), Rejected> {
 
 /// Reads `x-amz-content-sha256`.
 fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
-    let text = String::from_utf8_lossy(text);
+    let text = std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
     match Payload::parse(&text) {
         Ok(payload) => Ok((payload, text)),
         Err(NoPayload) => Err(Rejected::ContentSha256Invalid { value: text.chars().take(128).collect() }),

@@ -145,6 +145,13 @@ const SHOWN_VALUES: &[&str] = &[
     "x-id",
 ];
 
+/// A name as it stands in a line, after what is before it.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 impl AccessLine<'_> {
     /// The line of a request of which nothing could be read.
     #[must_use]
@@ -183,72 +190,64 @@ impl AccessLine<'_> {
 
     /// Appends the line, newline included.
     pub fn write_to(&self, out: &mut String) {
-        let mut line = Line { out, first: true };
+        let mut line = Line { out };
         line.time(self.at);
-        line.plain("id", std::str::from_utf8(&self.id.text()).unwrap_or_default());
+        line.plain(key!("id"), std::str::from_utf8(&self.id.text()).unwrap_or_default());
         line.peer(self.peer);
-        line.plain("protocol", if self.http2 { "h2" } else { "http/1.1" });
-        line.flag("tls", self.tls);
-        line.text("method", self.method);
-        line.text("path", self.path);
+        line.plain(key!("protocol"), if self.http2 { "h2" } else { "http/1.1" });
+        line.flag(key!("tls"), self.tls);
+        line.text(key!("method"), self.method);
+        line.text(key!("path"), self.path);
         if let Some(query) = self.query {
-            line.text("query", &shown_query(query));
+            line.text(key!("query"), &shown_query(query));
         }
-        line.optional("access_point", self.access_point);
-        line.optional("operation", self.operation);
-        line.optional("client", self.client.map(ClientName::as_str));
-        line.number("status", self.status);
-        line.optional("code", self.code);
-        line.optional("region", self.region.map(RegionId::as_str));
-        line.number("attempts", self.attempts);
-        line.optional("why", self.why);
-        line.optional("cause", self.cause);
+        line.optional(key!("access_point"), self.access_point);
+        line.optional(key!("operation"), self.operation);
+        line.optional(key!("client"), self.client.map(ClientName::as_str));
+        line.number(key!("status"), self.status);
+        line.optional(key!("code"), self.code);
+        line.optional(key!("region"), self.region.map(RegionId::as_str));
+        line.number(key!("attempts"), self.attempts);
+        line.optional(key!("why"), self.why);
+        line.optional(key!("cause"), self.cause);
         line.tries(self.tries);
-        line.number("bytes_in", self.bytes_in);
-        line.number("bytes_out", self.bytes_out);
-        line.millis("total_ms", Some(self.total));
-        line.millis("first_byte_ms", self.first_byte);
-        line.millis("upstream_ms", self.upstream);
-        line.optional("shield", self.shield);
+        line.number(key!("bytes_in"), self.bytes_in);
+        line.number(key!("bytes_out"), self.bytes_out);
+        line.millis(key!("total_ms"), Some(self.total));
+        line.millis(key!("first_byte_ms"), self.first_byte);
+        line.millis(key!("upstream_ms"), self.upstream);
+        line.optional(key!("shield"), self.shield);
         if self.resumed > 0 {
-            line.number("resumed", self.resumed);
+            line.number(key!("resumed"), self.resumed);
         }
-        line.optional("settled", self.settled);
-        line.optional("aborted", self.aborted.map(Aborted::label));
+        line.optional(key!("settled"), self.settled);
+        line.optional(key!("aborted"), self.aborted.map(Aborted::label));
         if let Some(agent) = self.user_agent {
             match std::str::from_utf8(agent) {
-                Ok(agent) => line.text("user_agent", agent),
-                Err(_) => line.text("user_agent", &String::from_utf8_lossy(agent)),
+                Ok(agent) => line.text(key!("user_agent"), agent),
+                Err(_) => line.text(key!("user_agent"), &String::from_utf8_lossy(agent)),
             }
         }
         line.out.push_str("}\n");
     }
 }
 
-/// A line under way.
+/// A line under way; each name comes as its [`key!`].
 struct Line<'a> {
     out: &'a mut String,
-    first: bool,
 }
 
 impl Line<'_> {
-    fn name(&mut self, name: &'static str) {
-        self.out.push_str(if self.first { "{\"" } else { ",\"" });
-        self.first = false;
-        self.out.push_str(name);
-        self.out.push_str("\":");
-    }
-
     /// A text of any origin, cut and escaped.
-    fn text(&mut self, name: &'static str, text: &str) {
-        self.name(name);
+    fn text(&mut self, key: &'static str, text: &str) {
+        self.out.push_str(key);
         self.out.push('"');
         escape(text, self.out);
         self.out.push('"');
     }
 
     fn tries(&mut self, tries: &[TryNote]) {
-        self.name("tries");
+        self.out.push_str(key!("tries"));
         let mut mark = '[';
         for one in tries {
             self.out.push(mark);
@@ -264,25 +263,25 @@ impl Line<'_> {
         self.out.push_str(if mark == '[' { "[]" } else { "]" });
     }
 
-    fn optional(&mut self, name: &'static str, text: Option<&str>) {
+    fn optional(&mut self, key: &'static str, text: Option<&str>) {
         if let Some(text) = text {
-            self.text(name, text);
+            self.text(key, text);
         }
     }
 
-    fn number(&mut self, name: &'static str, number: impl itoa::Integer) {
-        self.name(name);
+    fn number(&mut self, key: &'static str, number: impl itoa::Integer) {
+        self.out.push_str(key);
         self.out.push_str(itoa::Buffer::new().format(number));
     }
 
-    fn flag(&mut self, name: &'static str, value: bool) {
-        self.name(name);
+    fn flag(&mut self, key: &'static str, value: bool) {
+        self.out.push_str(key);
         self.out.push_str(if value { "true" } else { "false" });
     }
 
     /// A text of our own that needs no escapes.
-    fn plain(&mut self, name: &'static str, text: &str) {
-        self.name(name);
+    fn plain(&mut self, key: &'static str, text: &str) {
+        self.out.push_str(key);
         self.out.push('"');
         self.out.push_str(text);
         self.out.push('"');
@@ -290,8 +289,7 @@ impl Line<'_> {
 
     /// `2026-01-02T03:04:05.678Z`.
     fn time(&mut self, (seconds, millis): (UnixSeconds, u16)) {
-        self.name("time");
-        self.out.push('"');
+        self.out.push_str("{\"time\":\"");
         let nanos = i32::from(millis.min(999)) * 1_000_000;
         if let Ok(time) = Timestamp::new(seconds.0, nanos) {
             self.format(format_args!("{time:.3}"));
@@ -301,8 +299,8 @@ impl Line<'_> {
 
     /// Address and port; `unix` for a unix socket.
     fn peer(&mut self, peer: Option<SocketAddr>) {
-        let Some(peer) = peer else { return self.plain("peer", "unix") };
-        self.name("peer");
+        let Some(peer) = peer else { return self.plain(key!("peer"), "unix") };
+        self.out.push_str(key!("peer"));
         self.out.push('"');
         match peer {
             SocketAddr::V4(peer) => {
@@ -320,11 +318,11 @@ impl Line<'_> {
         self.out.push('"');
     }
 
-    fn millis(&mut self, name: &'static str, duration: Option<Duration>) {
+    fn millis(&mut self, key: &'static str, duration: Option<Duration>) {
         if let Some(duration) = duration {
             // half a million years of microseconds fit
             let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            self.number(name, micros / 1000);
+            self.number(key, micros / 1000);
             // the leading one holds the place of the zeros
             let mut part = itoa::Buffer::new();
             self.out.push('.');
@@ -345,12 +343,12 @@ fn escape(text: &str, out: &mut String) {
         end -= 1;
     }
     let shown = text.get(..end).unwrap_or_default();
-    // counted to the end rather than found, so that many bytes are looked at in one step
-    let odd = |byte: &u8| !matches!(byte, b' '..0x7f) || matches!(byte, b'"' | b'\\');
-    if shown.as_bytes().iter().filter(|byte| odd(byte)).count() == 0 {
-        out.push_str(shown);
-    } else {
+    // all are looked at, in steps of many bytes, rather than one by one until the first is found
+    let odd = |byte: &u8| !matches!(byte, b' '..0x7f) | matches!(byte, b'"' | b'\\');
+    if shown.as_bytes().iter().fold(false, |any, byte| any | odd(byte)) {
         shown.chars().for_each(|character| escape_one(character, out));
+    } else {
+        out.push_str(shown);
     }
     if end < text.len() {
         out.push('\u{2026}');

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::s3::operation::{Class, Operation};
 
 fn now() -> Instant {
-    Clock::system().now().mono
+    Clock::system().mono()
 }
 
 fn picture(limit: u32, taken: u32, held: u32, wanted: bool) -> Picture {
