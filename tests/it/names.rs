@@ -137,7 +137,7 @@ async fn whatever_a_store_says_its_names_stay_here() {
     }
     // an error inside a 200
     let inside = format!("<Code>InternalError</Code><Message>{HOME}</Message><HostId>store-host-id</HostId>");
-    home.fault(once("CompleteMultipartUpload"), talkative(200, "Error", &inside));
+    home.fault(When::operation("CompleteMultipartUpload"), talkative(200, "Error", &inside));
     leaks_nothing(&client, &Request::post("/photos/k?uploadId=u", complete), 500).await;
 }
 
