@@ -120,11 +120,12 @@ impl Dates {
         let (theirs, ours) = (UnixSeconds(TRUE + self.clock), UnixSeconds(TRUE + wall));
         let due = self.looked.is_none_or(|last| now - last >= Duration::from_secs(1));
         if refused {
-            self.ahead = self.skew.correct(theirs, ours);
+            self.skew.correct(theirs, ours);
         } else if due {
             self.looked = Some(now);
-            self.ahead = self.skew.observe(theirs, ours);
+            self.skew.observe(theirs, ours);
         }
+        self.ahead = self.skew.offset();
     }
 }
 
