@@ -11,6 +11,7 @@ pub mod head;
 pub mod names;
 pub mod pem;
 pub mod publish;
+pub mod sync;
 pub mod telemetry;
 pub mod units;
 

@@ -1,8 +1,8 @@
 //! The one writer: folds events into the fleet and publishes views. A door only in that it is a
 //! task; what events mean is decided in `fleet`.
 //!
-//! It publishes at once when a standing changes or a region becomes doubtful, else at most ten times a second, so that the
-//! hot path's pointer moves rarely.
+//! It publishes at once when a standing changes or a region becomes doubtful, else at most ten times a
+//! second, so that the hot path's pointer moves rarely.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,13 +118,12 @@ impl Steward {
     /// Folds one note and those that wait behind it; true where a standing changed, or where a
     /// probe must not wait for the next view.
     fn fold(&mut self, first: Note) -> bool {
-        let doubted = self.fleet.in_doubt();
         let mut changed = self.take(first);
         for _ in 1..BATCH {
             let Ok(note) = self.notes.try_recv() else { break };
             changed |= self.take(note);
         }
-        changed || (self.fleet.in_doubt() && !doubted)
+        changed || self.fleet.hurries_beyond(&self.view.table)
     }
 
     fn take(&mut self, note: Note) -> bool {

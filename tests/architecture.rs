@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &["units"]),
     ("chance", &[]),
     ("publish", &[]),
+    ("sync", &[]),
     ("certificate", &["units"]),
     ("telemetry", &["names", "units", "clock", "publish"]),
     // grammar: s3 and sigv4 do not know each other
@@ -24,11 +25,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sigv4", &["names", "units", "head"]),
     // judgement
     ("policy", &["names", "units", "s3", "sigv4"]),
-    ("fleet", &["names", "units", "chance", "s3"]),
+    ("fleet", &["names", "units", "chance", "sync", "s3"]),
     ("token", &["names", "units"]),
     ("faults", &["chance", "s3"]),
-    ("overload", &["s3"]),
-    ("route", &["names", "units", "chance", "s3", "policy", "fleet"]),
+    ("overload", &["sync", "s3"]),
+    ("route", &["names", "units", "chance", "sync", "s3", "policy", "fleet"]),
     ("view", &["names", "units", "pem", "s3", "sigv4", "policy", "fleet", "route", "token"]),
     // doors
     ("body", SOIL_TO_JUDGEMENT),
@@ -64,6 +65,7 @@ const BELOW_THE_DOORS: &[&str] = &[
     "clock",
     "chance",
     "publish",
+    "sync",
     "certificate",
     "telemetry",
     "s3",
@@ -334,6 +336,35 @@ fn what_decides_touches_nothing() {
             if line.text.contains(banned) {
                 offences.push(format!("src/{}:{}: a pure room names `{banned}`", line.file, line.number));
             }
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+/// What judges regions goes by the monotonic clock alone: one that is set, or that jumps, changes no
+/// standing, no order and no budget. The wall clock is for what stores date and sign by.
+#[test]
+fn a_wall_clock_moves_nothing() {
+    const MONOTONIC: &[&str] = &[
+        "fleet",
+        "overload",
+        "faults",
+        "probe/schedule",
+        "dns/accrual",
+        "dns/cache",
+        "exchange/idle",
+        "route/budget",
+        "route/hedge",
+        "route/memory",
+        "route/plan",
+        "route/poison",
+        "route/rank",
+        "route/verdict",
+    ];
+    let mut offences = Vec::new();
+    for line in lines().iter().filter(|line| is_of(MONOTONIC, &line.file)) {
+        if ["UnixSeconds", ".wall", "Moment"].iter().any(|wall| line.text.contains(wall)) {
+            offences.push(format!("src/{}:{}: {}", line.file, line.number, line.text));
         }
     }
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));

@@ -96,9 +96,14 @@ pub struct Check {
     pub json: bool,
     /// Ask every bucket of every named access point for a key that is not there, with its region's
     /// credential: proves name, connection, TLS, clock, credential and bucket, and warns where absent
-    /// keys answer 403, which leaves the lag shield blind. Writes nothing.
+    /// keys answer 403, which leaves the lag shield blind. Also lists, and asks whether versions are
+    /// kept where the configuration counts on them, and for the time. Writes nothing.
     #[arg(long)]
     pub online: bool,
+    /// With `--online`: also put a small key next to the probe's where writes may go, put it again under
+    /// a condition and with a wrong checksum, which the store must refuse, and delete it.
+    #[arg(long, requires = "online")]
+    pub write: bool,
 }
 
 /// How long the demo plays and what it does to its regions.
@@ -160,7 +165,7 @@ pub struct Healthcheck {
 pub fn check(check: &Check, out: &mut impl Write) -> io::Result<u8> {
     let (faults, warnings, looked) = match config::load(&check.file) {
         Ok(loaded) => {
-            let looked = if check.online { online::look(&loaded.settings)? } else { Vec::new() };
+            let looked = if check.online { online::look(&loaded.settings, check.write)? } else { Vec::new() };
             (Vec::new(), loaded.warnings, looked)
         }
         Err(refused) => (refused.faults, refused.warnings, Vec::new()),
@@ -180,18 +185,13 @@ pub fn check(check: &Check, out: &mut impl Write) -> io::Result<u8> {
             writeln!(out, "warning: {warning}")?;
         }
         for one in &looked {
-            let Looked { access_point, region, bucket, found } = one;
-            let whose = format!("bucket `{bucket}` of `{access_point}` in `{region}`");
-            match found {
-                Found::Well => writeln!(out, "{whose}: answers, and says 404 of an absent key")?,
-                Found::Doubt(words) => writeln!(out, "warning: {whose}: {words}")?,
-                Found::Fault(words) => writeln!(out, "fault: {whose}: {words}")?,
-            }
+            told_online(one, out)?;
         }
+        table_online(&looked, out)?;
         let (faults, warnings) = (counted(faults.len(), "fault"), counted(warnings.len(), "warning"));
         writeln!(out, "{}: {faults}, {warnings}", check.file.display())?;
     }
-    let unfit = looked.iter().any(|one| matches!(one.found, Found::Fault(_)));
+    let unfit = looked.iter().any(|one| one.worst() == "fault");
     Ok(match (faults.is_empty(), unfit) {
         (true, false) => 0,
         (true, true) => 1,
@@ -199,18 +199,57 @@ pub fn check(check: &Check, out: &mut impl Write) -> io::Result<u8> {
     })
 }
 
+/// What was found of one bucket, a line for each thing that is to be said.
+fn told_online(one: &Looked, out: &mut impl Write) -> io::Result<()> {
+    let whose = format!("bucket `{}` of `{}` in `{}`", one.bucket, one.access_point, one.region);
+    if one.of(online::Check::AbsentKey) == Some(&Found::Well) {
+        writeln!(out, "{whose}: answers, and says 404 of an absent key")?;
+    }
+    for (_, found) in &one.findings {
+        if let Some(words) = found.says() {
+            writeln!(out, "{}: {whose}: {words}", found.verdict())?;
+        }
+    }
+    Ok(())
+}
+
+/// All of them side by side, a column for each check that was made of any.
+fn table_online(looked: &[Looked], out: &mut impl Write) -> io::Result<()> {
+    let made = |check: &online::Check| looked.iter().any(|one| one.of(*check).is_some());
+    let checks: Vec<online::Check> = online::Check::ALL.into_iter().filter(made).collect();
+    let mut heads = vec!["access point".to_owned(), "region".to_owned(), "bucket".to_owned()];
+    heads.extend(checks.iter().map(|check| check.name().replace('_', " ")));
+    let mut rows = vec![heads];
+    for one in looked {
+        let mut row = vec![one.access_point.to_string(), one.region.to_string(), one.bucket.to_string()];
+        row.extend(checks.iter().map(|check| one.of(*check).map_or("-", Found::verdict).to_owned()));
+        rows.push(row);
+    }
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..checks.len() + 3).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
 fn looked_json(looked: &Looked) -> serde_json::Value {
-    let (verdict, says) = match &looked.found {
-        Found::Well => ("well", None),
-        Found::Doubt(words) => ("warning", Some(words)),
-        Found::Fault(words) => ("fault", Some(words)),
-    };
+    let said: Vec<&str> = looked.findings.iter().filter_map(|(_, found)| found.says()).collect();
+    let checks = looked.findings.iter().map(|(check, found)| {
+        (check.name().to_owned(), json!({ "verdict": found.verdict(), "says": found.says() }))
+    });
     json!({
         "access_point": looked.access_point.as_str(),
         "region": looked.region.as_str(),
         "bucket": looked.bucket.as_str(),
-        "verdict": verdict,
-        "says": says,
+        "verdict": looked.worst(),
+        "says": (!said.is_empty()).then(|| said.join("; ")),
+        "checks": checks.collect::<serde_json::Map<_, _>>(),
     })
 }
 
@@ -298,7 +337,7 @@ mod tests {
 
     fn checked(file: &str, json: bool) -> (u8, String) {
         let mut out = Vec::new();
-        let code = check(&Check { file: file.into(), json, online: false }, &mut out).unwrap();
+        let code = check(&Check { file: file.into(), json, online: false, write: false }, &mut out).unwrap();
         (code, String::from_utf8(out).unwrap())
     }
 

@@ -134,6 +134,9 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Encrypted, the peer verified.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Plain, in the memory of a test.
+    #[cfg(test)]
+    Memory(super::tests::memory::Pipe),
 }
 
 /// A connection and where it goes.
@@ -234,6 +237,8 @@ struct Runner {
 enum Running {
     Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
     Securing(Pin<Box<dyn Future<Output = io::Result<TlsStream<TcpStream>>> + Send>>),
+    #[cfg(test)]
+    InMemory(super::tests::memory::Connecting),
 }
 
 /// What has happened to an address.
@@ -292,7 +297,7 @@ impl Race {
     fn start_next(&mut self, now: Instant) {
         if let Some(candidate) = self.waiting.next() {
             self.next_start = now + candidate.head_start;
-            let step = Running::Connecting(Box::pin(connect(candidate.address)));
+            let step = Running::connecting(candidate.address);
             self.running.push(Runner { candidate, started: now, step });
         }
     }
@@ -352,6 +357,14 @@ impl Runner {
 }
 
 impl Running {
+    fn connecting(address: SocketAddr) -> Self {
+        #[cfg(test)]
+        if let Some(connecting) = super::tests::memory::connect(address) {
+            return Self::InMemory(connecting);
+        }
+        Self::Connecting(Box::pin(connect(address)))
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step> {
         match self {
             Self::Connecting(connecting) => connecting.as_mut().poll(context).map(|ended| match ended {
@@ -360,6 +373,11 @@ impl Running {
             }),
             Self::Securing(securing) => securing.as_mut().poll(context).map(|ended| match ended {
                 Ok(stream) => Step::Ready(Stream::Tls(Box::new(stream))),
+                Err(error) => Step::Failed(error),
+            }),
+            #[cfg(test)]
+            Self::InMemory(connecting) => connecting.as_mut().poll(context).map(|ended| match ended {
+                Ok(stream) => Step::Ready(stream),
                 Err(error) => Step::Failed(error),
             }),
         }
@@ -471,6 +489,8 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket,
             Self::Tls(stream) => stream.get_ref().0,
+            #[cfg(test)]
+            Self::Memory(_) => unreachable!("what is in memory has no socket"),
         }
     }
 }
@@ -484,6 +504,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
+            #[cfg(test)]
+            Self::Memory(pipe) => Pin::new(pipe).poll_read(context, buffer),
         }
     }
 }
@@ -493,6 +515,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+            #[cfg(test)]
+            Self::Memory(pipe) => Pin::new(pipe).poll_write(context, bytes),
         }
     }
 
@@ -504,6 +528,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, slices),
+            #[cfg(test)]
+            Self::Memory(pipe) => Pin::new(pipe).poll_write_vectored(context, slices),
         }
     }
 
@@ -511,6 +537,8 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(socket) => socket.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(test)]
+            Self::Memory(pipe) => pipe.is_write_vectored(),
         }
     }
 
@@ -518,6 +546,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_flush(context),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+            #[cfg(test)]
+            Self::Memory(pipe) => Pin::new(pipe).poll_flush(context),
         }
     }
 
@@ -525,6 +555,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
+            #[cfg(test)]
+            Self::Memory(pipe) => Pin::new(pipe).poll_shutdown(context),
         }
     }
 }

@@ -11,12 +11,12 @@ use http::HeaderMap;
 use http::header::{AGE, DATE};
 
 use super::addresses::Addresses;
+use super::booking::{Booking, Hope, Hopes};
 use super::mark::Mark;
 use super::skew::Skew;
 use crate::chance::Coin;
 use crate::clock::Moment;
 use crate::names::RegionId;
-use crate::route::budget::slot;
 use crate::sigv4::Stamp;
 use crate::units::UnixSeconds;
 
@@ -36,8 +36,8 @@ pub struct Meter {
     pub addresses: Arc<Addresses>,
     /// By what its answers are known.
     pub mark: Mark,
-    /// Microseconds from `origin` until which its rate is booked, where it is governed.
-    booked: AtomicU64,
+    /// Its rate, where it is governed; time from `origin`.
+    booking: Booking,
     /// Seconds by which its clock is ahead of ours.
     ahead: AtomicI64,
     /// The same for dates that are compared: see [`Skew::least`].
@@ -70,7 +70,7 @@ impl Meter {
             in_flight: Arc::default(),
             mute_since: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
-            booked: AtomicU64::new(0),
+            booking: Booking::default(),
             ahead: AtomicI64::new(0),
             ahead_at_least: AtomicI64::new(Skew::default().least()),
             dated: AtomicU64::new(0),
@@ -93,23 +93,13 @@ impl Meter {
     /// than `patience`; then nothing is booked.
     #[must_use]
     pub fn book(&self, rate: f64, patience: Duration, now: Instant) -> Option<Duration> {
-        let now = Duration::from_micros(self.mark(now));
-        let mut wait = None;
-        let book = |booked| {
-            let slot = slot(Duration::from_micros(booked), rate, patience, now)?;
-            wait = Some(slot.wait);
-            u64::try_from(slot.booked.as_micros()).ok()
-        };
-        // wait is that of the booking that was made: a try that lost a race is made anew
-        let made = self.booked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, book).is_ok();
-        wait.filter(|_| made)
+        self.booking.book(rate, patience, Duration::from_micros(self.mark(now)))
     }
 
     /// Whether a request at this many a second need not wait.
     #[must_use]
     pub fn has_slot(&self, rate: f64, now: Instant) -> bool {
-        let booked = Duration::from_micros(self.booked.load(Ordering::Relaxed));
-        slot(booked, rate, Duration::ZERO, Duration::from_micros(self.mark(now))).is_some()
+        self.booking.has_slot(rate, Duration::from_micros(self.mark(now)))
     }
 
     /// An answer of the region came at `now`, and says when it was given.
@@ -269,7 +259,7 @@ impl Drop for InFlight {
 pub struct Meters {
     origin: Instant,
     regions: RwLock<Regions>,
-    hopeful: Arc<AtomicUsize>,
+    hopes: Hopes,
 }
 
 #[derive(Debug)]
@@ -278,33 +268,19 @@ struct Regions {
     coin: Coin,
 }
 
-/// One try at a region that is not fit, made because nothing else is left.
-#[derive(Debug)]
-pub struct Hope {
-    hopeful: Arc<AtomicUsize>,
-}
-
-impl Drop for Hope {
-    fn drop(&mut self) {
-        self.hopeful.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Meters {
     /// No region yet; `origin` is where time is counted from, `coin` spreads what is timed.
     #[must_use]
     pub fn new(origin: Instant, coin: Coin) -> Self {
         let regions = RwLock::new(Regions { known: BTreeMap::new(), coin });
-        Self { origin, regions, hopeful: Arc::default() }
+        Self { origin, regions, hopes: Hopes::default() }
     }
 
     /// Room for one more try at a region that is not fit, of at most `most` at a time: regions that
     /// come back must not meet everybody at once, nor clients wait behind a crowd.
     #[must_use]
     pub fn hope(&self, most: usize) -> Option<Hope> {
-        let before = self.hopeful.fetch_add(1, Ordering::Relaxed);
-        let hope = Hope { hopeful: Arc::clone(&self.hopeful) };
-        (before < most).then_some(hope)
+        self.hopes.take(most)
     }
 
     /// Begins to learn anew of regions whose settings have changed: what is behind them may be another

@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod attempt;
 pub mod bell;
+pub mod booking;
 pub mod dial;
 mod doubt;
 mod errand;
@@ -21,7 +22,7 @@ pub mod socket;
 pub mod tls;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use attempt::Prepared;
 pub use errand::{ANSWERED, CANCELLED, Errand, Journey, Judgement, Reached, Unanswered, Written};

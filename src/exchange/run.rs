@@ -15,10 +15,11 @@ use tracing::debug;
 
 use super::attempt::{Answer, Desk, Failed, Try, attempt};
 use super::bell::Bell;
+use super::booking::Hope;
 use super::doubt::Doubt;
 use super::errand::{ANSWERED, CANCELLED, Errand, Journey, Reached, Unanswered};
 use super::lane::Lane;
-use super::meters::{Hope, Meters};
+use super::meters::Meters;
 use super::skew;
 use super::tls::MachineRoots;
 use crate::body::source::HOLD_BACK;
@@ -197,6 +198,8 @@ pub(super) struct Run<'a> {
     pub(super) tried: SmallVec<[RegionId; 4]>,
     /// Regions whose connection, a fresh one, ended after it had taken the head.
     broken: SmallVec<[RegionId; 4]>,
+    /// Regions that have refused the date of a try.
+    redated: SmallVec<[RegionId; 2]>,
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     pub(super) distrusts_kept: bool,
     /// Addresses, of whatever region, at which a try failed.
@@ -246,6 +249,7 @@ impl<'a> Run<'a> {
             attempts: 0,
             tried: SmallVec::new(),
             broken: SmallVec::new(),
+            redated: SmallVec::new(),
             distrusts_kept: false,
             avoid: RefCell::default(),
             written_at: moment.wall,
@@ -280,7 +284,7 @@ impl<'a> Run<'a> {
                 (step, judged)
             };
             // At most once a request, as a stale connection is: the same try, made anew, in its turn.
-            if !judged.outcome.is_stale() {
+            if !judged.outcome.is_stale() && !self.is_redated(&step, &judged) {
                 self.attempts += 1;
                 drop((turn.trial.take(), turn.hope.take()));
             }
@@ -481,6 +485,17 @@ impl<'a> Run<'a> {
             self.broken.push(step.region.clone());
         }
         elsewhere
+    }
+
+    /// Whether a try was only refused for its date, and that for the first time in this region: it is
+    /// made anew with the right one, and takes none of the tries that other regions may need.
+    fn is_redated(&mut self, step: &Step, judged: &Judged) -> bool {
+        let refused = matches!(judged.outcome, Outcome::Answered { meaning: Meaning::Skewed, .. });
+        let first = refused && !self.redated.contains(&step.region);
+        if first {
+            self.redated.push(step.region.clone());
+        }
+        first
     }
 
     /// Waits before the same region is asked again.

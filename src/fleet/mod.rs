@@ -20,6 +20,7 @@ mod standing;
 mod streak;
 mod suspicion;
 mod table;
+mod trial;
 mod window;
 
 #[cfg(test)]
@@ -38,7 +39,8 @@ pub use offer::Rate;
 pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
 pub use standing::Standing;
-pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable, Trial, Turn};
+pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable};
+pub use trial::{Trial, Turn};
 
 use health::{Change, Health, Scene};
 use latency::Peak;
@@ -521,10 +523,13 @@ impl Fleet {
         }
     }
 
-    /// Whether some region is to be probed without delay, so that a view must tell the prober now.
+    /// Whether some region is to be probed without delay, and this table does not say so of it: the
+    /// prober must be told now.
     #[must_use]
-    pub fn in_doubt(&self) -> bool {
-        self.regions.iter().any(Region::in_doubt)
+    pub fn hurries_beyond(&self, table: &RegionTable) -> bool {
+        let hurry = Pace::Fast(self.settings.probe_doubt);
+        let told = |region: &Region| table.row(&region.id).is_some_and(|row| row.pace == hurry);
+        self.regions.iter().any(|region| region.in_doubt() && !told(region))
     }
 
     fn pace(&self, region: &Region) -> Pace {

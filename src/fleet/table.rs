@@ -1,7 +1,5 @@
 //! What routing reads: an immutable picture of the fleet. Pure.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::names::{AccessPointName, CredentialId, RegionId};
@@ -10,6 +8,7 @@ use crate::s3::operation::{Class, Kind};
 use super::offer::Rate;
 use super::quantile::Quantiles;
 use super::standing::Standing;
+use super::trial::Trial;
 
 /// How soon a region should be probed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,30 +174,5 @@ pub(super) const fn class_slot(class: Class) -> usize {
         Class::List => 1,
         Class::Put => 2,
         Class::Long => 3,
-    }
-}
-
-/// The turn of trying a region in probation: one request at a time, whatever the number of
-/// workers. Shared between all tables of one fleet.
-#[derive(Clone, Debug, Default)]
-pub struct Trial(Arc<AtomicBool>);
-
-/// Held by the one request that tries the region; dropped when its attempt ends.
-#[derive(Debug)]
-#[must_use = "the turn ends when this is dropped"]
-pub struct Turn(Trial);
-
-impl Trial {
-    /// Takes the turn, or says that another request has it.
-    #[must_use]
-    pub fn take(&self) -> Option<Turn> {
-        let taken = self.0.swap(true, Ordering::AcqRel);
-        (!taken).then(|| Turn(self.clone()))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Release);
     }
 }

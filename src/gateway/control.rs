@@ -86,42 +86,9 @@ async fn conduct(control: Control, tell: oneshot::Sender<anyhow::Result<Crew>>) 
 fn assemble(control: Control, view: View) -> Crew {
     let Control { settings, origin, depends_on, doors, admin_socket, metrics, clock, .. } = control;
     let (descriptors, ready, over, asked) = (control.descriptors, control.ready, control.over, control.asked);
-    let now = clock.mono();
-    let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
-    let fleet = Fleet::new(FleetSettings::default(), &ids, now);
-    let clients = Arc::clone(&view.clients);
-    let (steward, handle, reader) = Steward::new(fleet, view, clock, fresh_coin(), status::announce);
-    tokio::spawn(steward.run());
-
-    let resolver = Resolver::system(clock);
-    let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
-    keep_credentials_fresh(store.clone());
-    let roots = MachineRoots::load();
-    let meters = Arc::new(Meters::new(now, fresh_coin()));
-    let tools =
-        Tools { resolver: resolver.clone(), credentials: store.clone(), meters: Arc::clone(&meters), clock };
-    let crew = Crew {
-        clock,
-        view: reader.clone(),
-        steward: handle.clone(),
-        resolver,
-        credentials: store.clone(),
-        canaries: Canaries::start(tools.clone()),
-        meters: Arc::clone(&meters),
-        roots: roots.clone(),
-        replays: ReplayRoom::default(),
-        documents: ByteRoom::new(),
-        places: Places::new(fresh_coin().bits(), now),
-        hurry: Arc::default(),
-        quarantine: Quarantine::default(),
-        changes: Changes::new(settings.limits.remembered_keys),
-        admission: Admission::new(),
-        mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
-        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-    };
-    let (probes, settings_of_probes) = watch::channel(Probing::of(&settings));
-    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
-    tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
+    let (crew, probes) = found(&settings, view, Resolver::system(clock), clock);
+    let (handle, reader) = (crew.steward.clone(), crew.view.clone());
+    let (store, meters) = (crew.credentials.clone(), Arc::clone(&crew.meters));
     tokio::spawn(first_round(reader.clone(), Arc::clone(&ready)));
     tokio::spawn(warnings(crew.clone()));
     tokio::spawn(tend_changes(crew.clone()));
@@ -163,6 +130,52 @@ fn assemble(control: Control, view: View) -> Crew {
     count_configuration(true, clock);
     metric::gauge(Metric::Build, &[env!("CARGO_PKG_VERSION")]).set(1.0);
     crew
+}
+
+/// What workers share, with the tasks that keep it: steward, credentials, canaries and probes. A reload
+/// tells the probes by the sender.
+pub(super) fn found(
+    settings: &Settings,
+    view: View,
+    resolver: Resolver,
+    clock: Clock,
+) -> (Crew, watch::Sender<Probing>) {
+    let now = clock.mono();
+    let ids: Vec<RegionId> = settings.regions.iter().map(|region| region.id.clone()).collect();
+    let fleet = Fleet::new(FleetSettings::default(), &ids, now);
+    let clients = Arc::clone(&view.clients);
+    let (steward, handle, reader) = Steward::new(fleet, view, clock, fresh_coin(), status::announce);
+    tokio::spawn(steward.run());
+
+    let store = Store::new(credentials::rows(&settings.regions, &clients), clock);
+    keep_credentials_fresh(store.clone());
+    let roots = MachineRoots::load();
+    let meters = Arc::new(Meters::new(now, fresh_coin()));
+    let tools =
+        Tools { resolver: resolver.clone(), credentials: store.clone(), meters: Arc::clone(&meters), clock };
+    let crew = Crew {
+        clock,
+        view: reader.clone(),
+        steward: handle.clone(),
+        resolver,
+        credentials: store.clone(),
+        canaries: Canaries::start(tools.clone()),
+        meters: Arc::clone(&meters),
+        roots: roots.clone(),
+        replays: ReplayRoom::default(),
+        documents: ByteRoom::new(),
+        places: Places::new(fresh_coin().bits(), now),
+        hurry: Arc::default(),
+        quarantine: Quarantine::default(),
+        changes: Changes::new(settings.limits.remembered_keys),
+        admission: Admission::new(),
+        mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),
+        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let (probes, settings_of_probes) = watch::channel(Probing::of(settings));
+    let outlook = Watch { view: reader.clone(), steward: handle.clone(), meters: Arc::clone(&meters), clock };
+    tokio::spawn(keep_probing(settings_of_probes, tools, roots, outlook));
+    (crew, probes)
 }
 
 #[cfg(feature = "aws-chain")]

@@ -12,6 +12,8 @@ pub mod online;
 mod reload;
 mod serve;
 mod status;
+#[cfg(test)]
+mod tests;
 mod waypoints;
 mod worker;
 

@@ -139,7 +139,8 @@ fn refused_at_the_wire(clock: Clock, access: AccessLog) -> RefusedHook {
     })
 }
 
-fn house(crew: &Crew, access: AccessLog) -> House {
+/// A worker's house.
+pub(super) fn house(crew: &Crew, access: AccessLog) -> House {
     let exchange = Exchange {
         clock: crew.clock,
         resolver: crew.resolver.clone(),

@@ -3,25 +3,22 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
-
 use super::PeerAddress;
+use super::seats::{Seat, Seats};
 
 /// The count of a process's client connections.
 #[derive(Debug, Default)]
 pub struct Admission {
-    open: AtomicUsize,
-    freed: Notify,
+    seats: Arc<Seats>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A place taken; dropped with the connection.
 #[derive(Debug)]
 pub struct Ticket {
-    admission: Arc<Admission>,
+    _seat: Seat,
     _place: Option<AddressPlace>,
 }
 
@@ -42,7 +39,7 @@ impl Admission {
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.seats.taken()
     }
 
     /// Takes a place, waiting while all `max` are taken: accepting pauses, nobody is turned away.
@@ -61,16 +58,8 @@ impl Admission {
             }
             Some(_) => return None,
         };
-        loop {
-            let freed = self.freed.notified();
-            let taken = self
-                .open
-                .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
-            if taken.is_ok() {
-                return Some(Ticket { admission: Arc::clone(self), _place: place });
-            }
-            freed.await;
-        }
+        let seat = self.seats.take(max).await;
+        Some(Ticket { _seat: seat, _place: place })
     }
 
     fn take_address(&self, address: IpAddr, max: usize) -> bool {
@@ -100,13 +89,6 @@ impl Admission {
 impl Drop for AddressPlace {
     fn drop(&mut self) {
         self.admission.free_address(self.address);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.admission.open.fetch_sub(1, Ordering::AcqRel);
-        self.admission.freed.notify_one();
     }
 }
 

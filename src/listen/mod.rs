@@ -13,6 +13,7 @@ mod overdue;
 mod peer;
 mod readers;
 mod request;
+mod seats;
 pub mod settings;
 mod stream;
 pub mod tls;
@@ -32,4 +33,4 @@ pub use wire::{Fate, Patience};
 pub use worker::{Answer, Drained, RefusedHook, Worker, WorkerRules, run_worker};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -582,10 +582,23 @@ fn pipe(story: &Story) -> (DuplexStream, JoinHandle<Ending>) {
     (client, served)
 }
 
+/// Serves a connection in memory as a listener on a unix socket would that judges no signature.
+pub(crate) async fn serve_in_memory(stream: DuplexStream, clock: Clock, answer: Rc<impl Answer>) {
+    let mut settings = ListenerSettings::new(Address::Unix("/".into()));
+    settings.verify = false;
+    let wire = Rc::new(Wire::new(clock));
+    let (stream, ending) =
+        serve_http1(stream, &wire, at_the_door(&settings), rules().connection, answer).await;
+    part(stream, &wire, &ending, None).await;
+}
+
 /// Who is at the other end of a pipe.
 fn piped() -> Rc<Peer> {
-    let settings = ListenerSettings::new(Address::Unix("/".into()));
-    let door = Arc::new(Door::new(Terms::new(&settings, None).unwrap(), settings.address));
+    at_the_door(&ListenerSettings::new(Address::Unix("/".into())))
+}
+
+fn at_the_door(settings: &ListenerSettings) -> Rc<Peer> {
+    let door = Arc::new(Door::new(Terms::new(settings, None).unwrap(), settings.address.clone()));
     Rc::new(Peer {
         address: PeerAddress::Unix,
         tls: false,

@@ -4,8 +4,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::decide::{Picture, Rank, Shed};
 
@@ -71,7 +72,12 @@ impl Places {
     /// All free.
     #[must_use]
     pub fn new(seed: u64, now: Instant) -> Arc<Self> {
-        let slots = std::iter::repeat_with(AtomicU32::default).take(SLOTS).collect();
+        Self::with_slots(SLOTS, seed, now)
+    }
+
+    /// The same, with so many slots for clients.
+    pub(super) fn with_slots(slots: usize, seed: u64, now: Instant) -> Arc<Self> {
+        let slots = std::iter::repeat_with(AtomicU32::default).take(slots).collect();
         Arc::new(Self {
             seed,
             origin: now,

@@ -32,7 +32,7 @@ use crate::units::UnixSeconds;
 use crate::view::{Endpoint, RegionSettings};
 
 /// Bytes read of an error document: S3's are below 1 KiB.
-pub(super) const DOCUMENT_MAX: usize = 64 << 10;
+const DOCUMENT_MAX: usize = 64 << 10;
 /// Bytes of a head that are buffered; the smallest that hyper takes.
 const BUFFER_MAX: usize = 8 << 10;
 
@@ -164,7 +164,7 @@ impl CheckFault {
 pub struct Line(Option<Open>);
 
 #[derive(Debug)]
-pub(super) struct Open {
+struct Open {
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
     pulse: Arc<Pulse>,
@@ -315,8 +315,26 @@ async fn answer(
     Ok((status, code))
 }
 
+/// One request over a connection of its own, its answer read whole. What the answer says of the
+/// region's clock is noted.
+pub(super) async fn exchange(
+    site: &Site,
+    bucket: &BucketName,
+    (head, body): (&Head, Bytes),
+    tools: &Tools,
+    deadline: Instant,
+) -> Result<(u16, Bytes), CheckFault> {
+    let mut open = connect(site, Some(bucket), tools, deadline).await?;
+    let response = send(&mut open, head, Full::new(body), deadline).await?;
+    tools.meters.of(&site.region).dated(response.headers(), tools.clock.now());
+    let status = response.status().as_u16();
+    let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
+    let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
+    Ok((status, document.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+}
+
 /// A connection of its own; what certificate the region shows is noted.
-pub(super) async fn connect(
+async fn connect(
     site: &Site,
     bucket: Option<&BucketName>,
     tools: &Tools,
@@ -356,7 +374,7 @@ fn shown(stream: &Stream) -> Option<UnixSeconds> {
     certificate::expiry(session.peer_certificates()?.first()?)
 }
 
-pub(super) async fn send(
+async fn send(
     open: &mut Open,
     head: &Head,
     body: Full<Bytes>,

@@ -9,6 +9,7 @@
 pub mod canary;
 pub mod check;
 pub mod schedule;
+pub mod survey;
 pub mod verdict;
 pub mod write;
 pub mod written;

@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
-use http_body_util::{BodyExt, Full, Limited};
-use tokio::time::timeout_at;
 
-use super::check::{CheckFault, DOCUMENT_MAX, Site, connect, send, sign};
+use super::check::{CheckFault, Site, exchange, sign};
 use super::written::{Mark, Outstanding, Rhythm, look_pause};
 use super::{Outlook, ProbeTarget, Tools};
 use crate::chance::Coin;
@@ -171,23 +169,8 @@ async fn get(follower: &Follower, key: &str, tools: &Tools) -> Result<Option<Mar
     }
 }
 
-/// One request over a connection of its own, its answer read whole.
-async fn exchange(
-    site: &Site,
-    bucket: &BucketName,
-    (head, body): (&crate::head::Head, Bytes),
-    tools: &Tools,
-    deadline: Instant,
-) -> Result<(u16, Bytes), CheckFault> {
-    let mut open = connect(site, Some(bucket), tools, deadline).await?;
-    let response = send(&mut open, head, Full::new(body), deadline).await?;
-    let status = response.status().as_u16();
-    let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
-    let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
-    Ok((status, document.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// Its SHA-256.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
     digest

@@ -4,12 +4,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::access_point::AccessPoint;
+use super::traces::Traces;
 use crate::names::{AccessPointName, RegionId};
 use crate::s3::Call;
 use crate::s3::operation::Operation;
@@ -108,61 +108,6 @@ pub struct Tending<'a> {
     pub most: usize,
 }
 
-/// Counts of remembered keys by their hashes, in as many places as make two keys seldom share one:
-/// whoever reads a key of which nothing is remembered need not wait for the memory.
-#[derive(Debug)]
-pub struct Traces {
-    all: AtomicUsize,
-    places: Box<[AtomicU16]>,
-}
-
-impl Traces {
-    /// For about so many keys.
-    #[must_use]
-    pub fn new(keys: usize) -> Self {
-        /// Bounds of the places: below, they cost nothing; above, 8 MiB.
-        const LEAST: usize = 1 << 8;
-        const MOST: usize = 1 << 22;
-        let places = keys.saturating_mul(2).clamp(LEAST, MOST).next_power_of_two();
-        Self { all: AtomicUsize::new(0), places: (0..places).map(|_| AtomicU16::new(0)).collect() }
-    }
-
-    /// Whether nothing at all is remembered: one load.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.all.load(Ordering::Acquire) == 0
-    }
-
-    /// Whether something may be remembered of this key.
-    #[must_use]
-    pub fn may_hold(&self, key: u64) -> bool {
-        self.place(key).is_some_and(|place| place.load(Ordering::Acquire) > 0)
-    }
-
-    fn place(&self, key: u64) -> Option<&AtomicU16> {
-        let mask = self.places.len() as u64 - 1;
-        self.places.get(usize::try_from(key & mask).ok()?)
-    }
-
-    /// Only who holds the memory changes it.
-    fn add(&self, key: u64) {
-        self.all.fetch_add(1, Ordering::AcqRel);
-        self.change(key, |count| count.saturating_add(1));
-    }
-
-    fn remove(&self, key: u64) {
-        self.all.fetch_sub(1, Ordering::AcqRel);
-        // a place that was ever full cannot be counted down: it stays, and costs its readers a lock
-        self.change(key, |count| if count == u16::MAX { count } else { count.saturating_sub(1) });
-    }
-
-    fn change(&self, key: u64, to: impl Fn(u16) -> u16) {
-        if let Some(place) = self.place(key) {
-            place.store(to(place.load(Ordering::Relaxed)), Ordering::Release);
-        }
-    }
-}
-
 /// The memory of all access points.
 #[derive(Debug)]
 pub struct Memory {
@@ -246,7 +191,7 @@ impl Memory {
     /// How many keys are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.traces.all.load(Ordering::Relaxed)
+        self.traces.len()
     }
 
     /// Whether no key is remembered.

@@ -17,6 +17,7 @@ mod rank;
 pub mod resume;
 pub mod settle;
 pub mod shield;
+mod traces;
 pub mod verdict;
 mod why;
 
@@ -29,11 +30,12 @@ pub use access_point::{
 pub use affinity::Affinity;
 pub use budget::Budget;
 pub use hedge::Hedge;
-pub use memory::{Change, Memory, Recalled, Traces};
+pub use memory::{Change, Memory, Recalled};
 pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
 pub use permit::Permit;
 pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};
 pub use poison::Poison;
 pub use shield::LagShield;
+pub use traces::Traces;
 pub use verdict::{BodyState, GiveUp, Question, Verdict, after_canary, after_settlement, verdict};
 pub use why::{Fitness, Scope, Why};

@@ -87,6 +87,11 @@ impl Rig {
         self.fleet.table(self.now).standing(&region.into(), Kind::Write)
     }
 
+    /// Whether a prober that knows the table of a calm fleet is to be told something now.
+    fn in_doubt(&self) -> bool {
+        self.fleet.hurries_beyond(&Self::healthy(&[EU, US]).fleet.table(self.now))
+    }
+
     /// Out by refused connections, while `US` serves.
     fn ejected() -> Self {
         let mut rig = Self::healthy(&[EU, US]);
@@ -146,7 +151,7 @@ fn one_unanswered_request_has_the_region_probed_at_once_until_a_probe_settles_it
     let mut rig = Rig::healthy(&[EU, US]);
     rig.wait(300);
     rig.refused(EU);
-    assert!(rig.fleet.in_doubt());
+    assert!(rig.in_doubt());
     assert_eq!(rig.fleet.probe_interval(&EU.into()), at_once);
     assert_eq!(rig.fleet.probe_interval(&US.into()), Pace::Normal);
     let mut killed = rig;
@@ -156,23 +161,34 @@ fn one_unanswered_request_has_the_region_probed_at_once_until_a_probe_settles_it
         killed.probe(EU, Err(Never::Refused));
     }
     assert_eq!((killed.standing(EU), killed.writes(EU)), (Standing::Out, Standing::Out));
-    assert!(!killed.fleet.in_doubt(), "there is nothing left to find out in a hurry");
+    assert!(!killed.in_doubt(), "there is nothing left to find out in a hurry");
     // one dead address of many: the probe passes, and that was all
     let mut rig = Rig::healthy(&[EU, US]);
     rig.wait(300);
     rig.refused(EU);
     rig.wait(10);
     rig.probe(EU, Ok(10));
-    assert!(!rig.fleet.in_doubt());
+    assert!(!rig.in_doubt());
     assert_eq!(rig.fleet.probe_interval(&EU.into()), Pace::Normal);
     assert!(rig.seen.is_empty());
     // nor is there a doubt where the store answers, be it with errors
     rig.error(EU, 1);
-    assert!(!rig.fleet.in_doubt());
+    assert!(!rig.in_doubt());
     rig.request(EU, Kind::Read, 1, Signal::NeverAnswered(Never::Reset));
-    assert!(rig.fleet.in_doubt());
+    assert!(rig.in_doubt());
     rig.fine(EU);
-    assert!(!rig.fleet.in_doubt());
+    assert!(!rig.in_doubt());
+}
+
+#[test]
+fn a_second_region_in_doubt_is_news_beside_the_first() {
+    let mut rig = Rig::healthy(&[EU, US]);
+    rig.wait(300);
+    rig.refused(EU);
+    let table = rig.fleet.table(rig.now);
+    assert!(!rig.fleet.hurries_beyond(&table), "that is said");
+    rig.refused(US);
+    assert!(rig.fleet.hurries_beyond(&table));
 }
 
 #[test]

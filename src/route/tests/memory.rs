@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending, Traces};
+use crate::route::Traces;
+use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending};
 
 const WINDOW: Duration = Duration::from_mins(15);
 const ROOM: usize = 100;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod blame;
+mod check;
 mod hedge;
 mod reads;
 mod resume;

@@ -1,5 +1,7 @@
 //! One try at a region: what ends it before anything of the request is sent.
 
+pub(crate) mod memory;
+
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
