@@ -13,9 +13,9 @@ pub enum Payload {
     SignedChunks,
     /// `aws-chunked`, each chunk and the trailers signed.
     SignedChunksTrailer,
-    /// The same two with SigV4A.
+    /// `aws-chunked`, each chunk signed with SigV4A.
     EcdsaChunks,
-    /// See above.
+    /// `aws-chunked`, each chunk and the trailers signed with SigV4A.
     EcdsaChunksTrailer,
     /// `aws-chunked` with trailers, nothing signed.
     UnsignedTrailer,

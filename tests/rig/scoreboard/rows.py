@@ -531,7 +531,7 @@ ROWS = [
     ),
 ]
 
-SHORT = [1, 2, 3, 9, 10, 19, 21, 30, 34, 35]
+SHORT = [1, 2, 3, 9, 10, 15, 21, 25, 30, 35]
 SWAP = (
     "30b",
     "swap of binaries by handing the sockets over",
