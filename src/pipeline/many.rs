@@ -290,7 +290,7 @@ fn not_listed(refusal: Refusal) -> Refusal {
 /// Whether a region is out or was not heard; else the obstacle is ours or the client's.
 fn is_silence(unanswered: &Unanswered) -> bool {
     match unanswered {
-        Unanswered::NoRoute(NoRoute::RegionDown(_)) => true,
+        Unanswered::NoRoute(NoRoute::RegionDown(_)) | Unanswered::Refusing => true,
         Unanswered::GaveUp(reason) => match reason {
             GiveUp::Ambiguous
             | GiveUp::TooLate
