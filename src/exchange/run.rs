@@ -120,8 +120,12 @@ impl Exchange {
         plan: Plan,
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
-        self.budget_in_force(&self.view.load()).request(self.clock.mono());
         Run::new(self, errand, journey).go(plan).await
+    }
+
+    /// A client's request came: it earns its share of a repeat, which our own questions do not.
+    pub fn earn(&self) {
+        self.budget_in_force(&self.view.load()).request(self.clock.mono());
     }
 
     /// The budget, with what this view grants: a reload changes it at once.

@@ -331,10 +331,10 @@ fn a_quarter_failing_ejects_by_share() {
 fn a_good_past_shields_nobody_for_longer_than_three_seconds() {
     let mut rig = Rig::healthy(&[EU, US]);
     let tick = |rig: &mut Rig, n: u64, failing: bool| {
-        if failing && n % 3 == 0 {
-            rig.error(EU, n)
+        if failing && n.is_multiple_of(3) {
+            rig.error(EU, n);
         } else {
-            rig.fine(EU)
+            rig.fine(EU);
         }
         rig.wait(10);
     };
