@@ -153,7 +153,8 @@ impl Evidence {
     /// Whether the object is known to have other bytes than this write.
     fn is_another(&self, headers: &HeaderMap, etag: &str, digest: DigestOf<'_>) -> bool {
         match &self.write {
-            Write::Put { .. } => bytes_agree(headers, etag, digest) == Some(false),
+            // no PUT leaves the tag of an upload, whatever its bytes are
+            Write::Put { .. } => is_multipart(etag) || bytes_agree(headers, etag, digest) == Some(false),
             Write::Complete { etag: expected, .. } => {
                 expected.as_deref().is_some_and(|expected| expected != bare(etag)) && !is_encrypted(headers)
             }
