@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 
+use crate::body::form::Unread;
 use crate::body::{BodyFault, Reply};
 use crate::exchange::Unanswered;
 use crate::head::strict;
@@ -206,6 +207,18 @@ impl From<BodyFault> for Refusal {
         let words = fault.to_string();
         match fault {
             BodyFault::Chunk(fault) => fault.into(),
+            BodyFault::Form(_) | BodyFault::NotLast => {
+                let said = Code::MalformedPOSTRequest.message();
+                let remedy = match fault {
+                    BodyFault::NotLast => {
+                        " The file must be the last field of a form that is longer than \
+                                           limits.replay_body."
+                    }
+                    _ => "",
+                };
+                Self::because(Code::MalformedPOSTRequest, Blame::Client, format!("{said}{remedy}"))
+                    .caused_by(words)
+            }
             BodyFault::Aborted => Self::new(Code::RequestTimeout, Blame::Client).caused_by(words).closing(),
             BodyFault::TooSlow => Self::new(Code::RequestTimeout, Blame::Client).closing(),
             BodyFault::Length { .. } => {
@@ -225,6 +238,15 @@ impl From<BodyFault> for Refusal {
             ),
             BodyFault::Trailer => Self::new(Code::MalformedTrailerError, Blame::Client),
             BodyFault::TooLong { .. } => Self::new(Code::MaxMessageLengthExceeded, Blame::Client),
+        }
+    }
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Body(fault) => fault.into(),
+            Unread::Form(fault) => fault.into(),
         }
     }
 }

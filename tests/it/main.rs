@@ -20,6 +20,7 @@ mod buckets;
 mod demo;
 mod failover;
 mod fault_proxy;
+mod forms;
 mod house;
 mod house_itself;
 mod judgement;
