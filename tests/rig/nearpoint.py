@@ -46,7 +46,7 @@ def yaml(value, indent: int = 0) -> str:
         for key, item in value.items():
             nested = isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict))
             text = "\n" + yaml(item, indent + 1) if nested else f" {json.dumps(item)}\n"
-            lines.append(f"{pad}{key}:{text}")
+            lines.append(f"{pad}{key if key[0].isalnum() else json.dumps(key)}:{text}")
         return "".join(lines)
     if isinstance(value, list):
         return "".join(f"{pad}- {yaml(item, indent + 1).lstrip()}" for item in value)
