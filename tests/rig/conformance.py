@@ -106,7 +106,8 @@ def _gateway(store: Store, accounts: list[Account], home: Path, pems) -> Gateway
         ],
     }
     token_key = secrets.token_hex(32)
-    return Gateway("transparent", home, store.regions, store.kind, [], Client(), pems, token_key, overlay)
+    whole = store.regions, store.kind, [], Client(), pems, token_key, overlay
+    return Gateway("transparent", home, *whole, anonymous="forward")
 
 
 def _runs(suite: Suite, store: Store, direct: Place, proxied: Place, home: Path, twice: bool, only) -> Runs:

@@ -71,10 +71,16 @@ def configuration(
     state_dir: Path,
     policy: Path,
     overlay: dict | None = None,
+    anonymous: str = "deny",
 ) -> str:
     """The YAML text of one gateway; `overlay` is laid over it, mapping by mapping."""
     where = {
-        "http": {"address": f"127.0.0.1:{ports['http']}", "verify": "required", "debug_headers": True},
+        "http": {
+            "address": f"127.0.0.1:{ports['http']}",
+            "verify": "required",
+            "anonymous": anonymous,
+            "debug_headers": True,
+        },
         "https": {
             "address": f"127.0.0.1:{ports['https']}",
             "verify": "required",
@@ -154,6 +160,7 @@ class Gateway:
         token_key: str,
         overlay: dict | None = None,
         inside: tuple[str, ...] = (),
+        anonymous: str = "deny",
     ):
         self.name = name
         self.home = scratch / name
@@ -176,6 +183,7 @@ class Gateway:
                 self.home / "state",
                 policy,
                 overlay,
+                anonymous,
             )
         )
         self.file.chmod(0o600)
