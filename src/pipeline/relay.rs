@@ -333,6 +333,8 @@ impl Words {
             }
             Slot::Endpoint => Some(String::new()),
             Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
+            // Its documents are the store's own: grants there name the same accounts.
+            Slot::Owner | Slot::Arn if self.access_point.is_wildcard() => None,
             Slot::Owner => Some(OWNER.to_owned()),
             Slot::Arn => near.text.starts_with("arn:").then(String::new),
             Slot::UploadId => Some(self.upload(near.text, key)),
