@@ -312,7 +312,12 @@ async fn under_the_wildcard_owners_are_those_that_grants_name() {
     let parts = format!("<Bucket>other</Bucket><Key>k</Key><UploadId>u</UploadId>{owner}");
     for (operation, root, inner, target) in [
         ("ListObjects", "ListBucketResult", &listed, "/other"),
-        ("ListObjectVersions", "ListVersionsResult", &listed.replace("Contents", "Version"), "/other?versions"),
+        (
+            "ListObjectVersions",
+            "ListVersionsResult",
+            &listed.replace("Contents", "Version"),
+            "/other?versions",
+        ),
         ("ListParts", "ListPartsResult", &parts, "/other/k?uploadId=u"),
     ] {
         let told = format!("<{root}>{inner}</{root}>");

@@ -214,6 +214,7 @@ async fn success_is_told_as_the_form_asks() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of what is refused")]
 async fn what_the_policy_does_not_allow_is_refused_and_reaches_no_region() {
     let home = home();
     let setup = Setup::over(&[&home]).access_point("vault", &[&home], 0, "allow", "refuse");
@@ -509,13 +510,14 @@ async fn a_token_is_a_field_like_any_other() {
 }
 
 fn wildcard(home: &Region, listener: &str) -> Gateway {
-    let mut tenant = Tenant::of("app", &[]);
-    tenant.policy = None;
-    tenant.lines = "    region_credentials: same\n".to_owned();
-    let mut setup = Setup::over(&[home]);
-    setup.access_points = vec![("\"*\"".to_owned(), "    regions: [home]\n".to_owned())];
-    setup.tenants = vec![tenant];
-    setup.listener = listener.to_owned();
+    let lines = "    region_credentials: same\n".to_owned();
+    let tenant = Tenant { policy: None, lines, ..Tenant::of("app", &[]) };
+    let mut setup = Setup {
+        access_points: vec![("\"*\"".to_owned(), "    regions: [home]\n".to_owned())],
+        tenants: vec![tenant],
+        listener: listener.to_owned(),
+        ..Setup::over(&[home])
+    };
     for (_, lines) in &mut setup.regions {
         lines.push_str("    probe: {interval: 60s}\n");
     }
