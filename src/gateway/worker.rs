@@ -177,6 +177,7 @@ pub(super) fn house(crew: &Crew, access: AccessLog) -> House {
         quarantine: crew.quarantine.clone(),
         changes: crew.changes.clone(),
         left_out_said: Cell::new(None),
+        diagnosed: Cell::new((0, 0)),
         mark: Arc::clone(&crew.mark),
     }
 }

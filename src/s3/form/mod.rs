@@ -12,4 +12,4 @@ mod put;
 pub use fields::Form;
 pub use multipart::{Boundary, Fault, FileReader, Reader};
 pub use policy::{OutOfRange, Policy, SizeRange};
-pub use put::{Success, post_response, put};
+pub use put::{Success, post_response, preflight, put};
