@@ -292,6 +292,10 @@ impl From<Unanswered> for Refusal {
             Unanswered::Hopeless => {
                 Self::unavailable(Blame::Region, "no region is fit, and enough requests try them").after(2)
             }
+            Unanswered::Refusing => {
+                Self::unavailable(Blame::Region, "no region is fit, and all of them refuse connections")
+                    .after(1)
+            }
             Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
                 .caused_by("the target is longer than a URI in a region's words"),
             Unanswered::Throttled => Self::new(Code::SlowDown, Blame::Region)

@@ -303,6 +303,7 @@ async fn travel(
         canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
+    visit.house.exchange.earn();
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
     visit.ledger.travelled(journey.into_inner());
     if let Err(Unanswered::Full) = &reached {

@@ -86,6 +86,24 @@ impl Changes {
         point.member(&recalled.region).is_some().then_some(recalled)
     }
 
+    /// Whether the last change of a key was a write of this tag, acknowledged by this region before
+    /// an instant.
+    pub(super) fn acknowledged(
+        &self,
+        point: &AccessPoint,
+        key: &[u8],
+        region: &RegionId,
+        tag: &[u8],
+        before: Instant,
+    ) -> bool {
+        self.recall(point, key).is_some_and(|last| {
+            last.change == Change::Wrote
+                && last.region == *region
+                && last.at < before
+                && last.tag == Some(self.tag(tag))
+        })
+    }
+
     /// Forgets a change that its own region contradicts.
     fn compare(&self, point: &AccessPoint, key: &[u8], recalled: &Recalled, status: StatusCode) {
         let otherwise = match recalled.change {
