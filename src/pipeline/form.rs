@@ -34,6 +34,8 @@ pub(super) struct Upload {
     pub length: u64,
     /// How large its file may be.
     pub range: SizeRange,
+    /// Who sends forms in this way.
+    pub habit: u64,
 }
 
 /// Answers a form upload.
@@ -64,7 +66,9 @@ pub(super) async fn post(
         Some(question) => what_pages_may(house, view, ledger, question).await,
         None => HeaderMap::new(),
     };
-    let cargo = Cargo::File(Box::new(Upload { reached, length, range }));
+    let (sent_by, closing) = (caller.peer.address.network(), reached.reader.closing());
+    let habit = form::habit((sent_by, bucket), head.first("user-agent"), &reached.form, closing);
+    let cargo = Cargo::File(Box::new(Upload { reached, length, range, habit }));
     let request = Request { sender, head: Rc::new(put), call, cargo };
     let mut answer = told.tell(proceed(house, view, ledger, request).await?);
     answer.headers_mut().extend(allowed);

@@ -22,6 +22,7 @@ use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{GiveUp, Poison};
+use crate::s3::form::Endings;
 use crate::s3::{Call, Code};
 use crate::sigv4::KeyCache;
 use crate::telemetry::access::AccessLog;
@@ -64,6 +65,8 @@ pub struct House {
     pub canaries: Canaries,
     /// Requests that kill stores, over all workers.
     pub quarantine: Quarantine,
+    /// What follows the files of forms, over all workers.
+    pub endings: Arc<Mutex<Endings>>,
     /// What clients changed lately, over all workers.
     pub changes: Changes,
     /// When it was last said that a listing of uploads is not complete.

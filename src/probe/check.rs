@@ -489,7 +489,7 @@ mod tests {
             secret,
             session_token,
             client,
-            allowances: crate::sigv4::Allowances::default(),
+            allowances: sigv4::Allowances::default(),
         }]);
         let rules = Rules::new(Region::Exactly("eu-test-1".to_owned()));
         let now = Clock::system().now().wall;

@@ -19,8 +19,8 @@ fn unsigned() -> Head {
     head("GET", "/photos/a%20b//c?versionId=v", &fields)
 }
 
-fn header(name: &str, signed: &str) -> Option<Difference> {
-    Some(Difference::Header { name: name.to_owned(), signed: signed.to_owned() })
+fn header(name: &str, signed: &str) -> Difference {
+    Difference::Header { name: name.to_owned(), signed: signed.to_owned() }
 }
 
 #[test]
@@ -32,9 +32,9 @@ fn what_is_often_rewritten_is_found() {
         let mut method = signed.clone();
         method.set_method(http::Method::HEAD);
         let rows: Vec<(Head, Option<Difference>)> = vec![
-            (with(&signed, "host", "s3.example.com:9000"), header("host", "s3.example.com")),
-            (forwarded, header("host", "s3.example.com")),
-            (with(&signed, "accept-encoding", "gzip"), header("accept-encoding", "identity")),
+            (with(&signed, "host", "s3.example.com:9000"), Some(header("host", "s3.example.com"))),
+            (forwarded, Some(header("host", "s3.example.com"))),
+            (with(&signed, "accept-encoding", "gzip"), Some(header("accept-encoding", "identity"))),
             (method, Some(Difference::Method("GET"))),
             (
                 at(&signed, "/photos/a%20b//c?versionId=v&utm_source=x"),
@@ -54,9 +54,9 @@ fn what_is_often_rewritten_is_found() {
     let typed =
         Oracle::default().sign(&head("PUT", "/b/k", &[("host", "h"), ("content-type", "text/plain")]));
     let charset = with(&typed, "content-type", "text/plain; charset=utf-8");
-    assert_eq!(found(&charset), header("content-type", "text/plain"));
+    assert_eq!(found(&charset), Some(header("content-type", "text/plain")));
     let empty = Oracle::default().sign(&head("PUT", "/b/k", &[("host", "h"), ("x-amz-acl", "")]));
-    assert_eq!(found(&with(&empty, "x-amz-acl", "private")), header("x-amz-acl", ""));
+    assert_eq!(found(&with(&empty, "x-amz-acl", "private")), Some(header("x-amz-acl", "")));
     let plain = Oracle::default().sign(&head("GET", "/b/a/c", &[("host", "h")]));
     let dots = Some(Difference::Path("without its empty and dot segments"));
     assert_eq!(found(&at(&plain, "/b/a//./x/../c")), dots);
@@ -64,7 +64,10 @@ fn what_is_often_rewritten_is_found() {
     let encoded = Some(Difference::Path("as encoded twice, which S3 does not do"));
     assert_eq!(found(&at(&twice, "/b/a%20c")), encoded);
     let presigned = Oracle { presigned: Some(60), ..Oracle::default() }.sign(&unsigned());
-    assert_eq!(found(&with(&presigned, "host", "s3.example.com:443")), header("host", "s3.example.com"));
+    assert_eq!(
+        found(&with(&presigned, "host", "s3.example.com:443")),
+        Some(header("host", "s3.example.com"))
+    );
 }
 
 /// Whoever lacks the secret is told nothing, whatever is tried.
