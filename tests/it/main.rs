@@ -30,4 +30,5 @@ mod reload;
 mod secrets;
 mod senders;
 mod serving;
+mod signatures;
 mod story;
