@@ -364,7 +364,8 @@ impl Entry {
             let [before, after] = pair else { continue };
             // The two ran side by side: neither followed the other.
             // What a region has not is no fault of it: the lag shield counts that.
-            if before.outcome == CANCELLED || before.outcome == NOT_FOUND {
+            // What was answered is followed by another request of many.
+            if [ANSWERED, CANCELLED, NOT_FOUND].contains(&before.outcome) {
                 continue;
             }
             metric::counter(Metric::Retries, &[before.outcome]).increment(1);

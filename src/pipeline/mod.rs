@@ -5,6 +5,7 @@
 //! before proved: there is no plan without a permit and no permit without a verified sender.
 
 mod blame;
+mod copies;
 mod entrance;
 mod house;
 mod ids;
@@ -137,6 +138,10 @@ async fn tell(
         (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
         (_, Granted::PerKey) => Err(Refusal::new(Code::NotImplemented, Blame::House)
             .caused_by("browser form uploads are not supported yet")),
+        // Boxed: few requests are copies, and the futures of the others stay as small.
+        (Operation::CopyObject | Operation::UploadPartCopy, Granted::Whole) => {
+            Box::pin(copies::copy(visit, body)).await
+        }
         (_, Granted::Whole) => carry(visit, body).await,
     }
 }
@@ -181,6 +186,11 @@ impl Visit<'_> {
             (Affinity::None, Some(recalled)) => Affinity::Recent(recalled.region.clone()),
             (affinity, _) => affinity,
         };
+        self.permit_of(affinity)
+    }
+
+    /// The same, bound as said.
+    fn permit_of(&self, affinity: Affinity) -> Permit {
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 

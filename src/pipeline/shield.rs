@@ -19,6 +19,7 @@ use crate::refusal::{Blame, Refusal};
 use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending};
 use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
 use crate::route::{AccessPoint, Affinity, Order, Permit, Traces};
+use crate::s3::call::CopySource;
 use crate::s3::operation::Kind;
 use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
@@ -84,6 +85,16 @@ impl Changes {
         }
         let recalled = self.memory().recall(&point.name, number)?;
         point.member(&recalled.region).is_some().then_some(recalled)
+    }
+
+    /// The region in which a copy's source was last changed, where that is remembered. A version is
+    /// what it was.
+    pub(super) fn changed_in(&self, point: &AccessPoint, source: &CopySource) -> Option<RegionId> {
+        if point.members.len() < 2 || source.version_id.is_some() {
+            return None;
+        }
+        let recalled = self.recall(point, &source.key)?;
+        may_read(point, &recalled.region).then_some(recalled.region)
     }
 
     /// Forgets a change that its own region contradicts.

@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod classify;
 pub mod code;
 pub mod conditions;
+pub mod copy;
 pub mod hoist;
 pub mod integrity;
 pub mod kept;

@@ -16,6 +16,7 @@
 mod affinity;
 mod bad_input;
 mod buckets;
+mod copies;
 #[cfg(feature = "demo")]
 mod demo;
 mod failover;

@@ -135,7 +135,7 @@ impl Desk<'_> {
             "Preflight" => Ok(Reply::new(200).with("access-control-allow-origin", "*")),
             "ListBuckets" => listing::buckets(self.store, self.ask, self.settings),
             "CreateBucket" => self.create_bucket(),
-            "SubResource" if self.head.method == "GET" => self.document(),
+            "SubResource" if self.head.method == "GET" => self.tags().unwrap_or_else(|| self.document()),
             "SubResource" | "Unknown" => Err(Refusal::new(501, "NotImplemented", "not by this region")),
             _ => {
                 let index = self.store.index(&self.ask.bucket);
@@ -170,6 +170,20 @@ impl Desk<'_> {
             "ListParts" => Ok(listing::parts(self.upload(index)?, self.ask)),
             other => panic!("{other} has no arm"),
         }
+    }
+
+    /// The tags of an object that was put with some.
+    fn tags(&self) -> Option<Answer> {
+        self.ask.parameter("tagging").filter(|_| !self.ask.key.is_empty())?;
+        let bucket = self.store.bucket(self.store.index(&self.ask.bucket)?);
+        let version = bucket.version(&self.ask.key, self.ask.parameter("versionId"))?;
+        let inner: String = tags_of(version.object.as_ref()?)
+            .iter()
+            .map(|(key, value)| {
+                format!("<Tag><Key>{}</Key><Value>{}</Value></Tag>", text::escaped(key), text::escaped(value))
+            })
+            .collect();
+        Some(Ok(Reply::new(200).xml("Tagging", &format!("<TagSet>{inner}</TagSet>"))))
     }
 
     /// The document that the test gave it for the sub-resource.
@@ -218,7 +232,11 @@ impl Desk<'_> {
         if with_checksums && object.headers.iter().any(|(name, _)| Algorithm::of_header(name).is_some()) {
             reply = reply.with("x-amz-checksum-type", "FULL_OBJECT");
         }
-        for (name, value) in &object.headers {
+        let tags = tags_of(object).len();
+        if tags > 0 {
+            reply = reply.with("x-amz-tagging-count", &tags.to_string());
+        }
+        for (name, value) in object.headers.iter().filter(|(name, _)| name != TAGGING) {
             let overridden = self.ask.parameter(&format!("response-{name}"));
             if with_checksums || Algorithm::of_header(name).is_none() {
                 reply = reply.with(name, overridden.unwrap_or(value));
@@ -492,6 +510,14 @@ fn copy_result(object: &Object) -> String {
     )
 }
 
+/// The header that an object's tags are put by.
+const TAGGING: &str = "x-amz-tagging";
+
+/// An object's tags.
+fn tags_of(object: &Object) -> Vec<(String, String)> {
+    object.header(TAGGING).map_or_else(Vec::new, text::parameters)
+}
+
 /// The headers that an object keeps.
 fn kept_headers(head: &Head) -> Vec<(String, String)> {
     let kept = [
@@ -503,6 +529,7 @@ fn kept_headers(head: &Head) -> Vec<(String, String)> {
         "x-amz-website-redirect-location",
         "x-amz-storage-class",
         "x-amz-server-side-encryption",
+        TAGGING,
     ];
     let mut headers = Vec::new();
     for (name, value) in &head.headers {
