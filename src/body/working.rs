@@ -72,7 +72,7 @@ mod tests {
         let mut reply = Reply::working(Bytes::from_static(b"<?xml?>\n"), EVERY, work);
         assert_eq!(next(&mut reply).await.unwrap(), "<?xml?>\n");
         for _ in 0..3 {
-            let early = tokio::time::timeout(EVERY - Duration::from_secs(1), next(&mut reply)).await;
+            let early = tokio::time::timeout(EVERY.mul_f64(0.9), next(&mut reply)).await;
             assert!(early.is_err(), "{early:?}");
             assert_eq!(next(&mut reply).await.unwrap(), " ");
         }

@@ -7,6 +7,7 @@
 mod blame;
 mod copies;
 mod entrance;
+mod everywhere;
 mod house;
 mod ids;
 mod intake;
@@ -132,7 +133,7 @@ async fn tell(
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids, nonce };
     match (visit.call.operation, granted) {
         (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
-        (Operation::ListBuckets, _) if visit.view.access_points.are_named() => {
+        (Operation::ListBuckets, _) if visit.view.access_points.are_named() || visit.wraps() => {
             many::list_buckets(visit).await
         }
         (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
@@ -141,6 +142,9 @@ async fn tell(
         // Boxed: few requests are copies, and the futures of the others stay as small.
         (Operation::CopyObject | Operation::UploadPartCopy, Granted::Whole) => {
             Box::pin(copies::copy(visit, body)).await
+        }
+        (_, Granted::Whole) if everywhere::is_of_every_region(&visit) => {
+            Box::pin(everywhere::change(visit, body)).await
         }
         (_, Granted::Whole) => carry(visit, body).await,
     }
@@ -306,17 +310,7 @@ fn authorise(
 }
 
 fn plan(visit: &Visit<'_>, permit: &Permit) -> Result<route::Plan, Refusal> {
-    plan_on(visit, visit.view, permit, &[]).map_err(|none| {
-        let narrowed = permit.access_point().members.len() < visit.access_point.members.len();
-        match none {
-            NoRoute::Nothing | NoRoute::RegionGone(_) if narrowed => Refusal::because(
-                Code::NotImplemented,
-                Blame::House,
-                "The copy source is in no region where the copy may be made.",
-            ),
-            none => none.into(),
-        }
-    })
+    Ok(plan_on(visit, visit.view, permit, &[])?)
 }
 
 /// Plans again on the view in force: a failover decided later sees what is true then.

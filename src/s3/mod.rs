@@ -10,6 +10,7 @@ pub mod classify;
 pub mod code;
 pub mod conditions;
 pub mod copy;
+pub mod everywhere;
 pub mod hoist;
 pub mod integrity;
 pub mod kept;

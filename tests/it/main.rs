@@ -19,6 +19,7 @@ mod buckets;
 mod copies;
 #[cfg(feature = "demo")]
 mod demo;
+mod everywhere;
 mod failover;
 mod fault_proxy;
 mod house;

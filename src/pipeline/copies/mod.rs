@@ -28,42 +28,66 @@ use crate::body::Reply;
 use crate::head::Head;
 use crate::names::AccessPointName;
 use crate::refusal::{Blame, Refusal};
-use crate::route::Plan;
 use crate::s3::copy::{self, Asked, Copied, OPENING, Reading, WHOLE_MAX, Writing};
-use crate::s3::{Call, Operation, classify};
+use crate::s3::{Call, Code, Operation, classify};
 use crate::sigv4::Payload;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::View;
 
-/// How long the answer's head is held for the outcome: a client that waits for a sign of life longer
-/// would give up, and one that is told early must look into the document for the error.
-const HOLD: Duration = Duration::from_secs(10);
-/// How often white space says that the copy goes on: SDKs wait a minute for the next byte.
-const SIGN: Duration = Duration::from_secs(10);
+/// How long the answer's head is held for the outcome: impatient clients give up after 10 s, and one
+/// that is told early must look into the document for the error.
+const HOLD: Duration = Duration::from_secs(5);
+/// How often white space says that the copy goes on, for the same clients.
+const SIGN: Duration = Duration::from_secs(5);
 
 /// Carries a copy to a region that can make it, or makes it.
 pub(super) async fn copy(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
-    if meet(&visit) {
-        return carry(visit, body).await;
+    let meeting = meeting(&visit);
+    if meeting == Meeting::Sure {
+        return carry_or_make(visit, body).await;
     }
     let job = Job::of(&visit)?;
-    if !job.can_begin(visit.view) {
-        // what stands in the way is told as of any request
+    let sure = job.is_sure(visit.view)?;
+    if meeting == Meeting::Doubtful && !sure {
         return carry(visit, body).await;
     }
     perform(job).await
 }
 
-/// Whether some region that is fit has the source and may take the copy. One that may be behind what
-/// is known of the source's last change has it not.
-fn meet(visit: &Visit<'_>) -> bool {
-    let (Some(from), Some(source)) = (&visit.copy_from, &visit.call.copy_source) else { return true };
-    let Ok(plan) = plan_on(visit, visit.view, &visit.permit(), &[]) else { return false };
-    let changed = visit.house.changes.changed_in(from, source);
-    let current = |plan: &Plan| {
-        changed.is_none_or(|region| plan.steps.first().is_some_and(|step| step.region == region))
+/// Carries a copy to a region that should be able to make it; where that has no such source, home may
+/// have it, as with reads.
+async fn carry_or_make(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+    let from = visit.copy_from.clone().filter(|from| from.members.len() > 1 && from.lag_shield.fallback);
+    let current = visit.call.copy_source.as_ref().is_some_and(|source| source.version_id.is_none());
+    let Some(from) = from.filter(|_| current) else { return carry(visit, body).await };
+    let job = Job::of(&visit)?;
+    let response = carry(visit, body).await?;
+    if !job.ledger.was_refused_elsewhere(Code::NoSuchKey, &from.home) {
+        return Ok(response);
+    }
+    perform(job).await
+}
+
+/// Whether some region could make a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meeting {
+    /// A fit one, which has the source.
+    Sure,
+    /// One that is not fit, or that may be behind what is known of the source's last change.
+    Doubtful,
+    /// None that has the source may take the copy.
+    None,
+}
+
+fn meeting(visit: &Visit<'_>) -> Meeting {
+    let (Some(from), Some(source)) = (&visit.copy_from, &visit.call.copy_source) else {
+        return Meeting::Sure;
     };
-    !plan.fail_open && current(&plan)
+    let Ok(plan) = plan_on(visit, visit.view, &visit.permit(), &[]) else { return Meeting::None };
+    let changed = visit.house.changes.changed_in(from, source);
+    let first = plan.steps.first().map(|step| &step.region);
+    let current = changed.as_ref().is_none_or(|region| first == Some(region));
+    if current && !plan.fail_open { Meeting::Sure } else { Meeting::Doubtful }
 }
 
 /// A copy to be made, for as long as that lasts.
@@ -111,17 +135,21 @@ impl Job {
         Writing { head: &self.head, call: &self.call, asked: &self.asked }
     }
 
-    /// Whether a fit region could be read, and another written to.
-    fn can_begin(&self, view: &Arc<View>) -> bool {
-        let writes = match &self.call.upload_id {
+    /// Whether a fit region can be read, and another written to.
+    ///
+    /// # Errors
+    /// Why there is none at all.
+    fn is_sure(&self, view: &Arc<View>) -> Result<bool, Refusal> {
+        let write = match &self.call.upload_id {
             Some(upload) => self.writing().part(upload, 1),
             None => self.writing().whole(&HeaderMap::new(), None),
         };
-        [self.reading().head(), writes].into_iter().all(|head| {
-            let plan =
-                self.visit(view, head).and_then(|visit| Ok(plan_on(&visit, view, &visit.permit(), &[])?));
-            plan.is_ok_and(|plan| !plan.fail_open)
-        })
+        let mut sure = true;
+        for head in [self.reading().head(), write] {
+            let visit = self.visit(view, head)?;
+            sure &= !plan_on(&visit, view, &visit.permit(), &[])?.fail_open;
+        }
+        Ok(sure)
     }
 
     /// One of its requests. The copy was authorised as a whole.

@@ -23,9 +23,9 @@ use crate::s3::{Call, Code, Malformed};
 /// Most bytes of a `CopyObject`, and of a part: S3's own limits.
 pub const SOURCE_MAX: u64 = 5 << 30;
 
-/// Up to so many bytes an object is copied by one PUT: what fails is sent anew as a whole. Uploads
-/// in parts begin between 8 and 16 MiB with the clients that there are.
-pub const WHOLE_MAX: u64 = 16 << 20;
+/// Up to so many bytes an object is copied by one PUT: what fails is sent anew as a whole. From there
+/// on most clients upload in parts, too.
+pub const WHOLE_MAX: u64 = 8 << 20;
 
 /// Parts of the largest copy: each costs a round trip to either region, and what fails is one of
 /// them. 80 MiB of [`SOURCE_MAX`].
