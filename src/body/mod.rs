@@ -2,6 +2,7 @@
 //! touched and can be replayed; the region's reply, metered. A door: it polls sockets through
 //! hyper, and decides nothing about routing.
 
+pub mod form;
 pub mod progress;
 pub mod reply;
 mod room;

@@ -20,6 +20,7 @@ use super::spans::{Cursor, Spans};
 use super::{ReplayShare, Reply};
 use crate::clock::Clock;
 use crate::s3::checksum::{Algorithm, Hasher};
+use crate::s3::form;
 use crate::sigv4::chunks;
 
 /// Bytes of an object's end that are held back until everything is verified.
@@ -99,6 +100,12 @@ pub enum BodyFault {
     /// aws-chunked framing, chunk signature or trailer signature.
     #[error(transparent)]
     Chunk(#[from] chunks::Fault),
+    /// A form's delimiters.
+    #[error(transparent)]
+    Form(#[from] form::Fault),
+    /// A form whose file is not as long as it would be if it came last.
+    #[error("more than its end follows the file of a form")]
+    NotLast,
     /// A document larger than `limits.xml_body`.
     #[error("the document is longer than {limit} bytes")]
     TooLong {
@@ -112,8 +119,8 @@ pub enum BodyFault {
 pub struct Intake {
     /// Object bytes, decoded.
     pub length: u64,
-    /// aws-chunked framing to take off.
-    pub decoder: Option<chunks::Decoder>,
+    /// What is taken off the client's bytes to have the object's.
+    pub decoder: Option<Decoder>,
     /// The signed hash, where it is checked here and not by the store.
     pub sha256: Option<[u8; 32]>,
     /// Checksums from the head that the store does not check, with their base64 texts: at most
@@ -132,6 +139,34 @@ pub struct Intake {
     pub replay: Option<ReplayShare>,
     /// How slowly the client may send.
     pub pace: Option<Pace>,
+}
+
+/// What is around the object's bytes.
+#[derive(Debug)]
+pub enum Decoder {
+    /// aws-chunked framing.
+    Chunks(chunks::Decoder),
+    /// The end of a form.
+    Form(form::FileReader),
+}
+
+impl Decoder {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        match self {
+            Self::Chunks(decoder) => Ok(decoder.push(bytes, out)?),
+            Self::Form(reader) => Ok(reader.push(bytes, out)?),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<chunks::Trailer>, BodyFault> {
+        match self {
+            Self::Chunks(decoder) => Ok(decoder.finish()?),
+            Self::Form(reader) => {
+                reader.finish()?;
+                Ok(Vec::new())
+            }
+        }
+    }
 }
 
 impl Intake {
@@ -199,6 +234,25 @@ impl Source {
             held.push(bytes);
         }
         Self::assemble(None, Intake { length, ..Intake::default() }, held, true)
+    }
+
+    /// A body that is whole in memory and was the client's: what pays for it is held as long.
+    #[must_use]
+    pub fn arrived(bytes: Bytes, paid: Option<ReplayShare>) -> Self {
+        let length = bytes.len() as u64;
+        let mut held = Spans::expecting(length);
+        held.push(bytes);
+        Self::assemble(None, Intake { length, replay: paid, ..Intake::default() }, held, true)
+    }
+
+    /// A body of which these first bytes have come, and the rest is still with the client.
+    #[must_use]
+    pub fn begun(first: Bytes, client: ClientBody, intake: Intake) -> Self {
+        let source = Self::stream(client, intake);
+        if let Err(fault) = source.shared.intake.borrow_mut().take(first) {
+            source.fail(&fault);
+        }
+        source
     }
 
     /// A body that is still with the client.
@@ -476,6 +530,9 @@ impl Reception {
                     self.judge(&span)?;
                     if dense { self.held.push(span) } else { self.held.copy(&span) }
                 }
+                if self.falls_short() {
+                    return Err(BodyFault::NotLast);
+                }
             }
         }
         // A plain body is whole at its last byte; a framed one only after its trailers.
@@ -485,11 +542,20 @@ impl Reception {
         Ok(())
     }
 
+    /// Whether the file of a form has ended before the length that it was taken to have.
+    fn falls_short(&self) -> bool {
+        let ended = matches!(&self.intake.decoder, Some(Decoder::Form(reader)) if reader.has_ended());
+        ended && self.decoded != self.intake.length
+    }
+
     /// Counts bytes of the object, and takes them into whatever is computed of it.
     fn judge(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
         self.decoded += bytes.len() as u64;
         if self.decoded > self.intake.length {
-            return Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded });
+            return Err(match self.intake.decoder {
+                Some(Decoder::Form(_)) => BodyFault::NotLast,
+                _ => BodyFault::Length { expected: self.intake.length, seen: self.decoded },
+            });
         }
         if let Some(context) = self.sha256.as_mut() {
             context.update(bytes);

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::body::Incoming;
 
-use super::{Visit, entrance};
+use super::{Visit, entrance, form};
 use crate::body::progress::Pace;
-use crate::body::source::Intake;
+use crate::body::source::{Decoder, HOLD_BACK, Intake};
 use crate::body::{BodyFault, Source};
 use crate::head::strict::UPLOAD_MAX;
 use crate::refusal::{Blame, Refusal};
@@ -32,14 +32,13 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
     let says_nothing = declared == Declared::default();
     let Checks { sha256, checksums } = checked_here(visit, declared, length);
     if length == 0 && visit.sender.framing.is_none() {
-        check_empty(sha256, &checksums)?;
+        check_whole(&[], sha256, &checksums)?;
         return Ok(Source::empty());
     }
-    let decoder = visit
-        .sender
-        .framing
-        .clone()
-        .map(|framing| chunks::Decoder::new(framing, length, chunks::declared(&visit.head)));
+    let decoder =
+        visit.sender.framing.clone().map(|framing| {
+            Decoder::Chunks(chunks::Decoder::new(framing, length, chunks::declared(&visit.head)))
+        });
     let limits = &visit.view.limits;
     let replay = (facts.kind == Kind::Write && length <= limits.replay_body.0)
         .then(|| visit.house.replays.reserve(length, limits.replay_total.0))
@@ -56,6 +55,45 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         ..Intake::default()
     };
     Ok(Source::stream(body, intake))
+}
+
+/// The file of a form as a shared handle. S3 wants an object's length ahead of it, which a form does not
+/// say. A short file is read whole. A longer one is sent on as it comes, as long as it is if the form's
+/// end follows it and nothing else; where something else does, the upload breaks off before its end,
+/// and nothing is stored.
+pub(super) async fn receive_file(visit: &Visit<'_>, upload: form::Upload) -> Result<Source, Refusal> {
+    let form::Upload { reached, length: announced, range } = upload;
+    let remaining = announced.saturating_sub(reached.before);
+    let length = remaining.saturating_sub(reached.reader.closing());
+    let declared = declared(visit)?;
+    let says_nothing = declared == Declared::default();
+    let Checks { sha256, checksums } = checked_here(visit, declared, length);
+    let limits = &visit.view.limits;
+    let paid = (HOLD_BACK..=limits.replay_body.0)
+        .contains(&remaining)
+        .then(|| visit.house.replays.reserve(remaining, limits.replay_total.0))
+        .flatten();
+    if remaining < HOLD_BACK || paid.is_some() {
+        let file = reached.whole().await?;
+        visit.ledger.received(announced);
+        form::judge_size(range, file.len() as u64)?;
+        check_whole(&file, sha256, &checksums)?;
+        return Ok(Source::arrived(file, paid));
+    }
+    form::judge_size(range, length)?;
+    let before = reached.before;
+    let (first, reader, client) = reached.into_client();
+    visit.ledger.received(before + first.len() as u64);
+    let intake = Intake {
+        length,
+        decoder: Some(Decoder::Form(reader)),
+        sha256,
+        checksums,
+        witness: witness(visit, says_nothing),
+        pace: Some(Pace::over(visit.view.timeouts.body_progress)),
+        ..Intake::default()
+    };
+    Ok(Source::begun(first, client, intake))
 }
 
 /// What is computed of a body that is not kept, so that a lost answer can be settled: what some
@@ -146,15 +184,23 @@ fn checked_here(visit: &Visit<'_>, declared: Declared, length: u64) -> Checks {
     Checks { sha256, checksums: checksum.into_iter().chain(md5).collect() }
 }
 
-/// An empty body has a hash and checksums too.
-fn check_empty(sha256: Option<[u8; 32]>, checksums: &[(Algorithm, String)]) -> Result<(), BodyFault> {
-    let computed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[]);
-    if let Some(claimed) = sha256.filter(|claimed| computed.as_ref() != claimed) {
+/// Compares a body that is whole with its hash and checksums; an empty one has them too.
+fn check_whole(
+    body: &[u8],
+    sha256: Option<[u8; 32]>,
+    checksums: &[(Algorithm, String)],
+) -> Result<(), BodyFault> {
+    let computed = sha256.map(|_| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body));
+    if let (Some(claimed), Some(computed)) = (sha256, computed)
+        && computed.as_ref() != claimed
+    {
         let (claimed, computed) = (hex::encode(claimed), hex::encode(computed.as_ref()));
         return Err(BodyFault::Sha256 { claimed, computed });
     }
     for (algorithm, claimed) in checksums {
-        if Hasher::new(*algorithm).finish_text() != claimed.trim() {
+        let mut hasher = Hasher::new(*algorithm);
+        hasher.update(body);
+        if hasher.finish_text() != claimed.trim() {
             return Err(BodyFault::Checksum(algorithm.name()));
         }
     }

@@ -290,7 +290,7 @@ fn not_listed(refusal: Refusal) -> Refusal {
 /// Whether a region is out or was not heard; else the obstacle is ours or the client's.
 fn is_silence(unanswered: &Unanswered) -> bool {
     match unanswered {
-        Unanswered::NoRoute(NoRoute::RegionDown(_)) => true,
+        Unanswered::NoRoute(NoRoute::RegionDown(_)) | Unanswered::Refusing => true,
         Unanswered::GaveUp(reason) => match reason {
             GiveUp::Ambiguous
             | GiveUp::TooLate
@@ -377,7 +377,8 @@ pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Re
         }
         visit.ledger.answered_by(&reached.step.region);
         region = Some(reached.step.region);
-        let document = reached.body.collect(relay::DOCUMENT).await;
+        let admit = |bytes: usize| intake::hold(&visit, bytes as u64);
+        let document = reached.body.collect_admitted(relay::DOCUMENT, admit).await?;
         let document = document.ok_or_else(|| unreadable("the list of buckets broke off"))?;
         let page = buckets::read(&document).map_err(unreadable)?;
         theirs.extend(page.buckets.into_iter().filter(|bucket| is_the_stores(&visit, &bucket.name)));

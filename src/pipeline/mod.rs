@@ -8,6 +8,7 @@ mod blame;
 mod copies;
 mod entrance;
 mod everywhere;
+mod form;
 mod house;
 mod ids;
 mod intake;
@@ -111,13 +112,43 @@ async fn tell(
 
     let caller = Caller { house, view, peer, call: &call, came: ledger.came() };
     caller.knock(listener, &head)?;
+    if call.operation == Operation::PostObject {
+        // Boxed: few requests come here, and the futures of the others stay as small.
+        return Box::pin(form::post(&caller, view, listener, &head, body, ledger)).await;
+    }
     let sender = sender::verify(house, view, listener, &head, &call)?;
     ledger.sent_by(&sender);
-    ledger.hold(caller.enter(&sender).await?);
+    ledger.hold(caller.enter(sender.client.as_deref()).await?);
     if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
         // HTTP/1.1 cannot say it so: it has a Transfer-Encoding, or no body
         return Err(Refusal::new(Code::MissingContentLength, Blame::Client));
     }
+    proceed(house, view, ledger, Request { sender, head, call, cargo: Cargo::Body(body) }).await
+}
+
+/// A request whose sender is known.
+struct Request {
+    sender: Sender,
+    head: Rc<Head>,
+    call: Call,
+    cargo: Cargo,
+}
+
+/// What a request brings.
+enum Cargo {
+    /// A body of its own.
+    Body(Incoming),
+    /// The file of a form.
+    File(Box<form::Upload>),
+}
+
+/// From a request to its answer.
+async fn proceed(
+    house: &Rc<House>,
+    view: &Arc<View>,
+    ledger: &Ledger,
+    Request { sender, head, call, cargo }: Request,
+) -> Result<Response<Reply>, Refusal> {
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;
     if let Some(reply) = local::answer(view, &sender, &call, head.query(), access_point.as_ref())? {
@@ -131,22 +162,20 @@ async fn tell(
     let call = Arc::new(call);
     let nonce = Cell::default();
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids, nonce };
-    match (visit.call.operation, granted) {
-        (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
-        (Operation::ListBuckets, _) if visit.view.access_points.are_named() || visit.wraps() => {
+    match (visit.call.operation, granted, cargo) {
+        (_, Granted::PerKey, Cargo::Body(body)) => many::delete_objects(visit, body).await,
+        (Operation::ListBuckets, ..) if visit.view.access_points.are_named() || visit.wraps() => {
             many::list_buckets(visit).await
         }
-        (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
-        (_, Granted::PerKey) => Err(Refusal::new(Code::NotImplemented, Blame::House)
-            .caused_by("browser form uploads are not supported yet")),
-        // Boxed: few requests are copies, and the futures of the others stay as small.
-        (Operation::CopyObject | Operation::UploadPartCopy, Granted::Whole) => {
-            Box::pin(copies::copy(visit, body)).await
+        (Operation::ListMultipartUploads, ..) if visit.wraps() => many::list_uploads(visit).await,
+        // Boxed: few requests are these, and the futures of the others stay as small.
+        (Operation::CopyObject | Operation::UploadPartCopy, _, cargo) => {
+            Box::pin(copies::copy(visit, cargo)).await
         }
-        (_, Granted::Whole) if everywhere::is_of_every_region(&visit) => {
+        (_, _, Cargo::Body(body)) if everywhere::is_of_every_region(&visit) => {
             Box::pin(everywhere::change(visit, body)).await
         }
-        (_, Granted::Whole) => carry(visit, body).await,
+        (.., cargo) => carry(visit, cargo).await,
     }
 }
 
@@ -216,11 +245,14 @@ impl Visit<'_> {
 
 /// Plans, takes the body in, sends it to a region and brings the answer; a read that found nothing
 /// asks on.
-async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
     let recalled = shield::recall(&visit);
     let permit = visit.permit_by(recalled.as_ref());
     let plan = plan(&visit, &permit)?;
-    let source = intake::receive(&visit, body)?;
+    let source = match cargo {
+        Cargo::Body(body) => intake::receive(&visit, body)?,
+        Cargo::File(upload) => Box::pin(intake::receive_file(&visit, *upload)).await?,
+    };
     source.verify_if_short().await?;
     let document = match visit.call.facts().body {
         BodyKind::Document => Some(intake::document(&visit, &source).await?),
@@ -264,6 +296,7 @@ async fn travel(
         canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
+    visit.house.exchange.earn();
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
     visit.ledger.travelled(journey.into_inner());
     if let Err(Unanswered::Full) = &reached {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 
-use super::Visit;
 use super::ids::{Begun, Wrapper, parameter};
+use super::{Visit, intake};
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
@@ -49,10 +49,12 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     Ok(response(status, headers, body))
 }
 
-/// A region's XML in the client's words, whole: to be merged with others'.
+/// A region's XML in the client's words, whole: to be merged with others', and counted as a document
+/// of the request.
 pub(super) async fn rewritten(visit: &Visit<'_>, reached: Reached) -> Result<String, Refusal> {
     let words = Words::new(visit, &reached.step.region);
-    let document = reached.body.edited(words.editor()).collect(DOCUMENT).await;
+    let admit = |bytes: usize| intake::hold(visit, bytes as u64);
+    let document = reached.body.edited(words.editor()).collect_admitted(DOCUMENT, admit).await?;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "an answer broke off"))?;
     String::from_utf8(document.to_vec())
         .map_err(|_| Refusal::unavailable(Blame::Region, "an answer is not UTF-8"))
@@ -337,6 +339,8 @@ impl Words {
             }
             Slot::Endpoint => Some(String::new()),
             Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
+            // Its documents are the store's own: grants there name the same accounts.
+            Slot::Owner | Slot::Arn if self.access_point.is_wildcard() => None,
             Slot::Owner => Some(OWNER.to_owned()),
             Slot::Arn => near.text.starts_with("arn:").then(String::new),
             Slot::UploadId => Some(self.upload(near.text, key)),

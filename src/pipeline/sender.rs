@@ -8,9 +8,10 @@ use crate::listen::{Anonymous, ListenerSettings};
 use crate::names::{ClientName, CredentialId, RegionId};
 use crate::policy::{Client, Grant};
 use crate::refusal::{Blame, Refusal};
+use crate::s3::form::{Form, Policy, SizeRange};
 use crate::s3::operation::Operation;
 use crate::s3::{Call, Code, classify};
-use crate::sigv4::{self, Credential, Payload, Verified, chunks};
+use crate::sigv4::{self, Credential, Payload, Signed, SignedPolicy, Verified, chunks};
 use crate::view::View;
 
 /// A sender whose claim was judged, or who was let in without one.
@@ -66,18 +67,7 @@ pub(super) fn verify(
     }
     let verified = sigv4::verify(head, &view.keys, &view.rules, now, &mut house.keys.borrow_mut())?;
     match verified {
-        Verified::Signed(signed) => {
-            let client = view.clients.find(&signed.client).cloned();
-            let client = client.ok_or_else(|| Refusal::new(Code::AccessDenied, Blame::House))?;
-            Ok(Sender {
-                grant: client.grant.clone(),
-                client: Some(client),
-                payload: signed.payload,
-                framing: signed.framing,
-                region: signed.region,
-                anonymous_upstream: false,
-            })
-        }
+        Verified::Signed(signed) => signed_by(view, signed),
         Verified::Anonymous { payload, framing } => {
             if classify::overrides_reply(head) {
                 return Err(Refusal::because(
@@ -96,6 +86,65 @@ pub(super) fn verify(
             }
         }
     }
+}
+
+/// Judges the sender of a form by what its fields say, and the form by the policy that the sender signed.
+/// What is left to judge is the size of its file.
+pub(super) fn verify_form(
+    house: &House,
+    view: &View,
+    listener: &ListenerSettings,
+    head: &Head,
+    (form, bucket): (&Form, &str),
+) -> Result<(Sender, SizeRange), Refusal> {
+    let now = house.clock.now().wall;
+    let judged = |policy: Option<&str>| match policy {
+        Some(policy) => Policy::parse(policy)?.judge(form, bucket, now),
+        None => Ok(SizeRange::ANY),
+    };
+    let policy = form.value("policy");
+    let unsigned = |grant, upstream| unsigned(grant, Payload::Unsigned, None, upstream);
+    if !listener.verify {
+        refuse_foreign_origin(listener, head)?;
+        // whoever made the form relies on its policy, which no store is shown
+        return Ok((unsigned(Grant::Everything, false), judged(policy)?));
+    }
+    if !form.claims_a_sender() {
+        let sender = match listener.anonymous {
+            Anonymous::Deny => return Err(Refusal::new(Code::AccessDenied, Blame::Client)),
+            Anonymous::Sign => {
+                refuse_foreign_origin(listener, head)?;
+                unsigned(Grant::AnonymousReads, false)
+            }
+            Anonymous::Forward => unsigned(Grant::StoreJudges, true),
+        };
+        return Ok((sender, SizeRange::ANY));
+    }
+    let signed = SignedPolicy {
+        policy,
+        algorithm: form.value("x-amz-algorithm"),
+        credential: form.value("x-amz-credential"),
+        date: form.value("x-amz-date"),
+        signature: form.value("x-amz-signature"),
+        token: form.value("x-amz-security-token"),
+        version_2: form.value("awsaccesskeyid").or_else(|| form.value("signature")).is_some(),
+    };
+    let signed = sigv4::verify_policy(&signed, &view.keys, &view.rules, &mut house.keys.borrow_mut())?;
+    let sender = signed_by(view, signed)?;
+    Ok((sender, judged(policy)?))
+}
+
+fn signed_by(view: &View, signed: Signed) -> Result<Sender, Refusal> {
+    let client = view.clients.find(&signed.client).cloned();
+    let client = client.ok_or_else(|| Refusal::new(Code::AccessDenied, Blame::House))?;
+    Ok(Sender {
+        grant: client.grant.clone(),
+        client: Some(client),
+        payload: signed.payload,
+        framing: signed.framing,
+        region: signed.region,
+        anonymous_upstream: false,
+    })
 }
 
 fn unsigned(

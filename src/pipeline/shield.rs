@@ -100,6 +100,24 @@ impl Changes {
         may_read(point, &recalled.region).then_some(recalled.region)
     }
 
+    /// Whether the last change of a key was a write of this tag, acknowledged by this region before
+    /// an instant.
+    pub(super) fn acknowledged(
+        &self,
+        point: &AccessPoint,
+        call: &Call,
+        region: &RegionId,
+        tag: &[u8],
+        before: Instant,
+    ) -> bool {
+        self.recall(point, call.bucket(), call.key()).is_some_and(|last| {
+            last.change == Change::Wrote
+                && last.region == *region
+                && last.at < before
+                && last.tag == Some(self.tag(tag))
+        })
+    }
+
     /// Forgets a change that its own region contradicts.
     fn compare(&self, point: &AccessPoint, call: &Call, recalled: &Recalled, status: StatusCode) {
         let otherwise = match recalled.change {

@@ -350,7 +350,9 @@ async fn connect(
     let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
     let dialled = timeout_at(deadline.into(), dialling)
         .await
-        .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))??;
+        .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))?;
+    meter.dialled(dialled.as_ref().err().map(|fault| fault.stage), tools.clock.mono());
+    let dialled = dialled?;
     if let Some(expires) = shown(&dialled.stream) {
         meter.showed_certificate(expires);
     }

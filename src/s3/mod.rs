@@ -11,6 +11,7 @@ pub mod code;
 pub mod conditions;
 pub mod copy;
 pub mod everywhere;
+pub mod form;
 pub mod hoist;
 pub mod integrity;
 pub mod kept;

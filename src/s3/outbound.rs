@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::head::Head;
+use crate::head::{Field, Head};
 use crate::names::BucketName;
 use crate::s3::call::{Call, Target};
 use crate::s3::classify::{is_default_acl, is_known};
@@ -117,14 +117,14 @@ pub fn outbound(head: &Head, call: &Call, to: &Physical<'_>) -> Head {
         out.push("accept-encoding", b"identity");
     }
     for field in head.fields() {
-        if let Some(value) = value_for(field.name, field.value, call, to) {
+        if let Some(value) = value_for(field.name, field.value, head, call, to) {
             out.push(field.name, &value);
         }
     }
     // Only a presigned query has any; classify has refused what is wrong with them.
     for (name, value) in hoisted(head).unwrap_or_default() {
         if head.count(&name) == 0
-            && let Some(value) = value_for(&name, value.as_bytes(), call, to)
+            && let Some(value) = value_for(&name, value.as_bytes(), head, call, to)
         {
             out.push(&name, &value);
         }
@@ -202,8 +202,15 @@ fn separate(out: &mut String) {
 }
 
 /// The value with which a header travels on; `None` where it does not.
-fn value_for<'v>(name: &str, value: &'v [u8], call: &Call, to: &Physical<'_>) -> Option<Cow<'v, [u8]>> {
+fn value_for<'v>(
+    name: &str,
+    value: &'v [u8],
+    head: &Head,
+    call: &Call,
+    to: &Physical<'_>,
+) -> Option<Cow<'v, [u8]>> {
     let kept = match name.strip_prefix("x-amz-") {
+        Some("sdk-checksum-algorithm") => to.honours.has(Feature::Checksums) && is_sent(head, value),
         Some(name) => amz_travels(name, value, call, to),
         None if name == "accept-encoding" => call.operation == Operation::GetObject,
         None => is_kept(name),
@@ -225,7 +232,6 @@ fn amz_travels(name: &str, value: &[u8], call: &Call, to: &Physical<'_>) -> bool
         | "region-set"
         | "decoded-content-length"
         | "trailer"
-        | "sdk-checksum-algorithm"
         | "user-agent"
         | "copy-source"
         | "rename-source"
@@ -240,6 +246,16 @@ fn amz_travels(name: &str, value: &[u8], call: &Call, to: &Physical<'_>) -> bool
         _ if name.starts_with("checksum-") => to.honours.has(Feature::Checksums),
         _ => true,
     }
+}
+
+/// Whether the checksum of this algorithm is in the head: stores refuse the announcement of one that does
+/// not come, and trailers are announced anew.
+fn is_sent(head: &Head, algorithm: &[u8]) -> bool {
+    let of = |field: Field<'_>| {
+        let own = field.name.strip_prefix("x-amz-checksum-");
+        own.is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(algorithm))
+    };
+    head.fields().any(of)
 }
 
 fn is_copy(call: &Call) -> bool {
@@ -379,7 +395,7 @@ mod tests {
             ("cookie", "x"),
             ("x-amz-decoded-content-length", "3"),
             ("x-amz-trailer", "x-amz-checksum-crc32"),
-            ("x-amz-sdk-checksum-algorithm", "CRC32"),
+            ("x-amz-sdk-checksum-algorithm", "SHA256"),
             ("x-amz-copy-source-if-match", "x"),
             ("x-amz-expected-bucket-owner", "111122223333"),
             ("x-nearpoint-region", "x"),
@@ -399,6 +415,22 @@ mod tests {
             &physical(Some(&"photos-fra".into()), Addressing::Path, "aws"),
         );
         assert_eq!(others(&out), kept.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn a_checksum_s_algorithm_is_told_where_the_checksum_goes_along() {
+        let told = |fields: &[(&str, &str)], profile: &str| {
+            let out =
+                sent(&head(&Method::PUT, "/photos/k", fields), &physical(None, Addressing::Path, profile));
+            out.first_text("x-amz-sdk-checksum-algorithm").map(str::to_owned)
+        };
+        let named = ("x-amz-sdk-checksum-algorithm", "CRC32");
+        let both = [named, ("x-amz-checksum-crc32", "AAAAAA==")];
+        assert_eq!(told(&both, "aws").as_deref(), Some("CRC32"));
+        assert_eq!(told(&both, "ceph"), None, "the checksum stays behind");
+        assert_eq!(told(&[named], "aws"), None);
+        assert_eq!(told(&[named, ("x-amz-trailer", "x-amz-checksum-crc32")], "aws"), None);
+        assert_eq!(told(&[named, ("x-amz-checksum-sha1", "x")], "aws"), None, "of another algorithm");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod canonical;
 pub mod chunks;
 mod claimed;
 mod digits;
+mod form;
 mod found;
 mod key;
 mod payload;
@@ -35,6 +36,7 @@ use digits::{Hex, hex32, unhex32};
 
 pub use canonical::PathForm;
 pub use claimed::claimed;
+pub use form::{SignedPolicy, carries_none, verify_policy};
 pub use key::{Credential, Key, KeyCache, KeyRing, SigningKey};
 pub use payload::{Payload, PayloadMark};
 pub use rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};

@@ -56,7 +56,7 @@ impl Rules {
 #[derive(Clone, Debug)]
 pub enum Verified {
     /// No credential anywhere. Whether that may do anything is policy's to say. Browser forms
-    /// (POST policy) carry theirs in the body and come out here too.
+    /// (POST policy) carry theirs in the body: see [`super::verify_policy`].
     Anonymous {
         /// How the body is sent.
         payload: Payload,
@@ -164,7 +164,7 @@ pub fn verify_off(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<Unjudg
             version_2_unexpired(head, now)?;
             true
         }
-        Found::Nothing | Found::Header(..) | Found::V2(Place::Header) => false,
+        Found::Nothing | Found::Header(..) | Found::V2(_) => false,
     };
     let (payload, _) = match &found {
         Found::Query(_, parameters) => payload_of_query(head, parameters)?,
@@ -204,19 +204,18 @@ enum Location {
 fn admit(location: Location, payload: Payload) -> Result<(), Rejected> {
     match payload {
         Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer => match location {
-            Location::Nowhere
-            | Location::At(Place::Header | Place::Query, Algorithm::Hmac | Algorithm::Ecdsa) => Ok(()),
+            Location::Nowhere | Location::At(_, Algorithm::Hmac | Algorithm::Ecdsa) => Ok(()),
         },
         Payload::SignedChunks | Payload::SignedChunksTrailer => match location {
             Location::At(Place::Header, Algorithm::Hmac) => Ok(()),
             Location::At(Place::Header, Algorithm::Ecdsa) => Err(Rejected::ForeignChunks),
-            Location::At(Place::Query, _) => Err(Rejected::SignedChunksPresigned),
+            Location::At(Place::Query | Place::Form, _) => Err(Rejected::SignedChunksPresigned),
             Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
         },
         Payload::EcdsaChunks | Payload::EcdsaChunksTrailer => match location {
             Location::At(Place::Header, Algorithm::Ecdsa) => Ok(()),
             Location::At(Place::Header, Algorithm::Hmac) => Err(Rejected::ForeignChunks),
-            Location::At(Place::Query, _) => Err(Rejected::SignedChunksPresigned),
+            Location::At(Place::Query | Place::Form, _) => Err(Rejected::SignedChunksPresigned),
             Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
         },
     }
@@ -227,19 +226,19 @@ fn unsigned_framing(payload: Payload) -> Option<Framing> {
 }
 
 /// What a request claims: everything that its signature is judged by.
-struct Claim<'a> {
-    place: Place,
-    algorithm: Algorithm,
+pub(super) struct Claim<'a> {
+    pub(super) place: Place,
+    pub(super) algorithm: Algorithm,
     /// Of SigV4A: for which regions.
-    region_set: Cow<'a, str>,
-    credential: CredentialText<'a>,
-    signed_headers: &'a str,
-    signature: &'a str,
-    stamp: Stamp,
-    payload: Payload,
+    pub(super) region_set: Cow<'a, str>,
+    pub(super) credential: CredentialText<'a>,
+    pub(super) signed_headers: &'a str,
+    pub(super) signature: &'a str,
+    pub(super) stamp: Stamp,
+    pub(super) payload: Payload,
     /// The payload's line in the canonical request.
-    payload_text: Cow<'a, str>,
-    token: Option<&'a [u8]>,
+    pub(super) payload_text: Cow<'a, str>,
+    pub(super) token: Option<&'a [u8]>,
 }
 
 impl<'a> Claim<'a> {
@@ -456,7 +455,7 @@ fn judge(
 }
 
 /// The scope is for this day, region and service.
-fn scope_fits(claim: &Claim<'_>, rules: &Rules) -> Result<(), Rejected> {
+pub(super) fn scope_fits(claim: &Claim<'_>, rules: &Rules) -> Result<(), Rejected> {
     let Claim { place, credential, stamp, .. } = claim;
     let place = *place;
     if credential.terminator != TERMINATOR {
@@ -556,7 +555,7 @@ fn framing(claim: &Claim<'_>, key: Judge<'_>) -> Option<Framing> {
 }
 
 /// A key with a token needs that token; a key without one must come without.
-fn token_fits(token: Option<&[u8]>, key: &Key) -> Result<(), Rejected> {
+pub(super) fn token_fits(token: Option<&[u8]>, key: &Key) -> Result<(), Rejected> {
     match (token, &key.session_token) {
         (None, None) => Ok(()),
         (Some(_), None) => Err(Rejected::TokenUnexpected),

@@ -303,6 +303,32 @@ async fn a_list_of_buckets_that_cannot_be_read_is_no_short_list() {
 }
 
 #[tokio::test]
+async fn under_the_wildcard_owners_are_those_that_grants_name() {
+    let (home, away) = regions();
+    let gateway = with_wildcard(&home, &away).start();
+    let client = gateway.client();
+    let owner = "<Owner><ID>111122223333</ID><DisplayName>somebody</DisplayName></Owner>";
+    let listed = format!("<Name>other</Name><Contents><Key>k</Key>{owner}</Contents>");
+    let parts = format!("<Bucket>other</Bucket><Key>k</Key><UploadId>u</UploadId>{owner}");
+    for (operation, root, inner, target) in [
+        ("ListObjects", "ListBucketResult", &listed, "/other"),
+        (
+            "ListObjectVersions",
+            "ListVersionsResult",
+            &listed.replace("Contents", "Version"),
+            "/other?versions",
+        ),
+        ("ListParts", "ListPartsResult", &parts, "/other/k?uploadId=u"),
+    ] {
+        let told = format!("<{root}>{inner}</{root}>");
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", told.len());
+        home.fault(When::operation(operation).times(1), Act::AnswerBytes(bytes::Bytes::from(head + &told)));
+        let page = client.send(&Request::get(target)).await.expect(200).text();
+        assert!(page.contains(owner), "{operation}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn the_wildcard_s_region_is_the_one_that_clients_sign_for() {
     let (home, away) = regions();
     let gateway = with_wildcard(&home, &away).start();

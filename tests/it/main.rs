@@ -22,6 +22,7 @@ mod demo;
 mod everywhere;
 mod failover;
 mod fault_proxy;
+mod forms;
 mod house;
 mod house_itself;
 mod judgement;

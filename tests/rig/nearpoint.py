@@ -46,7 +46,7 @@ def yaml(value, indent: int = 0) -> str:
         for key, item in value.items():
             nested = isinstance(item, dict) or (isinstance(item, list) and item and isinstance(item[0], dict))
             text = "\n" + yaml(item, indent + 1) if nested else f" {json.dumps(item)}\n"
-            lines.append(f"{pad}{key}:{text}")
+            lines.append(f"{pad}{key if key[0].isalnum() else json.dumps(key)}:{text}")
         return "".join(lines)
     if isinstance(value, list):
         return "".join(f"{pad}- {yaml(item, indent + 1).lstrip()}" for item in value)
@@ -71,10 +71,16 @@ def configuration(
     state_dir: Path,
     policy: Path,
     overlay: dict | None = None,
+    anonymous: str = "deny",
 ) -> str:
     """The YAML text of one gateway; `overlay` is laid over it, mapping by mapping."""
     where = {
-        "http": {"address": f"127.0.0.1:{ports['http']}", "verify": "required", "debug_headers": True},
+        "http": {
+            "address": f"127.0.0.1:{ports['http']}",
+            "verify": "required",
+            "anonymous": anonymous,
+            "debug_headers": True,
+        },
         "https": {
             "address": f"127.0.0.1:{ports['https']}",
             "verify": "required",
@@ -154,6 +160,7 @@ class Gateway:
         token_key: str,
         overlay: dict | None = None,
         inside: tuple[str, ...] = (),
+        anonymous: str = "deny",
     ):
         self.name = name
         self.home = scratch / name
@@ -176,6 +183,7 @@ class Gateway:
                 self.home / "state",
                 policy,
                 overlay,
+                anonymous,
             )
         )
         self.file.chmod(0o600)

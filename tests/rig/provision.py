@@ -1,4 +1,4 @@
-"""Installs what the suite drives, once, into the cache: Debian packages, Python venvs, npm modules, Garage.
+"""Installs what the suite drives, once, into the cache: Debian packages, Python venvs, npm modules, crates.
 
 Standard library only: it runs before any venv exists. Every step leaves a marker named after its exact
 contents, so a second run costs nothing and a changed pin installs anew.
@@ -16,8 +16,8 @@ from places import CACHE, RIG, say
 CEPH = ["ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "radosgw"]
 TOOLS = ["curl", "openssl", "rclone", "s3cmd"]
 GARAGE_VERSION = "2.5.0"
-# The build is long (half an hour with the crate's own profile on two cores): no link-time optimisation, light code.
-GARAGE_PROFILE = {
+# The builds are long (Garage: half an hour with its own profile on two cores): no link-time optimisation, light code.
+LIGHT_BUILD = {
     "CARGO_PROFILE_RELEASE_LTO": "off",
     "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1",
     "CARGO_PROFILE_RELEASE_DEBUG": "0",
@@ -138,15 +138,35 @@ def npm_modules() -> Path:
 
 
 def garage() -> Path:
-    """The Garage binary, built once from the crate registry."""
-    home = CACHE / f"garage-{GARAGE_VERSION}"
-    binary = home / "bin" / "garage"
+    """The Garage binary."""
+    return crate("garage", GARAGE_VERSION)
+
+
+def crate(name: str, version: str) -> Path:
+    """The binary of a crate of the same name, built once from the crate registry."""
+    home = CACHE / f"{name}-{version}"
+    binary = home / "bin" / name
     if binary.exists():
         return binary
-    say(f"cargo install garage {GARAGE_VERSION} (long)")
-    env = dict(os.environ, **GARAGE_PROFILE)
+    say(f"cargo install {name} {version} (long)")
+    env = dict(os.environ, **LIGHT_BUILD)
     env["CARGO_TARGET_DIR"] = str(home / "target")
-    command = ["cargo", "install", "garage", "--version", GARAGE_VERSION, "--locked", "--root", str(home)]
-    retried(command, "garage", env)
+    command = ["cargo", "install", name, "--version", version, "--locked", "--root", str(home)]
+    retried(command, name, env)
     shutil.rmtree(home / "target", ignore_errors=True)
     return binary
+
+
+def source_archive(name: str, version: str, sha256: str) -> Path:
+    """A package's source archive from PyPI, which has what its wheels leave out, such as tests."""
+    home = CACHE / "archives"
+    archive = home / f"{name}-{version}.tar.gz"
+    if not archive.exists():
+        say(f"pip download {name} {version}")
+        home.mkdir(parents=True, exist_ok=True)
+        pip = [str(venv("rig") / "bin" / "pip"), "download", "-q", "--disable-pip-version-check", "--retries", "5"]
+        retried([*pip, "--no-deps", "--no-binary", name, "-d", str(home), f"{name}=={version}"], archive.name)
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
+        archive.unlink()
+        raise Unavailable(f"{archive.name} is not the file that was pinned")
+    return archive

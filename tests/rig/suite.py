@@ -1,4 +1,4 @@
-"""`tests/run`: stores, gateways, client matrix, failover run, memory, scoreboard; tables, then one closing line."""
+"""`tests/run`: stores, gateways, client matrix, conformance, failover run, memory, scoreboard; tables, one closing line."""
 
 import argparse
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import board
 import certificates
+import conformance
 import failover
 import matrix
 import memory
@@ -35,9 +36,11 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="tests/run")
     parser.add_argument("--tier", choices=TIERS, required=True)
-    parser.add_argument("--only", choices=["matrix", "failover", "memory", "scoreboard"])
+    parser.add_argument("--only", choices=["matrix", "conformance", "failover", "memory", "scoreboard"])
     parser.add_argument("--store", choices=["ceph", "moto", "garage"])
     parser.add_argument("--client", help="clients whose name contains this")
+    parser.add_argument("--suite", help="conformance suites whose name contains this")
+    parser.add_argument("--case", action="append", help="cases of those suites, by their name in the table")
     parser.add_argument("--mode", choices=[mode.name for mode in failover.MODES])
     parser.add_argument(
         "--direct", action="store_true", help="clients talk to the first region itself, without nearpoint"
@@ -58,6 +61,9 @@ def main() -> int:
         pems = certificates.make(scratch / "tls", [DOMAIN, f"*.{DOMAIN}"])
         for kind in [chosen.store] if chosen.store else TIERS[chosen.tier]:
             groups += with_store(kind, chosen, report, scratch, pems)
+        if not chosen.direct and conformance.wanted(chosen):
+            kinds = [chosen.store] if chosen.store else TIERS[chosen.tier]
+            print(conformance.execute(report, kinds, scratch, pems, chosen))
         if not chosen.direct and chosen.only in (None, "memory") and not chosen.store:
             memory.execute(report, scratch, pems, chosen.tier)
         # no row of the ci tier may depend on the hour: the scoreboard joins it when its short form has held often

@@ -17,13 +17,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, HeaderName, Response};
-use hyper::body::Incoming;
 
 use self::reading::Seen;
 use super::ids::Ids;
 use super::ledger::Ledger;
 use super::sender::Sender;
-use super::{House, Visit, carry, plan_on, resolve};
+use super::{Cargo, House, Visit, carry, plan_on, resolve};
 use crate::body::Reply;
 use crate::head::Head;
 use crate::names::AccessPointName;
@@ -41,27 +40,27 @@ const HOLD: Duration = Duration::from_secs(5);
 const SIGN: Duration = Duration::from_secs(5);
 
 /// Carries a copy to a region that can make it, or makes it.
-pub(super) async fn copy(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn copy(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
     let meeting = meeting(&visit);
     if meeting == Meeting::Sure {
-        return carry_or_make(visit, body).await;
+        return carry_or_make(visit, cargo).await;
     }
     let job = Job::of(&visit)?;
     let sure = job.is_sure(visit.view)?;
     if meeting == Meeting::Doubtful && !sure {
-        return carry(visit, body).await;
+        return carry(visit, cargo).await;
     }
     perform(job).await
 }
 
 /// Carries a copy to a region that should be able to make it; where that has no such source, home may
 /// have it, as with reads.
-async fn carry_or_make(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+async fn carry_or_make(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
     let from = visit.copy_from.clone().filter(|from| from.members.len() > 1 && from.lag_shield.fallback);
     let current = visit.call.copy_source.as_ref().is_some_and(|source| source.version_id.is_none());
-    let Some(from) = from.filter(|_| current) else { return carry(visit, body).await };
+    let Some(from) = from.filter(|_| current) else { return carry(visit, cargo).await };
     let job = Job::of(&visit)?;
-    let response = carry(visit, body).await?;
+    let response = carry(visit, cargo).await?;
     if !job.ledger.was_refused_elsewhere(Code::NoSuchKey, &from.home) {
         return Ok(response);
     }

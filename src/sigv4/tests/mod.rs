@@ -3,6 +3,7 @@
 
 mod asymmetric;
 mod documented;
+mod form;
 mod oracle;
 mod refused;
 mod suite;

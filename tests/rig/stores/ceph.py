@@ -5,6 +5,7 @@ whose id differs from the one announced by `ceph osd new`; a memstore OSD that r
 radosgw starts again only once the OSD has given up its watches (30 s by default, hence the short timeouts).
 """
 
+import base64
 import secrets
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ import provision
 from places import say
 from processes import NotReady, Service, free_port, wait_until
 
-from stores.region import Region, Store
+from stores.region import SITES, Region, Store, User
 
 OSD_BYTES = 6 << 30
+KMS_KEY = "rig-key"
 
 CONF = """
 [global]
@@ -66,6 +68,9 @@ rgw gc obj min wait = 20
 rgw gc processor period = 20
 rgw gc processor max time = 20
 rgw thread pool size = 64
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = {kms_key}={kms_secret}
 objecter tick interval = 1
 """
 
@@ -75,8 +80,8 @@ class Ceph(Store):
 
     kind = "ceph"
 
-    def __init__(self, scratch, purposes):
-        super().__init__(scratch, purposes)
+    def __init__(self, scratch, purposes, sites=SITES):
+        super().__init__(scratch, purposes, sites)
         self.conf = self.home / "ceph.conf"
         self.daemons: list[Service] = []
 
@@ -104,6 +109,16 @@ class Ceph(Store):
         region.service.start()
         self._await_region(region)
 
+    def make_user(self, region: Region, name: str) -> User:
+        user = User(f"RGW{region.short.upper()}{secrets.token_hex(6).upper()}", secrets.token_urlsafe(30))
+        self._run(
+            *("radosgw-admin", "-c", str(self.conf), "user", "create", *self._zone(region)),
+            *("--uid", f"{name}-{region.short}", "--display-name", name),
+            *("--access-key", user.access_key, "--secret-key", user.secret_key),
+            tries=3,
+        )
+        return user
+
     def _run(self, *command: str, tries: int = 1) -> str:
         for attempt in range(tries):
             done = subprocess.run(command, capture_output=True, text=True, env=self._env())
@@ -126,7 +141,9 @@ class Ceph(Store):
     def _start_cluster(self) -> None:
         fsid = str(uuid.uuid4())
         v1, v2 = free_port(), free_port()
-        self.conf.write_text(CONF.format(fsid=fsid, v1=v1, v2=v2, home=self.home, bytes=OSD_BYTES))
+        secret = base64.b64encode(secrets.token_bytes(32)).decode()
+        kms = {"kms_key": KMS_KEY, "kms_secret": secret}
+        self.conf.write_text(CONF.format(fsid=fsid, v1=v1, v2=v2, home=self.home, bytes=OSD_BYTES, **kms))
         keyring, monmap = self.home / "keyring", self.home / "monmap"
         tool = ["ceph-authtool", str(keyring)]
         self._run(*tool, "--create-keyring", "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
@@ -170,11 +187,8 @@ class Ceph(Store):
         )
         self._run(*admin, "zone", "create", *zone, "--master", tries=3)
         self._run(*admin, "period", "update", "--commit", *zone, tries=3)
-        region.access_key = f"RGW{region.short.upper()}{secrets.token_hex(6).upper()}"
-        region.secret_key = secrets.token_urlsafe(30)
-        user = ["--uid", f"rig-{region.short}", "--display-name", "rig"]
-        keys = ["--access-key", region.access_key, "--secret-key", region.secret_key]
-        self._run(*admin, "user", "create", *zone, *user, *keys, tries=3)
+        user = self.make_user(region, "rig")
+        region.access_key, region.secret_key = user.access_key, user.secret_key
         log = self.home / "log" / f"rgw.{region.short}"
         command = [
             "radosgw",

@@ -8,7 +8,7 @@ import provision
 from places import say
 from processes import NotReady, Service, free_port, wait_until
 
-from stores.region import Region, Store
+from stores.region import Region, Store, User
 
 CONF = """
 metadata_dir = "{home}/meta"
@@ -56,6 +56,12 @@ class Garage(Store):
         region.service.start()
         self._await(region)
 
+    def make_user(self, region: Region, name: str) -> User:
+        user = User("GK" + secrets.token_hex(12), secrets.token_hex(32))
+        self._cli(region, "key", "import", "--yes", "-n", name, user.access_key, user.secret_key)
+        self._cli(region, "key", "allow", "--create-bucket", user.access_key)
+        return user
+
     def _configure(self, region: Region) -> None:
         home = self.home / region.short
         for name in ("meta", "data"):
@@ -98,10 +104,8 @@ class Garage(Store):
             raise NotReady(f"garage {words[0]} {words[1]}: {done.stderr.strip()[-400:]}")
 
     def _make_key(self, region: Region) -> None:
-        region.access_key = "GK" + secrets.token_hex(12)
-        region.secret_key = secrets.token_hex(32)
-        self._cli(region, "key", "import", "--yes", "-n", "rig", region.access_key, region.secret_key)
-        self._cli(region, "key", "allow", "--create-bucket", region.access_key)
+        user = self.make_user(region, "rig")
+        region.access_key, region.secret_key = user.access_key, user.secret_key
         for purpose in self.purposes:
             bucket = region.bucket(purpose)
             self._cli(region, "bucket", "create", bucket)

@@ -6,7 +6,7 @@ import provision
 from places import RIG, say
 from processes import Service
 
-from stores.region import Region, Store
+from stores.region import Region, Store, User
 
 FREE_CALLS = 3
 ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -34,6 +34,21 @@ class Moto(Store):
             if region.service:
                 region.service.kill()
 
+    def make_user(self, region: Region, name: str) -> User:
+        import boto3
+
+        iam = boto3.client(
+            "iam",
+            endpoint_url=region.endpoint,
+            region_name=region.signing_region,
+            aws_access_key_id=region.access_key,
+            aws_secret_access_key=region.secret_key,
+        )
+        iam.create_user(UserName=name)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
+        return User(key["AccessKeyId"], key["SecretAccessKey"])
+
     def _keep_versions(self) -> None:
         """Versioning on: here version ids travel, and moto refuses the `null` it gives out without it."""
         for region in self.regions:
@@ -60,16 +75,6 @@ class Moto(Store):
 
     def _make_user(self, region: Region) -> None:
         """Spends the calls that go unchecked on a user, its key and its policy."""
-        import boto3
-
-        iam = boto3.client(
-            "iam",
-            endpoint_url=region.endpoint,
-            region_name=region.signing_region,
-            aws_access_key_id="unchecked",
-            aws_secret_access_key="unchecked",
-        )
-        iam.create_user(UserName="rig")
-        key = iam.create_access_key(UserName="rig")["AccessKey"]
-        iam.put_user_policy(UserName="rig", PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
-        region.access_key, region.secret_key = key["AccessKeyId"], key["SecretAccessKey"]
+        region.access_key = region.secret_key = "unchecked"
+        user = self.make_user(region, "rig")
+        region.access_key, region.secret_key = user.access_key, user.secret_key

@@ -16,6 +16,14 @@ SITES = [
 
 
 @dataclass
+class User:
+    """Somebody with keys of their own at a region."""
+
+    access_key: str
+    secret_key: str
+
+
+@dataclass
 class Region:
     """One region: where it listens, whom it lets in, what its buckets are called."""
 
@@ -62,15 +70,15 @@ class Region:
 
 
 class Store(ABC):
-    """Three regions of one kind of store."""
+    """Regions of one kind of store, three unless told otherwise."""
 
     kind = ""  # also the proxy's `profile`
 
-    def __init__(self, scratch: Path, purposes: list[str]):
+    def __init__(self, scratch: Path, purposes: list[str], sites: list[tuple[str, str, str]] = SITES):
         self.home = scratch / self.kind
         self.home.mkdir(parents=True, exist_ok=True)
         self.purposes = purposes
-        self.regions = [Region(name, signing, short, free_port()) for name, signing, short in SITES]
+        self.regions = [Region(name, signing, short, free_port()) for name, signing, short in sites]
 
     @abstractmethod
     def install(self) -> None:
@@ -83,6 +91,10 @@ class Store(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Ends everything and drops the contents."""
+
+    def make_user(self, region: Region, name: str) -> User:
+        """One more user of a running region, who may make buckets."""
+        raise NotImplementedError(f"{self.kind} has one user")
 
     def revive(self, region: Region) -> None:
         """Starts a killed region again on the same port with the same contents."""
