@@ -110,14 +110,23 @@ impl Refusal {
         self
     }
 
+    /// The error document.
+    #[must_use]
+    pub fn document(&self, resource: &str, request_id: RequestId) -> String {
+        let extra: Vec<(&str, &str)> =
+            self.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        xml::error_document(&self.code, &self.message, resource, &request_id.to_string(), &extra)
+    }
+
     /// The answer. `head_only` for HEAD, whose replies have no body.
     #[must_use]
     pub fn respond(&self, resource: &str, request_id: RequestId, head_only: bool) -> Response<Reply> {
-        let extra: Vec<(&str, &str)> =
-            self.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let id = request_id.to_string();
-        let document = xml::error_document(&self.code, &self.message, resource, &id, &extra);
-        let body = if head_only { Reply::empty() } else { Reply::full(Bytes::from(document)) };
+        let body = if head_only {
+            Reply::empty()
+        } else {
+            Reply::full(Bytes::from(self.document(resource, request_id)))
+        };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -220,6 +229,7 @@ impl From<BodyFault> for Refusal {
                     .caused_by(words)
             }
             BodyFault::Aborted => Self::new(Code::RequestTimeout, Blame::Client).caused_by(words).closing(),
+            BodyFault::Source => Self::unavailable(Blame::Region, words),
             BodyFault::TooSlow => Self::new(Code::RequestTimeout, Blame::Client).closing(),
             BodyFault::Length { .. } => {
                 Self::new(Code::IncompleteBody, Blame::Client).caused_by(words).closing()

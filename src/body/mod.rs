@@ -9,6 +9,7 @@ mod room;
 pub mod source;
 mod spans;
 pub mod upload;
+mod working;
 
 pub use reply::Reply;
 pub use room::{ReplayRoom, ReplayShare};

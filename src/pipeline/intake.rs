@@ -54,7 +54,7 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         witness: witness(visit, says_nothing).filter(|_| replay.is_none()),
         replay,
         pace: Some(Pace::over(visit.view.timeouts.body_progress)),
-        measured: None,
+        ..Intake::default()
     };
     Ok(Source::stream(body, intake))
 }
@@ -108,7 +108,7 @@ pub(super) async fn receive_file(visit: &Visit<'_>, upload: form::Upload) -> Res
 
 /// What is computed of a body that is not kept, so that a lost answer can be settled: what some
 /// region's store gives back of the object.
-fn witness(visit: &Visit<'_>, says_nothing: bool) -> Option<Algorithm> {
+pub(super) fn witness(visit: &Visit<'_>, says_nothing: bool) -> Option<Algorithm> {
     if visit.call.operation != Operation::PutObject {
         return None;
     }

@@ -151,7 +151,7 @@ fn is_fault(code: &str) -> bool {
 }
 
 /// Leave for one region, or for whichever it is by the order.
-fn bound(visit: &Visit<'_>, region: Option<&RegionId>) -> Permit {
+pub(super) fn bound(visit: &Visit<'_>, region: Option<&RegionId>) -> Permit {
     Permit::granted(
         Arc::clone(&visit.access_point),
         visit.sender.client.clone(),
@@ -363,9 +363,10 @@ const BUCKET_PAGES: usize = 10;
 pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
     let asked = Asked::of(visit.head.query())?;
     let mut theirs: Vec<Bucket> = Vec::new();
-    let mut token = None;
+    let (mut token, mut region) = (None, None);
     for _ in 0..BUCKET_PAGES {
-        let permit = visit.permit();
+        // a store's token is its own
+        let permit = bound(&visit, region.as_ref());
         let source = Source::empty();
         let mut outgoing = Outgoing::new(&visit, &source, None);
         outgoing.replaced_query.extend(asked.of_store(token));
@@ -375,6 +376,7 @@ pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Re
             return relay::relay(&visit, reached).await;
         }
         visit.ledger.answered_by(&reached.step.region);
+        region = Some(reached.step.region);
         let admit = |bytes: usize| intake::hold(&visit, bytes as u64);
         let document = reached.body.collect_admitted(relay::DOCUMENT, admit).await?;
         let document = document.ok_or_else(|| unreadable("the list of buckets broke off"))?;

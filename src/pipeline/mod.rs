@@ -5,7 +5,9 @@
 //! before proved: there is no plan without a permit and no permit without a verified sender.
 
 mod blame;
+mod copies;
 mod entrance;
+mod everywhere;
 mod form;
 mod house;
 mod ids;
@@ -182,10 +184,17 @@ async fn proceed(
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids, nonce };
     match (visit.call.operation, granted, cargo) {
         (_, Granted::PerKey, Cargo::Body(body)) => many::delete_objects(visit, body).await,
-        (Operation::ListBuckets, ..) if visit.view.access_points.are_named() => {
+        (Operation::ListBuckets, ..) if visit.view.access_points.are_named() || visit.wraps() => {
             many::list_buckets(visit).await
         }
         (Operation::ListMultipartUploads, ..) if visit.wraps() => many::list_uploads(visit).await,
+        // Boxed: few requests are these, and the futures of the others stay as small.
+        (Operation::CopyObject | Operation::UploadPartCopy, _, cargo) => {
+            Box::pin(copies::copy(visit, cargo)).await
+        }
+        (_, _, Cargo::Body(body)) if everywhere::is_of_every_region(&visit) => {
+            Box::pin(everywhere::change(visit, body)).await
+        }
         (.., cargo) => carry(visit, cargo).await,
     }
 }
@@ -230,6 +239,11 @@ impl Visit<'_> {
             (Affinity::None, Some(recalled)) => Affinity::Recent(recalled.region.clone()),
             (affinity, _) => affinity,
         };
+        self.permit_of(affinity)
+    }
+
+    /// The same, bound as said.
+    fn permit_of(&self, affinity: Affinity) -> Permit {
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 
@@ -350,17 +364,7 @@ fn authorise(
 }
 
 fn plan(visit: &Visit<'_>, permit: &Permit) -> Result<route::Plan, Refusal> {
-    plan_on(visit, visit.view, permit, &[]).map_err(|none| {
-        let narrowed = permit.access_point().members.len() < visit.access_point.members.len();
-        match none {
-            NoRoute::Nothing | NoRoute::RegionGone(_) if narrowed => Refusal::because(
-                Code::NotImplemented,
-                Blame::House,
-                "The copy source is in no region where the copy may be made.",
-            ),
-            none => none.into(),
-        }
-    })
+    Ok(plan_on(visit, visit.view, permit, &[])?)
 }
 
 /// Plans again on the view in force: a failover decided later sees what is true then.

@@ -67,7 +67,13 @@ fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Rep
     response
 }
 
-fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs: HeaderMap) -> HeaderMap {
+/// A region's headers in the client's words.
+pub(super) fn map_headers(
+    visit: &Visit<'_>,
+    region: &RegionId,
+    status: StatusCode,
+    theirs: HeaderMap,
+) -> HeaderMap {
     let version = |id: &str| {
         let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
         wrapper.version(id, visit.call.key())

@@ -16,6 +16,7 @@ use crate::sigv4::{self, Credential, Payload, Place, Rejected, Signed, SignedPol
 use crate::view::View;
 
 /// A sender whose claim was judged, or who was let in without one.
+#[derive(Clone)]
 pub(super) struct Sender {
     /// The client, where one signed.
     pub client: Option<Arc<Client>>,

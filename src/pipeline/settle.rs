@@ -116,7 +116,7 @@ impl Written for Outgoing<'_> {
         let visit = self.visit;
         visit.house.changes.acknowledged(
             &visit.access_point,
-            visit.call.key(),
+            &visit.call,
             &step.region,
             tag,
             visit.ledger.came(),

@@ -9,6 +9,8 @@ pub mod checksum;
 pub mod classify;
 pub mod code;
 pub mod conditions;
+pub mod copy;
+pub mod everywhere;
 pub mod form;
 pub mod hoist;
 pub mod integrity;

@@ -16,8 +16,10 @@
 mod affinity;
 mod bad_input;
 mod buckets;
+mod copies;
 #[cfg(feature = "demo")]
 mod demo;
+mod everywhere;
 mod failover;
 mod fault_proxy;
 mod forms;
