@@ -139,7 +139,12 @@ pub struct Intake {
     pub replay: Option<ReplayShare>,
     /// How slowly the client may send.
     pub pace: Option<Pace>,
+    /// Told how long the file of a form was, as soon as its end has come.
+    pub measured: Option<Measured>,
 }
+
+/// Is told a length in bytes.
+pub type Measured = Box<dyn FnOnce(u64)>;
 
 /// What is around the object's bytes.
 #[derive(Debug)]
@@ -156,6 +161,11 @@ impl Decoder {
             Self::Chunks(decoder) => Ok(decoder.push(bytes, out)?),
             Self::Form(reader) => Ok(reader.push(bytes, out)?),
         }
+    }
+
+    /// Whether the file of a form has come to its end.
+    fn has_file(&self) -> bool {
+        matches!(self, Self::Form(reader) if reader.has_ended())
     }
 
     fn finish(self) -> Result<Vec<chunks::Trailer>, BodyFault> {
@@ -524,6 +534,11 @@ impl Reception {
             Some(decoder) => {
                 let mut spans = Vec::with_capacity(2);
                 decoder.push(&bytes, &mut spans)?;
+                if decoder.has_file()
+                    && let Some(measured) = self.intake.measured.take()
+                {
+                    measured(self.decoded + spans.iter().map(|span| span.len() as u64).sum::<u64>());
+                }
                 // A large span in a frame that is nearly all framing would keep it all.
                 let dense = spans.iter().map(Bytes::len).sum::<usize>() * 2 >= bytes.len();
                 for span in spans {
@@ -544,8 +559,7 @@ impl Reception {
 
     /// Whether the file of a form has ended before the length that it was taken to have.
     fn falls_short(&self) -> bool {
-        let ended = matches!(&self.intake.decoder, Some(Decoder::Form(reader)) if reader.has_ended());
-        ended && self.decoded != self.intake.length
+        self.intake.decoder.as_ref().is_some_and(Decoder::has_file) && self.decoded != self.intake.length
     }
 
     /// Counts bytes of the object, and takes them into whatever is computed of it.

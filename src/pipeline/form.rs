@@ -4,13 +4,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
-use http::{HeaderName, Response, StatusCode};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, VARY,
+};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::entrance::Caller;
 use super::ledger::Ledger;
-use super::{Cargo, Request, proceed, sender};
+use super::{Cargo, House, Request, proceed, sender};
 use crate::body::Reply;
 use crate::body::form::{Arriving, Reached};
 use crate::body::progress::Pace;
@@ -31,6 +34,8 @@ pub(super) struct Upload {
     pub length: u64,
     /// How large its file may be.
     pub range: SizeRange,
+    /// Who sends forms in this way.
+    pub habit: u64,
 }
 
 /// Answers a form upload.
@@ -57,9 +62,39 @@ pub(super) async fn post(
     strict::check(&put, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     let call = classify::classify(&put, &view.domains)?;
     let told = Told::of(&reached, head, bucket, ledger.tls());
-    let cargo = Cargo::File(Box::new(Upload { reached, length, range }));
+    let allowed = match form::preflight(head, &put) {
+        Some(question) => what_pages_may(house, view, ledger, question).await,
+        None => HeaderMap::new(),
+    };
+    let (sent_by, closing) = (caller.peer.address.network(), reached.reader.closing());
+    let habit = form::habit((sent_by, bucket), head.first("user-agent"), &reached.form, closing);
+    let cargo = Cargo::File(Box::new(Upload { reached, length, range, habit }));
     let request = Request { sender, head: Rc::new(put), call, cargo };
-    Ok(told.tell(proceed(house, view, ledger, request).await?))
+    let mut answer = told.tell(proceed(house, view, ledger, request).await?);
+    answer.headers_mut().extend(allowed);
+    Ok(answer)
+}
+
+/// What the store lets a page of another site see of the answer to its form: the store is asked as a
+/// browser would. Without an answer the page sees nothing; its form is carried out all the same, as S3
+/// does.
+async fn what_pages_may(house: &Rc<House>, view: &Arc<View>, ledger: &Ledger, question: Head) -> HeaderMap {
+    const SEEN: [HeaderName; 4] =
+        [ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, VARY];
+    let mut allowed = HeaderMap::new();
+    let Ok(call) = classify::classify(&question, &view.domains) else { return allowed };
+    let sender = sender::of_a_preflight();
+    let request = Request { sender, head: Rc::new(question), call, cargo: Cargo::Nothing };
+    if let Ok(answer) = proceed(house, view, ledger, request).await
+        && answer.status().is_success()
+    {
+        for name in SEEN {
+            if let Some(value) = answer.headers().get(&name) {
+                allowed.insert(name, value.clone());
+            }
+        }
+    }
+    allowed
 }
 
 /// Bytes of the form: as of any upload, S3 wants to know them ahead.
@@ -136,7 +171,7 @@ impl Told {
     }
 }
 
-fn insert(headers: &mut http::HeaderMap, name: HeaderName, value: &str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

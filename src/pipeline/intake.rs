@@ -1,6 +1,8 @@
 //! The client's body, taken in: how long it is, how it is framed, what must be checked here
 //! because some region's store would not check it.
 
+use std::sync::{Arc, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -59,12 +61,18 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
 
 /// The file of a form as a shared handle. S3 wants an object's length ahead of it, which a form does not
 /// say. A short file is read whole. A longer one is sent on as it comes, as long as it is if the form's
-/// end follows it and nothing else; where something else does, the upload breaks off before its end,
-/// and nothing is stored.
+/// end follows it and nothing else, or what followed the sender's last one; where it turns out otherwise,
+/// the upload breaks off before its end, and nothing is stored.
 pub(super) async fn receive_file(visit: &Visit<'_>, upload: form::Upload) -> Result<Source, Refusal> {
-    let form::Upload { reached, length: announced, range } = upload;
+    let form::Upload { reached, length: announced, range, habit } = upload;
     let remaining = announced.saturating_sub(reached.before);
-    let length = remaining.saturating_sub(reached.reader.closing());
+    let endings = Arc::clone(&visit.house.endings);
+    let learnt = endings.lock().unwrap_or_else(PoisonError::into_inner).of(habit);
+    let length = remaining.saturating_sub(learnt.unwrap_or_else(|| reached.reader.closing()));
+    let measured = move |file: u64| {
+        let behind = remaining.saturating_sub(file);
+        endings.lock().unwrap_or_else(PoisonError::into_inner).learn(habit, behind);
+    };
     let declared = declared(visit)?;
     let says_nothing = declared == Declared::default();
     let Checks { sha256, checksums } = checked_here(visit, declared, length);
@@ -75,6 +83,7 @@ pub(super) async fn receive_file(visit: &Visit<'_>, upload: form::Upload) -> Res
         .flatten();
     if remaining < HOLD_BACK || paid.is_some() {
         let file = reached.whole().await?;
+        measured(file.len() as u64);
         visit.ledger.received(announced);
         form::judge_size(range, file.len() as u64)?;
         check_whole(&file, sha256, &checksums)?;
@@ -91,6 +100,7 @@ pub(super) async fn receive_file(visit: &Visit<'_>, upload: form::Upload) -> Res
         checksums,
         witness: witness(visit, says_nothing),
         pace: Some(Pace::over(visit.view.timeouts.body_progress)),
+        measured: Some(Box::new(measured)),
         ..Intake::default()
     };
     Ok(Source::begun(first, client, intake))

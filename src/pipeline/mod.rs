@@ -101,6 +101,7 @@ async fn tell(
     body: Incoming,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
+    let head = before_proxy(listener, peer, head);
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;
@@ -116,7 +117,8 @@ async fn tell(
         // Boxed: few requests come here, and the futures of the others stay as small.
         return Box::pin(form::post(&caller, view, listener, &head, body, ledger)).await;
     }
-    let sender = sender::verify(house, view, listener, &head, &call)?;
+    let mut sender = sender::verify(house, view, listener, (peer, &head), &call)?;
+    let head = sender.restored.take().map_or(head, |restored| Rc::new(*restored));
     ledger.sent_by(&sender);
     ledger.hold(caller.enter(sender.client.as_deref()).await?);
     if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
@@ -124,6 +126,22 @@ async fn tell(
         return Err(Refusal::new(Code::MissingContentLength, Blame::Client));
     }
     proceed(house, view, ledger, Request { sender, head, call, cargo: Cargo::Body(body) }).await
+}
+
+/// The head with the `Host` that the client used, where a trusted proxy says which.
+fn before_proxy(listener: &ListenerSettings, peer: &Peer, head: Rc<Head>) -> Rc<Head> {
+    if listener.trusted_proxies.is_empty() || !peer.address.ip().is_some_and(|ip| listener.trusts(ip)) {
+        return head;
+    }
+    let told = head.first_text("x-forwarded-host").and_then(|hosts| hosts.split(',').next()).map(str::trim);
+    match told.filter(|host| !host.is_empty() && head.first_text("host") != Some(host)) {
+        None => head,
+        Some(host) => {
+            let mut restored = Head::clone(&head);
+            restored.set("host", host.as_bytes());
+            Rc::new(restored)
+        }
+    }
 }
 
 /// A request whose sender is known.
@@ -140,6 +158,8 @@ enum Cargo {
     Body(Incoming),
     /// The file of a form.
     File(Box<form::Upload>),
+    /// Nothing.
+    Nothing,
 }
 
 /// From a request to its answer.
@@ -252,6 +272,7 @@ async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusa
     let source = match cargo {
         Cargo::Body(body) => intake::receive(&visit, body)?,
         Cargo::File(upload) => Box::pin(intake::receive_file(&visit, *upload)).await?,
+        Cargo::Nothing => Source::empty(),
     };
     source.verify_if_short().await?;
     let document = match visit.call.facts().body {

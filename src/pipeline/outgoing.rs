@@ -155,6 +155,7 @@ impl<'a> Outgoing<'a> {
         if let Some(value) = self.source.trailer(name) {
             if profile.honours.has(Feature::Checksums) && algorithm.is_common() {
                 head.set(name, value.as_bytes());
+                self.announce(head, algorithm);
             }
             return (Framing::Plain, PayloadMark::Unsigned);
         }
@@ -171,6 +172,15 @@ impl<'a> Outgoing<'a> {
         head.set("content-encoding", encoding.as_bytes());
         head.set("x-amz-decoded-content-length", self.source.length().to_string().as_bytes());
         head.set("x-amz-trailer", name.as_bytes());
+        self.announce(head, algorithm);
         (Framing::Trailer(algorithm), PayloadMark::UnsignedTrailer)
+    }
+
+    /// Names the algorithm of a checksum that goes along, where the client named it.
+    fn announce(&self, head: &mut Head, algorithm: Algorithm) {
+        let named = self.visit.head.first("x-amz-sdk-checksum-algorithm");
+        if let Some(named) = named.filter(|named| named.eq_ignore_ascii_case(algorithm.name().as_bytes())) {
+            head.set("x-amz-sdk-checksum-algorithm", named);
+        }
     }
 }

@@ -484,7 +484,13 @@ mod tests {
         }
         let Credential { access_key_id, secret, session_token } = credential();
         let client = ClientName::new("us");
-        let keys = KeyRing::new(vec![Key { access_key_id, secret, session_token, client }]);
+        let keys = KeyRing::new(vec![Key {
+            access_key_id,
+            secret,
+            session_token,
+            client,
+            allowances: sigv4::Allowances::default(),
+        }]);
         let rules = Rules::new(Region::Exactly("eu-test-1".to_owned()));
         let now = Clock::system().now().wall;
         matches!(verify(&head, &keys, &rules, now, &mut KeyCache::new()), Ok(Verified::Signed(_)))

@@ -258,9 +258,11 @@ const MOTO: Profile = Profile {
         Feature::Acl,
         Feature::Tagging,
         Feature::Versioning,
+        Feature::Trailers,
         Feature::Checksums,
         Feature::Attributes,
     ]),
+    trailers: Trailers::Pass,
     ..CUSTOM
 };
 

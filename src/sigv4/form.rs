@@ -77,6 +77,7 @@ pub fn verify_policy(
             provided: claim.signature.to_owned(),
             string_to_sign: String::new(),
             canonical_request: String::new(),
+            told: None,
         })));
     }
     token_fits(claim.token, key)?;

@@ -100,6 +100,8 @@ pub struct Mismatch {
     pub string_to_sign: String,
     /// The canonical request, values of tokens and customer keys left out. Empty for a form.
     pub canonical_request: String,
+    /// What differs from what was signed, for clients that are to be told.
+    pub told: Option<String>,
 }
 
 /// Why a head was not accepted.
@@ -398,6 +400,7 @@ impl Mismatch {
             ("StringToSign", &self.string_to_sign),
             ("SignatureProvided", &self.provided),
             ("CanonicalRequest", &self.canonical_request),
+            ("SignatureDiagnosis", self.told.as_deref().unwrap_or_default()),
         ];
         let said = all.into_iter().filter(|(_, text)| !text.is_empty());
         said.map(|(name, text)| (name, text.to_owned())).collect()

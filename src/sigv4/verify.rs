@@ -15,7 +15,7 @@ use crate::sigv4::found::{CredentialText, Found, Parameters, Parts, locate, sign
 use crate::sigv4::key::{Judge, Key, KeyCache, KeyRing};
 use crate::sigv4::payload::NoPayload;
 use crate::sigv4::rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
-use crate::sigv4::{Algorithm, Payload, SERVICE, Stamp, TERMINATOR, sha256};
+use crate::sigv4::{Algorithm, Payload, SERVICE, Stamp, TERMINATOR, sha256, version_2};
 use crate::units::UnixSeconds;
 
 /// For which region clients must sign.
@@ -161,7 +161,7 @@ pub fn verify_off(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<Unjudg
             true
         }
         Found::V2(Place::Query) => {
-            version_2_unexpired(head, now)?;
+            version_2::unexpired(head, now)?;
             true
         }
         Found::Nothing | Found::Header(..) | Found::V2(_) => false,
@@ -242,7 +242,7 @@ pub(super) struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn by_header(head: &'a Head, algorithm: Algorithm, parts: &'a str) -> Result<Self, Rejected> {
+    pub(super) fn by_header(head: &'a Head, algorithm: Algorithm, parts: &'a str) -> Result<Self, Rejected> {
         let place = Place::Header;
         let malformed = |fault| Rejected::Malformed { place, fault };
         let parts = Parts::parse(parts).map_err(malformed)?;
@@ -270,7 +270,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    fn by_query(
+    pub(super) fn by_query(
         head: &'a Head,
         algorithm: Algorithm,
         query: &'a Parameters<'a>,
@@ -367,20 +367,6 @@ fn expires(text: &str) -> Result<u32, ExpiresFault> {
     digits.parse().ok().filter(|seconds| *seconds <= EXPIRES_MAX).ok_or(ExpiresFault::TooLong)
 }
 
-/// The same for presigned URLs of Signature Version 2, which only `verify: off` lets pass: they say
-/// when they end.
-fn version_2_unexpired(head: &Head, now: UnixSeconds) -> Result<(), Rejected> {
-    let malformed = |fault| Rejected::Malformed { place: Place::Query, fault };
-    let query = Parameters::of(head).map_err(malformed)?;
-    let until = query.version_2_expires.as_deref().ok_or(malformed(Malformed::Missing("Expires")))?;
-    let until: i64 = until.parse().map_err(|_| Rejected::Expires(ExpiresFault::NotANumber))?;
-    if now.0 > until {
-        let (until, server) = (Stamp::of(UnixSeconds(until)), Stamp::of(now));
-        return Err(Rejected::Expired { seconds: 0, until, server });
-    }
-    Ok(())
-}
-
 /// Reads `x-amz-content-sha256`.
 fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
     let text = std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
@@ -391,7 +377,7 @@ fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
 }
 
 /// Without a credential the header is optional.
-fn payload_of_anonymous(head: &Head) -> Result<(Payload, Cow<'_, str>), Rejected> {
+pub(super) fn payload_of_anonymous(head: &Head) -> Result<(Payload, Cow<'_, str>), Rejected> {
     let default = Payload::PRESIGNED_DEFAULT.as_bytes();
     read_payload(head.first("x-amz-content-sha256").unwrap_or(default))
 }
@@ -517,7 +503,7 @@ fn covers(fields: &Sorted<'_>, signed: &Names<'_>) -> Result<(), Rejected> {
 }
 
 /// Whether the signature is that of either spelling of the path.
-fn signature_holds(
+pub(super) fn signature_holds(
     request: &Canonical<'_, '_>,
     claim: &Claim<'_>,
     key: Judge<'_>,
@@ -577,5 +563,6 @@ fn mismatch(request: &Canonical<'_, '_>, claim: &Claim<'_>) -> Rejected {
         provided: claim.signature.to_owned(),
         string_to_sign: String::from_utf8_lossy(&to_sign).into_owned(),
         canonical_request: request.redacted(PathForm::Reencoded),
+        told: None,
     }))
 }

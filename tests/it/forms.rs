@@ -214,6 +214,7 @@ async fn success_is_told_as_the_form_asks() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn what_the_policy_does_not_allow_is_refused_and_reaches_no_region() {
     let home = home();
     let setup = Setup::over(&[&home]).access_point("vault", &[&home], 0, "allow", "refuse");
@@ -456,8 +457,12 @@ async fn what_follows_a_long_file_is_never_taken_for_it() {
         let reply = form.send(&client).await;
         refused(&reply, 400, "MalformedPOSTRequest");
         assert!(reply.text().contains("limits.replay_body"), "{}", reply.text());
+        assert!(home.keys(BUCKET).is_empty());
+        // now it is known how this client ends its forms
+        form.send(&client).await.expect(204);
+        assert_eq!(home.object(BUCKET, "in/long").unwrap().body, content);
+        client.send(&Request::delete("/photos/in/long")).await.expect(204);
     }
-    assert!(home.keys(BUCKET).is_empty());
     // of a short file it is ignored, as S3 does
     let form = Form::new("in/short", file(500_000)).signed_by(&client).with_button();
     form.send(&client).await.expect(204);
@@ -508,14 +513,33 @@ async fn a_token_is_a_field_like_any_other() {
     refused(&Form::new("in/a", "x").signed_by(&other).send(&client).await, 400, "InvalidToken");
 }
 
+#[tokio::test]
+async fn a_page_of_another_site_sees_what_the_store_lets_pages_see_that_post() {
+    let home = home();
+    let gateway = Setup::over(&[&home]).start();
+    let client = gateway.client();
+    let form = Form::new("in/a", "x").signed_by(&client);
+    let page = form.request(&client).add("origin", "https://app.example.com");
+    let reply = client.send_signed(&page).await.expect(204);
+    assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    let seen = home.seen();
+    let operations: Vec<&str> = seen.iter().map(|seen| seen.operation).collect();
+    assert_eq!(operations, ["Preflight", "PutObject"]);
+    assert_eq!(seen[0].header("access-control-request-method"), Some("POST"));
+    assert_eq!((seen[0].header("origin"), seen[1].header("origin")), (Some("https://app.example.com"), None));
+    home.forget();
+    let reply = form.send(&client).await.expect(204);
+    assert_eq!((reply.header("access-control-allow-origin"), home.seen().len()), (None, 1));
+}
+
 fn wildcard(home: &Region, listener: &str) -> Gateway {
     let mut tenant = Tenant::of("app", &[]);
     tenant.policy = None;
-    tenant.lines = "    region_credentials: same\n".to_owned();
+    tenant.lines.push_str("    region_credentials: same\n");
     let mut setup = Setup::over(&[home]);
     setup.access_points = vec![("\"*\"".to_owned(), "    regions: [home]\n".to_owned())];
     setup.tenants = vec![tenant];
-    setup.listener = listener.to_owned();
+    setup.listener.push_str(listener);
     for (_, lines) in &mut setup.regions {
         lines.push_str("    probe: {interval: 60s}\n");
     }

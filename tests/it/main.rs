@@ -32,4 +32,5 @@ mod reload;
 mod secrets;
 mod senders;
 mod serving;
+mod signatures;
 mod story;

@@ -66,18 +66,21 @@ def _compared(report: Report, store: Store, scratch: Path, pems, suites, chosen)
     proxied = replace(direct, name="proxied", host="127.0.0.1", port=gateway.ports["http"])
     allowed = comparison.differences(RIG / "differences.txt")
     found = []
-    for suite in suites:
-        try:
-            suite.install()
-        except provision.Unavailable as cause:
-            report.add(Result(suite.name, store.kind, "installed", NOT_RUN, str(cause)))
-            continue
-        runs = _runs(suite, store, direct, proxied, gateway.home, chosen.tier == "full", chosen.case)
-        found.append(Comparison(runs, allowed))
-        found[-1].into(report)
-        _keep(runs)
-    code = gateway.stop()
-    report.check("conformance", store.kind, "nearpoint drains and ends with 0", code == 0, gateway.service.tail(300))
+    try:
+        for suite in suites:
+            try:
+                suite.install()
+            except provision.Unavailable as cause:
+                report.add(Result(suite.name, store.kind, "installed", NOT_RUN, str(cause)))
+                continue
+            runs = _runs(suite, store, direct, proxied, gateway.home, chosen.tier == "full", chosen.case)
+            found.append(Comparison(runs, allowed))
+            found[-1].into(report)
+            _keep(runs)
+    finally:
+        code = gateway.stop()
+    end = "nearpoint drains and ends with 0"
+    report.check("conformance", store.kind, end, code == 0, gateway.service.tail(300))
     return found
 
 

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -51,6 +52,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Runs what was asked for; the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is undone
     chosen = arguments()
     report = Report()
     scratch = Path(tempfile.mkdtemp(prefix="nearpoint-rig-"))

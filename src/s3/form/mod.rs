@@ -4,12 +4,14 @@
 //! Sources: "Browser-Based Uploads Using POST" of the S3 API reference; RFC 7578 and RFC 2046 §5.1.1
 //! for the body.
 
+mod ending;
 mod fields;
 mod multipart;
 mod policy;
 mod put;
 
+pub use ending::{Endings, habit};
 pub use fields::Form;
 pub use multipart::{Boundary, Fault, FileReader, Reader};
 pub use policy::{OutOfRange, Policy, SizeRange};
-pub use put::{Success, post_response, put};
+pub use put::{Success, post_response, preflight, put};

@@ -10,8 +10,9 @@ use crate::s3::query::{encode, encode_into};
 use crate::s3::xml::{DECLARATION, element, malformed, walk};
 use crate::s3::{Code, Malformed};
 
-/// Headers of the form's own request that are the object's request's as well.
-const CARRIED: [&str; 7] = ["host", "origin", "referer", "traceparent", "tracestate", "user-agent", "via"];
+/// Headers of the form's own request that are the object's request's as well. Not `Origin`: a store's rules
+/// for pages that put are others than for pages that post.
+const CARRIED: [&str; 6] = ["host", "referer", "traceparent", "tracestate", "user-agent", "via"];
 
 /// Fields that become the headers of the same names, beside `x-amz-*`.
 const HEADERS: [&str; 7] = [
@@ -122,6 +123,23 @@ pub fn put(form: &Form, sent: &Head) -> Result<Head, Malformed> {
         }
     }
     Ok(head)
+}
+
+/// The question by which a browser would ask the store whether the page that sends a form may, and read
+/// the answer. `None` where no page of another site sends it.
+#[must_use]
+pub fn preflight(sent: &Head, put: &Head) -> Option<Head> {
+    let origin = sent.first("origin")?;
+    let mut head = Head::new(Method::OPTIONS, "/");
+    head.set_target(put.path(), None);
+    for name in ["host", "user-agent", "via"] {
+        for value in sent.all(name) {
+            head.push(name, value);
+        }
+    }
+    head.push("origin", origin);
+    head.push("access-control-request-method", b"POST");
+    Some(head)
 }
 
 /// The header that a field stands for.
@@ -238,7 +256,6 @@ mod tests {
                 fields(&head),
                 [
                     "host: h",
-                    "origin: https://app",
                     "content-type: image/jpeg",
                     "x-amz-acl: private",
                     "x-amz-tagging: a%20b=1%262&c=",

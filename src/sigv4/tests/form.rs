@@ -14,6 +14,7 @@ fn key(session_token: Option<&str>) -> Key {
         secret: Secret::from(SECRET),
         session_token: session_token.map(Secret::from),
         client: ClientName::new("reader"),
+        allowances: crate::sigv4::Allowances::default(),
     }
 }
 

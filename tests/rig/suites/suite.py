@@ -87,7 +87,7 @@ class Suite(ABC):
                 subprocess.run(
                     [str(word) for word in command],
                     cwd=scratch,
-                    env=place.environment() | (more or {}),
+                    env=place.environment() | {"TMPDIR": str(scratch)} | (more or {}),
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
