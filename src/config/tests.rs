@@ -97,6 +97,20 @@ fn what_is_not_said_has_its_default() {
 }
 
 #[test]
+fn the_first_region_of_a_wildcard_is_home() {
+    let several = "regions: {eu: {endpoint: 'https://s3.eu-west-1.amazonaws.com', credentials: {chain: default}},\n\
+                   us: {endpoint: 'https://s3.us-east-1.amazonaws.com', credentials: {chain: default}}}\n\
+                   access_points: {'*': {regions: [us, eu]}}\n\
+                   clients: [{name: app, access_key_id: A, secret_access_key: B}]\n";
+    let settings = settings(several, NOTHING);
+    let [point] = settings.access_points.as_slice() else { panic!("one access point") };
+    assert_eq!(point.home, RegionId::new("us"));
+    assert_eq!(point.members.iter().map(|member| member.region.as_str()).collect::<Vec<_>>(), ["us", "eu"]);
+    assert_eq!(point.reads, Rule { order: Order::Home, failover: true });
+    assert_eq!(point.writes, Rule { order: Order::Home, failover: false });
+}
+
+#[test]
 fn everything_that_is_said_arrives() {
     let file = Path::new("tests/cases/config/good/everything.yaml");
     let env = |name: &str| Some(format!("value of {name}"));

@@ -102,7 +102,7 @@ fn placed(visit: &Visit<'_>, region: &RegionId, document: &Bytes) -> Result<Opti
     let Some(settings) = visit.view.region(region) else { return Ok(None) };
     let logical = visit.view.logical_region.answer(visit.sender.region.as_deref());
     let wants = match constraint(document)? {
-        Some(told) if told == logical => true,
+        Some(told) if told == logical => visit.wraps() || told != settings.signing_region,
         // a single store's own affair
         Some(_) if !visit.wraps() => false,
         Some(told) => {

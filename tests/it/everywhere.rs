@@ -138,7 +138,7 @@ async fn a_bucket_is_deleted_only_where_it_is_empty_everywhere() {
     let reply = client.send(&delete).await;
     assert_eq!(reply.status, 503, "{}", reply.text());
     away.revive();
-    all_well(&gateway).await;
+    gateway.wait_for_standing(|(_, reads, writes)| reads != "out" && writes != "out").await;
     assert_eq!(has(&home, &away, "made"), (true, true));
     assert!(!operations(&home).contains(&"DeleteBucket") && !operations(&away).contains(&"DeleteBucket"));
     // home goes last: what is left half-way is listed, and can be deleted again
