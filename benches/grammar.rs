@@ -37,6 +37,7 @@ fn ring() -> KeyRing {
         secret: Secret::from(SECRET),
         session_token: None,
         client: ClientName::new("bench"),
+        allowances: nearpoint::sigv4::Allowances::default(),
     }])
 }
 

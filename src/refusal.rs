@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, Response, StatusCode};
 
+use crate::body::form::Unread;
 use crate::body::{BodyFault, Reply};
 use crate::exchange::Unanswered;
 use crate::head::strict;
@@ -109,14 +110,23 @@ impl Refusal {
         self
     }
 
+    /// The error document.
+    #[must_use]
+    pub fn document(&self, resource: &str, request_id: RequestId) -> String {
+        let extra: Vec<(&str, &str)> =
+            self.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        xml::error_document(&self.code, &self.message, resource, &request_id.to_string(), &extra)
+    }
+
     /// The answer. `head_only` for HEAD, whose replies have no body.
     #[must_use]
     pub fn respond(&self, resource: &str, request_id: RequestId, head_only: bool) -> Response<Reply> {
-        let extra: Vec<(&str, &str)> =
-            self.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let id = request_id.to_string();
-        let document = xml::error_document(&self.code, &self.message, resource, &id, &extra);
-        let body = if head_only { Reply::empty() } else { Reply::full(Bytes::from(document)) };
+        let body = if head_only {
+            Reply::empty()
+        } else {
+            Reply::full(Bytes::from(self.document(resource, request_id)))
+        };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -206,7 +216,20 @@ impl From<BodyFault> for Refusal {
         let words = fault.to_string();
         match fault {
             BodyFault::Chunk(fault) => fault.into(),
+            BodyFault::Form(_) | BodyFault::NotLast => {
+                let said = Code::MalformedPOSTRequest.message();
+                let remedy = match fault {
+                    BodyFault::NotLast => {
+                        " The file must be the last field of a form that is longer than \
+                                           limits.replay_body."
+                    }
+                    _ => "",
+                };
+                Self::because(Code::MalformedPOSTRequest, Blame::Client, format!("{said}{remedy}"))
+                    .caused_by(words)
+            }
             BodyFault::Aborted => Self::new(Code::RequestTimeout, Blame::Client).caused_by(words).closing(),
+            BodyFault::Source => Self::unavailable(Blame::Region, words),
             BodyFault::TooSlow => Self::new(Code::RequestTimeout, Blame::Client).closing(),
             BodyFault::Length { .. } => {
                 Self::new(Code::IncompleteBody, Blame::Client).caused_by(words).closing()
@@ -225,6 +248,15 @@ impl From<BodyFault> for Refusal {
             ),
             BodyFault::Trailer => Self::new(Code::MalformedTrailerError, Blame::Client),
             BodyFault::TooLong { .. } => Self::new(Code::MaxMessageLengthExceeded, Blame::Client),
+        }
+    }
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Body(fault) => fault.into(),
+            Unread::Form(fault) => fault.into(),
         }
     }
 }
@@ -269,6 +301,10 @@ impl From<Unanswered> for Refusal {
             Unanswered::Body(fault) => fault.into(),
             Unanswered::Hopeless => {
                 Self::unavailable(Blame::Region, "no region is fit, and enough requests try them").after(2)
+            }
+            Unanswered::Refusing => {
+                Self::unavailable(Blame::Region, "no region is fit, and all of them refuse connections")
+                    .after(1)
             }
             Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
                 .caused_by("the target is longer than a URI in a region's words"),

@@ -275,6 +275,12 @@ impl Endpoint {
         authority
     }
 
+    /// Whether it is one of Amazon's.
+    #[must_use]
+    pub fn is_of_aws(&self) -> bool {
+        [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|end| self.host.ends_with(end))
+    }
+
     /// The scheme's own port.
     #[must_use]
     pub const fn default_port(tls: bool) -> u16 {

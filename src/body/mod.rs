@@ -2,12 +2,14 @@
 //! touched and can be replayed; the region's reply, metered. A door: it polls sockets through
 //! hyper, and decides nothing about routing.
 
+pub mod form;
 pub mod progress;
 pub mod reply;
 mod room;
 pub mod source;
 mod spans;
 pub mod upload;
+mod working;
 
 pub use reply::Reply;
 pub use room::{ReplayRoom, ReplayShare};

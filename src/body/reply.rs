@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::progress::{Pace, Progress};
+use super::working::{Piece, Working};
 use crate::clock::Clock;
 use crate::route::resume::Broken as BrokenOff;
 
@@ -84,6 +85,7 @@ enum Content {
     Whole(Option<Bytes>),
     Stream(Box<Stream>),
     Resuming(Resuming),
+    Working(Box<Working>),
 }
 
 /// What a reply needs to be gone on with.
@@ -154,12 +156,25 @@ impl Reply {
         Self { content: Content::Stream(Box::new(stream)), given: 0, on_end: None, sequel: Sequel::default() }
     }
 
+    /// A body that begins with `opening` and ends with what the work comes to; white space says every
+    /// so often that it goes on.
+    #[must_use]
+    pub fn working(opening: Bytes, every: Duration, work: Pin<Box<dyn Future<Output = Bytes>>>) -> Self {
+        let working = Working::new(opening, every, work);
+        Self {
+            content: Content::Working(Box::new(working)),
+            given: 0,
+            on_end: None,
+            sequel: Sequel::default(),
+        }
+    }
+
     /// Sends the body through an editor. A body that is whole in memory is edited at once.
     #[must_use]
     pub fn edited(mut self, mut edit: Box<dyn Edit>) -> Self {
         match &mut self.content {
             Content::Stream(stream) => stream.edit = Some(edit),
-            Content::Resuming(_) => {}
+            Content::Resuming(_) | Content::Working(_) => {}
             Content::Whole(bytes) => {
                 let mut out = Vec::new();
                 let whole = bytes.take().unwrap_or_default();
@@ -179,7 +194,7 @@ impl Reply {
     pub async fn read_ahead(&mut self, limit: usize) -> Result<Option<&[u8]>, Broken> {
         let stream = match &mut self.content {
             Content::Whole(bytes) => return Ok(Some(bytes.as_deref().unwrap_or_default())),
-            Content::Resuming(_) => return Ok(None),
+            Content::Resuming(_) | Content::Working(_) => return Ok(None),
             Content::Stream(stream) => stream,
         };
         while stream.ahead.len() <= limit {
@@ -296,7 +311,7 @@ impl Reply {
     fn unread(&self, now: Instant) -> Duration {
         let since = match (&self.content, self.sequel.handed) {
             (Content::Stream(stream), Some(handed)) => stream.unasked_since(handed),
-            (Content::Stream(_) | Content::Whole(_) | Content::Resuming(_), _) => now,
+            (_, _) => now,
         };
         now.saturating_duration_since(since)
     }
@@ -426,6 +441,13 @@ impl Body for Reply {
                         Some(ending) => Some(Err(ending)),
                     }
                 }
+                Content::Working(working) => match std::task::ready!(working.poll(cx)) {
+                    Piece::Sign(bytes) => Some(Ok(bytes)),
+                    Piece::Last(bytes) => {
+                        reply.content = Content::Whole(Some(bytes));
+                        continue;
+                    }
+                },
             };
             let ending = match next {
                 Some(Ok(bytes)) if reply.hand(&bytes) => {
@@ -466,7 +488,7 @@ impl Body for Reply {
                     && stream.incoming.is_end_stream()
                     && !self.is_short()
             }
-            Content::Resuming(_) => false,
+            Content::Resuming(_) | Content::Working(_) => false,
         }
     }
 
@@ -480,7 +502,7 @@ impl Body for Reply {
             {
                 stream.incoming.size_hint()
             }
-            Content::Stream(_) | Content::Resuming(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Resuming(_) | Content::Working(_) => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The client's upload: decoded, verified, its tail held back, kept for replay where it fits.
+//! The client's upload, or what a copy reads from another region: decoded, verified, its tail held
+//! back, kept for replay where it fits.
 //!
 //! No upload becomes complete at a store before all its signatures, hashes and trailers are
 //! verified: the last [`HOLD_BACK`] bytes of the object leave only after that. Who decides
@@ -14,11 +15,12 @@ use bytes::Bytes;
 use http_body::Body;
 use tokio::time::Sleep;
 
-use super::ReplayShare;
 use super::progress::{Pace, Progress};
 use super::spans::{Cursor, Spans};
+use super::{ReplayShare, Reply};
 use crate::clock::Clock;
 use crate::s3::checksum::{Algorithm, Hasher};
+use crate::s3::form;
 use crate::sigv4::chunks;
 
 /// Bytes of an object's end that are held back until everything is verified.
@@ -27,12 +29,49 @@ pub const HOLD_BACK: u64 = 64 * 1024;
 /// The client's body as the doors deliver it.
 pub type ClientBody = hyper::body::Incoming;
 
-/// Why an upload cannot go on. All of them are the client's: never a health signal.
+/// Who a body comes from.
+enum Sender {
+    Client(ClientBody),
+    /// A region, which watches its own pace.
+    Region(Box<Reply>),
+}
+
+impl Sender {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        loop {
+            let (next, fault) = match self {
+                Self::Client(body) => {
+                    let next = std::task::ready!(Pin::new(body).poll_frame(cx));
+                    (next.map(|frame| frame.map_err(drop)), BodyFault::Aborted)
+                }
+                Self::Region(body) => {
+                    let next = std::task::ready!(Pin::new(body.as_mut()).poll_frame(cx));
+                    (next.map(|frame| frame.map_err(drop)), BodyFault::Source)
+                }
+            };
+            match next {
+                None => return Poll::Ready(None),
+                Some(Err(())) => return Poll::Ready(Some(Err(fault))),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(bytes)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Why an upload cannot go on. All of them are the client's, or the copy's: never a signal of the
+/// health of the region that it goes to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
     /// The client's connection ended before its body did.
     #[error("the client went away in the middle of its body")]
     Aborted,
+    /// What is copied broke off, and nobody has the rest.
+    #[error("the source of the copy broke off")]
+    Source,
     /// Too little arrived while we waited (`timeouts.body_progress`).
     #[error("the client sent its body too slowly")]
     TooSlow,
@@ -61,6 +100,12 @@ pub enum BodyFault {
     /// aws-chunked framing, chunk signature or trailer signature.
     #[error(transparent)]
     Chunk(#[from] chunks::Fault),
+    /// A form's delimiters.
+    #[error(transparent)]
+    Form(#[from] form::Fault),
+    /// A form whose file is not as long as it would be if it came last.
+    #[error("more than its end follows the file of a form")]
+    NotLast,
     /// A document larger than `limits.xml_body`.
     #[error("the document is longer than {limit} bytes")]
     TooLong {
@@ -74,8 +119,8 @@ pub enum BodyFault {
 pub struct Intake {
     /// Object bytes, decoded.
     pub length: u64,
-    /// aws-chunked framing to take off.
-    pub decoder: Option<chunks::Decoder>,
+    /// What is taken off the client's bytes to have the object's.
+    pub decoder: Option<Decoder>,
     /// The signed hash, where it is checked here and not by the store.
     pub sha256: Option<[u8; 32]>,
     /// Checksums from the head that the store does not check, with their base64 texts: at most
@@ -86,15 +131,60 @@ pub struct Intake {
     /// What is computed beside, of a body that is not kept: nobody declared it and nothing is refused
     /// by it, but it can be compared with what a store has.
     pub witness: Option<Algorithm>,
+    /// What is computed of it and sent behind it, as if the client had: [`Source::trailer`] has it then.
+    pub computes: Option<Algorithm>,
+    /// What goes on over several bodies, with what it has seen: [`Source::running`] has it then.
+    pub running: Option<Hasher>,
     /// Whether bytes are kept for replay, and the reservation that pays for it.
     pub replay: Option<ReplayShare>,
     /// How slowly the client may send.
     pub pace: Option<Pace>,
+    /// Told how long the file of a form was, as soon as its end has come.
+    pub measured: Option<Measured>,
+}
+
+/// Is told a length in bytes.
+pub type Measured = Box<dyn FnOnce(u64)>;
+
+/// What is around the object's bytes.
+#[derive(Debug)]
+pub enum Decoder {
+    /// aws-chunked framing.
+    Chunks(chunks::Decoder),
+    /// The end of a form.
+    Form(form::FileReader),
+}
+
+impl Decoder {
+    fn push(&mut self, bytes: &Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        match self {
+            Self::Chunks(decoder) => Ok(decoder.push(bytes, out)?),
+            Self::Form(reader) => Ok(reader.push(bytes, out)?),
+        }
+    }
+
+    /// Whether the file of a form has come to its end.
+    fn has_file(&self) -> bool {
+        matches!(self, Self::Form(reader) if reader.has_ended())
+    }
+
+    fn finish(self) -> Result<Vec<chunks::Trailer>, BodyFault> {
+        match self {
+            Self::Chunks(decoder) => Ok(decoder.finish()?),
+            Self::Form(reader) => {
+                reader.finish()?;
+                Ok(Vec::new())
+            }
+        }
+    }
 }
 
 impl Intake {
     fn verifies(&self) -> bool {
-        self.decoder.is_some() || self.sha256.is_some() || !self.checksums.is_empty()
+        self.decoder.is_some()
+            || self.sha256.is_some()
+            || self.computes.is_some()
+            || !self.checksums.is_empty()
     }
 }
 
@@ -115,12 +205,13 @@ struct Shared {
 
 /// Everything that reading the client changes.
 struct Reception {
-    client: Option<ClientBody>,
+    sender: Option<Sender>,
     intake: Intake,
     sha256: Option<aws_lc_rs::digest::Context>,
     checksums: Vec<Hasher>,
     trailer: Option<Hasher>,
     witness: Option<Hasher>,
+    computed: Option<Hasher>,
     trailers: Vec<chunks::Trailer>,
     /// Object bytes received so far.
     decoded: u64,
@@ -155,21 +246,51 @@ impl Source {
         Self::assemble(None, Intake { length, ..Intake::default() }, held, true)
     }
 
+    /// A body that is whole in memory and was the client's: what pays for it is held as long.
+    #[must_use]
+    pub fn arrived(bytes: Bytes, paid: Option<ReplayShare>) -> Self {
+        let length = bytes.len() as u64;
+        let mut held = Spans::expecting(length);
+        held.push(bytes);
+        Self::assemble(None, Intake { length, replay: paid, ..Intake::default() }, held, true)
+    }
+
+    /// A body of which these first bytes have come, and the rest is still with the client.
+    #[must_use]
+    pub fn begun(first: Bytes, client: ClientBody, intake: Intake) -> Self {
+        let source = Self::stream(client, intake);
+        if let Err(fault) = source.shared.intake.borrow_mut().take(first) {
+            source.fail(&fault);
+        }
+        source
+    }
+
     /// A body that is still with the client.
     #[must_use]
     pub fn stream(client: ClientBody, intake: Intake) -> Self {
-        let replayable = intake.replay.is_some() || intake.length == 0;
-        let held = Spans::expecting(intake.length);
-        Self::assemble(Some(client), intake, held, replayable)
+        Self::sent_by(Sender::Client(client), intake)
     }
 
-    fn assemble(client: Option<ClientBody>, intake: Intake, held: Spans, replayable: bool) -> Self {
-        let whole = client.is_none();
+    /// A body that is still with the region which it is copied from.
+    #[must_use]
+    pub fn copied(reply: Reply, intake: Intake) -> Self {
+        Self::sent_by(Sender::Region(Box::new(reply)), intake)
+    }
+
+    fn sent_by(sender: Sender, intake: Intake) -> Self {
+        let replayable = intake.replay.is_some() || intake.length == 0;
+        let held = Spans::expecting(intake.length);
+        Self::assemble(Some(sender), intake, held, replayable)
+    }
+
+    fn assemble(sender: Option<Sender>, intake: Intake, held: Spans, replayable: bool) -> Self {
+        let whole = sender.is_none();
         let reception = Reception {
             sha256: intake.sha256.map(|_| aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256)),
             checksums: intake.checksums.iter().map(|(algorithm, _)| Hasher::new(*algorithm)).collect(),
             trailer: intake.trailer.map(Hasher::new),
             witness: intake.witness.map(Hasher::new),
+            computed: intake.computes.map(Hasher::new),
             trailers: Vec::new(),
             decoded: if whole { intake.length } else { 0 },
             held,
@@ -180,7 +301,7 @@ impl Source {
             progress: Progress::default(),
             timer: None,
             wire_bytes: 0,
-            client,
+            sender,
             intake,
         };
         let shared = Shared {
@@ -233,6 +354,13 @@ impl Source {
     pub fn trailer(&self, name: &str) -> Option<String> {
         let reception = self.shared.intake.borrow();
         reception.trailers.iter().find(|trailer| trailer.name == name).map(|trailer| trailer.value.clone())
+    }
+
+    /// [`Intake::running`] with this body taken in, once it was read to its end.
+    #[must_use]
+    pub fn running(&self) -> Option<Hasher> {
+        let reception = self.shared.intake.borrow();
+        reception.intake.running.clone().filter(|_| reception.whole())
     }
 
     /// The digest of the whole body in base64, where all of it has been here: computed now of what is
@@ -360,18 +488,17 @@ impl Reception {
         self.verified && self.decoded >= self.intake.length
     }
 
-    /// Takes one frame from the client, or learns that there is none left.
+    /// Takes one frame from its sender, or learns that there is none left.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyFault>> {
-        let Some(client) = self.client.as_mut() else {
+        let Some(sender) = self.sender.as_mut() else {
             return Poll::Ready(Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded }));
         };
-        match Pin::new(client).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let Ok(bytes) = frame.into_data() else { return Poll::Ready(Ok(())) };
+        match sender.poll_bytes(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
                 self.moved(bytes.len() as u64);
                 Poll::Ready(self.take(bytes))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Err(BodyFault::Aborted)),
+            Poll::Ready(Some(Err(fault))) => Poll::Ready(Err(fault)),
             Poll::Ready(None) => Poll::Ready(self.end()),
             Poll::Pending => self.poll_patience(cx),
         }
@@ -407,11 +534,19 @@ impl Reception {
             Some(decoder) => {
                 let mut spans = Vec::with_capacity(2);
                 decoder.push(&bytes, &mut spans)?;
+                if decoder.has_file()
+                    && let Some(measured) = self.intake.measured.take()
+                {
+                    measured(self.decoded + spans.iter().map(|span| span.len() as u64).sum::<u64>());
+                }
                 // A large span in a frame that is nearly all framing would keep it all.
                 let dense = spans.iter().map(Bytes::len).sum::<usize>() * 2 >= bytes.len();
                 for span in spans {
                     self.judge(&span)?;
                     if dense { self.held.push(span) } else { self.held.copy(&span) }
+                }
+                if self.falls_short() {
+                    return Err(BodyFault::NotLast);
                 }
             }
         }
@@ -422,23 +557,32 @@ impl Reception {
         Ok(())
     }
 
+    /// Whether the file of a form has ended before the length that it was taken to have.
+    fn falls_short(&self) -> bool {
+        self.intake.decoder.as_ref().is_some_and(Decoder::has_file) && self.decoded != self.intake.length
+    }
+
     /// Counts bytes of the object, and takes them into whatever is computed of it.
     fn judge(&mut self, bytes: &[u8]) -> Result<(), BodyFault> {
         self.decoded += bytes.len() as u64;
         if self.decoded > self.intake.length {
-            return Err(BodyFault::Length { expected: self.intake.length, seen: self.decoded });
+            return Err(match self.intake.decoder {
+                Some(Decoder::Form(_)) => BodyFault::NotLast,
+                _ => BodyFault::Length { expected: self.intake.length, seen: self.decoded },
+            });
         }
         if let Some(context) = self.sha256.as_mut() {
             context.update(bytes);
         }
-        for hasher in self.checksums.iter_mut().chain(&mut self.trailer).chain(&mut self.witness) {
+        let own = self.checksums.iter_mut().chain(&mut self.trailer).chain(&mut self.witness);
+        for hasher in own.chain(&mut self.computed).chain(&mut self.intake.running) {
             hasher.update(bytes);
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), BodyFault> {
-        self.client = None;
+        self.sender = None;
         if self.verified && self.decoded == self.intake.length {
             return Ok(());
         }
@@ -452,7 +596,7 @@ impl Reception {
         self.verify(trailers)
     }
 
-    fn verify(&mut self, trailers: Vec<chunks::Trailer>) -> Result<(), BodyFault> {
+    fn verify(&mut self, mut trailers: Vec<chunks::Trailer>) -> Result<(), BodyFault> {
         if let (Some(claimed), Some(context)) = (self.intake.sha256, self.sha256.take()) {
             let computed = context.finish();
             if computed.as_ref() != claimed {
@@ -471,6 +615,10 @@ impl Reception {
             if hasher.finish_text() != claimed.value {
                 return Err(BodyFault::Checksum(algorithm.name()));
             }
+        }
+        if let Some(hasher) = self.computed.take() {
+            let name = hasher.algorithm().header().to_owned();
+            trailers.push(chunks::Trailer { name, value: hasher.finish_text() });
         }
         self.trailers = trailers;
         self.verified = true;

@@ -32,7 +32,8 @@ fn object(length: usize) -> Vec<u8> {
 /// What to expect of an object of this length.
 fn intake(length: usize, framed: bool) -> Intake {
     let length = length as u64;
-    let framing = || chunks::Decoder::new(chunks::Framing::UnsignedTrailer, length, Vec::new());
+    let framing =
+        || Decoder::Chunks(chunks::Decoder::new(chunks::Framing::UnsignedTrailer, length, Vec::new()));
     let replay = ReplayRoom::default().reserve(length, length);
     Intake { length, decoder: framed.then(framing), replay, ..Intake::default() }
 }

@@ -48,7 +48,7 @@ pub(super) fn access_point(
 ) -> (DeclaredPoint, Option<PlacedPoint>) {
     let mut declared = DeclaredPoint { name: entry.key.clone(), alias: None, members: 0 };
     let placed = if entry.key == WILDCARD {
-        wildcard(context, entry, regions)
+        wildcard(context, entry, regions, &mut declared)
     } else {
         check_name(context, entry.key_at, &entry.key);
         named_point(context, entry, regions, &mut declared)
@@ -164,26 +164,39 @@ fn lag_shield(section: &Section<'_>) -> LagShield {
     shield
 }
 
-/// Compiles `"*": {regions: […]}`.
-fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Option<PlacedPoint> {
+/// Compiles `"*": {regions: […]}`. The first region is home: writes go there, and reads where it is
+/// well, since nothing says that the stores replicate.
+fn wildcard(
+    context: &Context<'_>,
+    entry: &Entry,
+    regions: Regions<'_>,
+    said: &mut DeclaredPoint,
+) -> Option<PlacedPoint> {
     let section = Section::open(context, &entry.value, keys::WILDCARD, "access point `*`")?;
-    section.require("regions", "the region that takes any other bucket name");
+    section.require("regions", "the regions that take any other bucket name");
     let names = section.texts("regions", "the name of a region");
-    let known: Vec<_> = names.iter().filter_map(|name| known(context, regions, name)).collect();
-    if let Some(second) = known.get(1) {
-        let what = "several regions under `*` are known, but this version does not act on them yet";
-        context.fault(second.at, what, "one region");
+    said.members = names.len();
+    let mut members: Vec<Placed<Member>> = Vec::with_capacity(names.len());
+    for name in &names {
+        let Some(Placed { at, value: region }) = known(context, regions, name) else { continue };
+        if members.iter().any(|member| member.value.region == region) {
+            context.fault(at, format!("{} is there twice", name.quoted()), "each region once");
+        } else {
+            members.push(Placed { at, value: Member { region, bucket: None } });
+        }
     }
     if section
         .node("regions")
         .is_some_and(|node| matches!(&node.value, Value::List(nodes) if nodes.is_empty()))
     {
-        context.fault(section.position_of("regions"), "`regions` of access point `*` is empty", "one region");
+        let what = "`regions` of access point `*` is empty";
+        context.fault(section.position_of("regions"), what, "at least one region");
     }
-    let Placed { at, value: home } = known.into_iter().next()?;
-    let rule = |order| Rule { order, failover: false };
+    let Placed { at, value: Member { region: home, .. } } = members.first()?.clone();
+    let several = members.len() > 1;
+    let reads = if several { Order::Home } else { Order::Nearest };
     Some(PlacedPoint {
-        members_at: vec![at],
+        members_at: members.iter().map(|placed| placed.at).collect(),
         reads_at: at,
         writes_at: at,
         conditional_writes_at: at,
@@ -191,9 +204,9 @@ fn wildcard(context: &Context<'_>, entry: &Entry, regions: Regions<'_>) -> Optio
         point: AccessPoint {
             name: AccessPointName::new(WILDCARD),
             alias: None,
-            members: vec![Member { region: home.clone(), bucket: None }],
-            reads: rule(Order::Nearest),
-            writes: rule(Order::Home),
+            members: members.into_iter().map(|placed| placed.value).collect(),
+            reads: Rule { order: reads, failover: several },
+            writes: Rule { order: Order::Home, failover: false },
             home,
             conditional_writes: ConditionalWrites::Home,
             replication: Replication::None,

@@ -13,7 +13,7 @@ use super::yaml::{Node, Value};
 use crate::names::{AccessKeyId, ClientName};
 use crate::policy::{Client, Grant, Policy, RegionCredentials};
 use crate::s3::Operation;
-use crate::sigv4::{Credential, Key};
+use crate::sigv4::{Allowances, Credential, Key};
 
 /// What an entry declares, whatever else is wrong with it.
 #[derive(Default)]
@@ -102,12 +102,24 @@ fn whole_client(
         _ => None,
     };
     let region_credentials = region_credentials(&section, own, regions);
+    let version_2 = section.word("signature_v2", &[("refuse", false), ("presigned_reads", true)]);
+    let diagnosis = section.boolean("diagnose_signatures");
+    let allowances = Allowances {
+        version_2_reads: version_2.is_some_and(|placed| placed.value),
+        diagnosis: diagnosis.is_some_and(|placed| placed.value),
+    };
     let grant = grant(&section, only, region_credentials.as_ref());
     let (name, id) = (name?, id?);
     Some(PlacedClient {
         policy_at: section.node("policy").map(|node| node.at),
         client: Client { name: name.value.clone(), grant: grant?, region_credentials: region_credentials? },
-        key: Key { access_key_id: id.value, secret: secret?.value, session_token, client: name.value },
+        key: Key {
+            access_key_id: id.value,
+            secret: secret?.value,
+            session_token,
+            client: name.value,
+            allowances,
+        },
     })
 }
 

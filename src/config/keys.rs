@@ -44,7 +44,7 @@ pub(super) const LISTENER: &[Key] = &[
     key("allow_from"),
     key("allow_origins"),
     key("debug_headers"),
-    later("trusted_proxies"),
+    key("trusted_proxies"),
 ];
 
 pub(super) const LISTENER_TLS: &[Key] = &[key("certificate"), key("key"), key("client_ca")];
@@ -106,8 +106,8 @@ pub(super) const CLIENT: &[Key] = &[
     key("session_token"),
     key("policy"),
     key("region_credentials"),
-    later("signature_v2"),
-    later("diagnose_signatures"),
+    key("signature_v2"),
+    key("diagnose_signatures"),
 ];
 
 pub(super) const LIMITS: &[Key] = &[

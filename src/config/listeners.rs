@@ -80,6 +80,8 @@ fn listener(context: &Context<'_>, node: &Node) -> Option<PlacedListener> {
     );
     let allow_from =
         section.all_parsed("allow_from", "a network such as 10.0.0.0/8 or 2001:db8::/32", network);
+    let trusted_proxies =
+        section.all_parsed("trusted_proxies", "a network such as 10.0.0.0/8 or 2001:db8::/32", network);
     let allow_origins = section.all_parsed(
         "allow_origins",
         "an origin as browsers send it, such as https://app.example.com",
@@ -92,6 +94,7 @@ fn listener(context: &Context<'_>, node: &Node) -> Option<PlacedListener> {
     settings.verify = verify.is_none_or(|placed| placed.value);
     settings.anonymous = anonymous.as_ref().map_or(Anonymous::Deny, |placed| placed.value);
     settings.allow_from = allow_from.into_iter().map(|placed| placed.value).collect();
+    settings.trusted_proxies = trusted_proxies.into_iter().map(|placed| placed.value).collect();
     settings.allow_origins = allow_origins.into_iter().map(|placed| placed.value).collect();
     settings.debug_headers = debug_headers.map_or(settings.debug_headers, |placed| placed.value);
     // Where it is faulty it is missing here, so that the rest is checked all the same: after a

@@ -110,7 +110,8 @@ fn somebody_may_come_in(context: &Context<'_>, parts: &Parts) {
 /// Settings that need more replication than the stores are said to do.
 fn replication(context: &Context<'_>, placed: &PlacedPoint) {
     let PlacedPoint { point, reads_at, writes_at, conditional_writes_at, versions_at, .. } = placed;
-    if point.members.len() < 2 {
+    // the wildcard goes by home, and has nothing to say
+    if point.members.len() < 2 || point.is_wildcard() {
         return;
     }
     let name = &point.name;

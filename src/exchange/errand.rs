@@ -75,6 +75,8 @@ pub enum Unanswered {
     Throttled,
     /// No region is fit, and as many requests as may are trying those that are not.
     Hopeless,
+    /// No region is fit, and none of those that are left takes connections.
+    Refusing,
     /// The request's target cannot be said to a region.
     Target,
 }
@@ -100,6 +102,10 @@ pub trait Written {
     /// What shows that it was done in the region of a step, where its last try was made; `began`:
     /// when, by the store's clock.
     fn evidence(&self, step: &Step, region: &RegionSettings, began: UnixSeconds) -> Evidence;
+
+    /// Whether this is the tag of the key's last write, which the region of a step acknowledged to us
+    /// before this one began.
+    fn acknowledged(&self, step: &Step, tag: &[u8]) -> bool;
 
     /// Base64 of a digest of what was written, where it is known or can be computed now.
     fn digest(&self, algorithm: Algorithm) -> Option<String>;

@@ -101,6 +101,7 @@ impl Lane {
         let target = Target { host, port, tls: self.tls.as_ref(), addresses, avoid };
         let limits = DialTimeouts { connect: timeouts.connect, tls: timeouts.tls };
         let dialled = dial::dial(target, &self.resolver, limits, self.clock).await;
+        self.meter.dialled(dialled.as_ref().err().map(|fault| fault.stage), self.clock.mono());
         let outcome = match &dialled {
             Ok(_) => "connected",
             Err(fault) => fault.stage.name(),

@@ -12,6 +12,7 @@ use http::header::{AGE, DATE};
 
 use super::addresses::Addresses;
 use super::booking::{Booking, Hope, Hopes};
+use super::dial::Stage;
 use super::mark::Mark;
 use super::skew::Skew;
 use crate::chance::Coin;
@@ -37,6 +38,8 @@ pub struct Meter {
     /// By what its answers are known.
     pub mark: Mark,
     /// Its rate, where it is governed; time from `origin`.
+    /// When every address of it last refused a connection, as `answered`; 0 once one was made.
+    refused: AtomicU64,
     booking: Booking,
     /// Seconds by which its clock is ahead of ours.
     ahead: AtomicI64,
@@ -59,6 +62,9 @@ const DATES: Duration = Duration::from_secs(1);
 const MUTE: Duration = Duration::from_mins(10);
 /// How long a region counts as throttling after it asked for less: as long as repeats are counted.
 const THROTTLED: Duration = Duration::from_secs(10);
+/// How long a refused connection speaks for the next one. While a region is needed and out, probes
+/// come at least four times as often, so that what they find is all that requests wait for.
+const REFUSED: Duration = Duration::from_secs(1);
 
 impl Meter {
     fn new(region: &RegionId, origin: Instant, coin: Coin) -> Self {
@@ -70,6 +76,7 @@ impl Meter {
             in_flight: Arc::default(),
             mute_since: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             booking: Booking::default(),
             ahead: AtomicI64::new(0),
             ahead_at_least: AtomicI64::new(Skew::default().least()),
@@ -194,6 +201,22 @@ impl Meter {
     pub fn throttles(&self, now: Instant) -> bool {
         let at = self.throttled.load(Ordering::Relaxed);
         at > 0 && Duration::from_micros(self.mark(now).saturating_sub(at)) < THROTTLED
+    }
+
+    /// A dial ended, for traffic or for a probe: how it failed, if it did.
+    pub fn dialled(&self, failed: Option<Stage>, now: Instant) {
+        match failed {
+            None => self.refused.store(0, Ordering::Relaxed),
+            Some(Stage::Connect { refused: true }) => self.refused.store(self.mark(now), Ordering::Relaxed),
+            Some(_) => {}
+        }
+    }
+
+    /// Whether the region refused the last connection, lately.
+    #[must_use]
+    pub fn refuses(&self, now: Instant) -> bool {
+        let at = self.refused.load(Ordering::Relaxed);
+        at > 0 && Duration::from_micros(self.mark(now).saturating_sub(at)) < REFUSED
     }
 
     /// One more request on its way; the guard takes it off again.
@@ -421,6 +444,22 @@ mod tests {
         meter.learn_throttled(origin);
         assert!(meter.throttles(origin) && meter.throttles(origin + THROTTLED / 2));
         assert!(!meter.throttles(origin + THROTTLED));
+    }
+
+    #[test]
+    fn a_refused_connection_speaks_for_the_next_until_one_is_made() {
+        let now = crate::clock::Clock::system().mono();
+        let meter = Meter::new(&RegionId::new("a"), now, Coin::seeded(1));
+        let refused = Stage::Connect { refused: true };
+        assert!(!meter.refuses(now));
+        meter.dialled(Some(refused), now);
+        assert!(meter.refuses(now) && meter.refuses(now + REFUSED / 2));
+        assert!(!meter.refuses(now + REFUSED));
+        meter.dialled(Some(refused), now + REFUSED);
+        meter.dialled(Some(Stage::Connect { refused: false }), now + REFUSED);
+        assert!(meter.refuses(now + REFUSED));
+        meter.dialled(None, now + REFUSED);
+        assert!(!meter.refuses(now + REFUSED));
     }
 
     #[test]

@@ -76,6 +76,16 @@ impl Exchange {
         going.go().await
     }
 
+    /// Draws one repeat on the retry budget; false where it is spent, which is counted.
+    #[must_use]
+    pub fn take_repeat(&self) -> bool {
+        let taken = self.budget_in_force(&self.view.load()).take(self.clock.mono());
+        if !taken {
+            metric::counter(Metric::BudgetExhausted, &[]).increment(1);
+        }
+        taken
+    }
+
     /// Tells the fleet of a region whose reply broke off, unless the client was the reason.
     pub fn broke_off(&self, errand: &Errand<'_>, region: &RegionId, broken: &Broken) {
         if broken.by_reader() {
@@ -107,9 +117,7 @@ impl Going<'_> {
         for _ in 0..attempts {
             let Some(plan) = self.plan(&run.tried) else { break };
             let Ok(turn) = run.first_open(&plan) else { break };
-            let now = self.exchange.clock.mono();
-            if !self.exchange.budget_in_force(&self.exchange.view.load()).take(now) {
-                metric::counter(Metric::BudgetExhausted, &[]).increment(1);
+            if !self.exchange.take_repeat() {
                 return Resumption::Abandoned(Abandoned::Budget);
             }
             run.tried.push(turn.step.region.clone());

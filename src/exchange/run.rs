@@ -120,8 +120,12 @@ impl Exchange {
         plan: Plan,
         journey: &RefCell<Journey>,
     ) -> Result<Reached, Unanswered> {
-        self.budget_in_force(&self.view.load()).request(self.clock.mono());
         Run::new(self, errand, journey).go(plan).await
+    }
+
+    /// A client's request came: it earns its share of a repeat, which our own questions do not.
+    pub fn earn(&self) {
+        self.budget_in_force(&self.view.load()).request(self.clock.mono());
     }
 
     /// The budget, with what this view grants: a reload changes it at once.
@@ -295,7 +299,11 @@ impl<'a> Run<'a> {
                 return judged.answer.ok_or(Unanswered::GaveUp(GiveUp::Ambiguous));
             }
             let fresh = (self.errand.replan)(&self.tried);
-            let next = fresh.as_ref().ok().and_then(|plan| self.first_open(plan).ok());
+            let (next, refusing) = match fresh.as_ref().map(|plan| self.first_open(plan)) {
+                Ok(Ok(next)) => (Some(next), false),
+                Ok(Err(unanswered)) => (None, matches!(unanswered, Unanswered::Refusing)),
+                Err(_) => (None, false),
+            };
             let next = next.filter(|next| !self.tried.contains(&next.step.region));
             let alone = next.is_none();
             let question = self.question(failover, &step, &judged, !alone);
@@ -314,6 +322,10 @@ impl<'a> Run<'a> {
                 Verdict::GiveUp(reason) => {
                     count(reason, &step);
                     return Err(Unanswered::GaveUp(reason));
+                }
+                // the region went out meanwhile, and probes ask it more often than we would
+                Verdict::SameAgain { .. } if refusing && !self.acted && judged.outcome.is_not_sent() => {
+                    return before.ok_or(Unanswered::Refusing);
                 }
                 Verdict::SameAgain { after, within } => {
                     self.send_by = within.map(|within| self.exchange.clock.mono() + within);
@@ -337,19 +349,24 @@ impl<'a> Run<'a> {
     pub(super) fn first_open(&self, plan: &Plan) -> Result<Turn, Unanswered> {
         let view = self.exchange.view.load();
         let most = usize::try_from(view.limits.in_flight_per_region).unwrap_or(usize::MAX);
+        let now = self.exchange.clock.mono();
         let open = |step: &&Step| self.exchange.meters.of(&step.region).in_flight() < most;
+        let refuses = |step: &Step| step.last_resort && self.exchange.meters.of(&step.region).refuses(now);
         let turn = |step: &Step, trial| match self.spared(step, plan, &view, most) {
             Some(spare) => self.turn(plan, spare, None, &view, Some(step)),
             None => self.turn(plan, step, trial, &view, None),
         };
-        for step in plan.steps.iter().filter(open) {
+        if plan.steps.iter().all(refuses) {
+            return Err(Unanswered::Refusing);
+        }
+        for step in plan.steps.iter().filter(|step| !refuses(step)).filter(open) {
             let row = view.table.row(&step.region).filter(|_| step.trial);
             match row.map(|row| row.of(self.kind()).trial.take()) {
                 Some(None) if !self.tried.contains(&step.region) => {}
                 trial => return turn(step, trial.flatten()),
             }
         }
-        turn(plan.steps.iter().find(open).ok_or(Unanswered::Full)?, None)
+        turn(plan.steps.iter().filter(|step| !refuses(step)).find(open).ok_or(Unanswered::Full)?, None)
     }
 
     /// Where a request goes that is above a region's rate: to another one that the plan allows and

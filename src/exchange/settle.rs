@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::LAST_MODIFIED;
+use http::header::{ETAG, LAST_MODIFIED};
 use http::{HeaderMap, Response, StatusCode};
 use tracing::debug;
 
@@ -94,7 +94,9 @@ impl Run<'_> {
             let finding = match &look {
                 Some(look) => {
                     let modified = look.headers.get(LAST_MODIFIED).and_then(|date| date.to_str().ok());
+                    let tag = look.headers.get(ETAG).map(http::HeaderValue::as_bytes);
                     let heard = Heard {
+                        acknowledged: tag.is_some_and(|tag| written.acknowledged(step, tag)),
                         status: look.status.as_u16(),
                         headers: &look.headers,
                         modified: modified.and_then(Stamp::parse_date).map(|stamp| stamp.at()),

@@ -12,7 +12,11 @@ use super::event::{Cause, Never, ProbeFault};
 use super::settings::FleetSettings;
 use super::standing::Standing;
 use super::streak::Streak;
-use super::window::Window;
+use super::window::{BUCKETS, Window};
+
+/// Buckets of the window that are judged by themselves where they hold enough: a good past does not
+/// shield a region whose share has fallen for three seconds.
+const LATELY: u32 = 3;
 
 /// What a mutation may look at besides the machine itself.
 #[derive(Clone, Copy, Debug)]
@@ -360,13 +364,15 @@ impl Health {
         if !matches!(self.standing, Standing::Unknown | Standing::Healthy | Standing::Suspect) {
             return None;
         }
-        let sums = self.window.sums(scene.now);
-        let all = sums.good.saturating_add(sums.bad);
-        let enough = f64::from(sums.good) >= f64::from(all) * scene.settings.success_share;
-        if all < scene.settings.window_samples || enough || !sums.spread {
-            return None;
-        }
-        self.fail(Cause::LowSuccess(sums.good, all), scene, coin)
+        let settings = scene.settings;
+        let low = |buckets: u32, samples: u32| {
+            let sums = self.window.sums(buckets, scene.now);
+            let all = sums.good.saturating_add(sums.bad);
+            let low = f64::from(sums.good) < f64::from(all) * settings.success_share;
+            (all >= samples && low && sums.spread).then_some(Cause::LowSuccess(sums.good, all))
+        };
+        let why = low(BUCKETS, settings.window_samples).or_else(|| low(LATELY, settings.recent_samples))?;
+        self.fail(why, scene, coin)
     }
 
     fn suspect(&mut self, why: Cause, scene: Scene<'_>) -> Option<Change> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Buckets a window has; its resolution is a tenth of its width.
-const BUCKETS: u32 = 10;
+pub(super) const BUCKETS: u32 = 10;
 
 /// Failures whose keys are remembered, per window. Fewer would let a majority go unseen, more
 /// costs time on each failure; a region that fails at a high rate is judged on the latest ones.
@@ -81,9 +81,9 @@ impl Window {
         self.failing.push_back(Failure { slot, key });
     }
 
-    /// What the window holds at `now`.
-    pub(super) fn sums(&self, now: Instant) -> Sums {
-        let oldest = (self.slot(now) + 1).saturating_sub(u64::from(BUCKETS));
+    /// What the last `buckets` of the window, at most all of them, hold at `now`.
+    pub(super) fn sums(&self, buckets: u32, now: Instant) -> Sums {
+        let oldest = (self.slot(now) + 1).saturating_sub(u64::from(buckets.min(BUCKETS)));
         let (mut good, mut bad) = (0_u32, 0_u32);
         for bucket in self.buckets.iter().filter(|bucket| bucket.slot >= oldest) {
             good = good.saturating_add(bucket.good);
@@ -182,9 +182,32 @@ mod tests {
         window.good(1, start);
         window.bad(start, Some(1));
         window.bad(start + Duration::from_secs(5), None);
-        assert_eq!(window.sums(start + Duration::from_millis(9_999)), Sums { good: 1, bad: 2, spread: true });
-        assert_eq!(window.sums(start + Duration::from_secs(10)), Sums { good: 0, bad: 1, spread: true });
-        assert_eq!(window.sums(start + Duration::from_mins(1)), Sums { good: 0, bad: 0, spread: false });
+        assert_eq!(
+            window.sums(BUCKETS, start + Duration::from_millis(9_999)),
+            Sums { good: 1, bad: 2, spread: true }
+        );
+        assert_eq!(
+            window.sums(BUCKETS, start + Duration::from_secs(10)),
+            Sums { good: 0, bad: 1, spread: true }
+        );
+        assert_eq!(
+            window.sums(BUCKETS, start + Duration::from_mins(1)),
+            Sums { good: 0, bad: 0, spread: false }
+        );
+    }
+
+    #[test]
+    fn the_last_buckets_hold_what_came_lately() {
+        let (mut window, start) = window();
+        for second in 0..10 {
+            window.good(10, start + Duration::from_secs(second));
+        }
+        let now = start + Duration::from_secs(9);
+        window.bad(now, Some(1));
+        window.bad(now, None);
+        assert_eq!(window.sums(BUCKETS, now), Sums { good: 100, bad: 2, spread: true });
+        assert_eq!(window.sums(3, now), Sums { good: 30, bad: 2, spread: true });
+        assert_eq!(window.sums(3, now + Duration::from_secs(2)), Sums { good: 10, bad: 2, spread: true });
     }
 
     #[test]
@@ -193,7 +216,7 @@ mod tests {
         for second in 0..25 {
             window.good(1, start + Duration::from_secs(second));
         }
-        assert_eq!(window.sums(start + Duration::from_secs(24)).good, 10);
+        assert_eq!(window.sums(BUCKETS, start + Duration::from_secs(24)).good, 10);
     }
 
     #[test]
@@ -202,7 +225,7 @@ mod tests {
         for n in 0..20 {
             window.bad(start, Some(if n < 15 { 7 } else { n }));
         }
-        assert_eq!(window.sums(start), Sums { good: 0, bad: 5, spread: true });
+        assert_eq!(window.sums(BUCKETS, start), Sums { good: 0, bad: 5, spread: true });
     }
 
     #[test]
@@ -242,7 +265,7 @@ mod tests {
             let within = |ms: u64| start + Duration::from_millis(ms) + Duration::from_secs(10) > last;
             let good = events.iter().filter(|(ms, good, _)| *good && within(*ms)).count();
             let bad = events.iter().filter(|(ms, good, _)| !*good && within(*ms)).count();
-            let sums = window.sums(last);
+            let sums = window.sums(BUCKETS, last);
             prop_assert!(sums.good as usize <= good);
             prop_assert!(sums.bad as usize <= bad);
         }

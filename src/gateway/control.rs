@@ -167,6 +167,7 @@ pub(super) fn found(
         places: Places::new(fresh_coin().bits(), now),
         hurry: Arc::default(),
         quarantine: Quarantine::default(),
+        endings: Arc::default(),
         changes: Changes::new(settings.limits.remembered_keys),
         admission: Admission::new(),
         mark: Arc::from(format!("nearpoint-{:016x}", fresh_coin().bits())),

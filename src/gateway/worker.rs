@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
@@ -24,6 +24,7 @@ use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::route::Budget;
 use crate::route::hedge::Hedges;
+use crate::s3::form::Endings;
 use crate::sigv4::KeyCache;
 use crate::steward;
 use crate::telemetry::access::{Aborted, AccessLine, AccessLog, LogHandle};
@@ -47,6 +48,7 @@ pub(super) struct Crew {
     pub places: Arc<Places>,
     pub hurry: Arc<Notify>,
     pub quarantine: Quarantine,
+    pub endings: Arc<Mutex<Endings>>,
     pub changes: Changes,
     pub admission: Arc<Admission>,
     pub mark: Arc<str>,
@@ -175,8 +177,10 @@ pub(super) fn house(crew: &Crew, access: AccessLog) -> House {
         access,
         canaries: crew.canaries.clone(),
         quarantine: crew.quarantine.clone(),
+        endings: Arc::clone(&crew.endings),
         changes: crew.changes.clone(),
         left_out_said: Cell::new(None),
+        diagnosed: Cell::new((0, 0)),
         mark: Arc::clone(&crew.mark),
     }
 }

@@ -95,6 +95,9 @@ pub struct ListenerSettings {
     /// Peers that may connect; empty lets everybody. Unix peers are always let in: the file's
     /// permissions are their list.
     pub allow_from: Vec<IpNet>,
+    /// Proxies in front of this listener, which say what they have rewritten and share an address among
+    /// many clients.
+    pub trusted_proxies: Vec<IpNet>,
     /// Origins that browsers may come from where requests are not verified; each as a browser
     /// sends it (`https://app.example.com`).
     pub allow_origins: Vec<String>,
@@ -115,6 +118,7 @@ impl ListenerSettings {
             verify: true,
             anonymous: Anonymous::Deny,
             allow_from: Vec::new(),
+            trusted_proxies: Vec::new(),
             allow_origins: Vec::new(),
             debug_headers,
         }
@@ -128,6 +132,13 @@ impl ListenerSettings {
     #[must_use]
     pub fn takes_signed_only(&self) -> bool {
         self.verify && self.anonymous == Anonymous::Deny
+    }
+
+    /// Whether `trusted_proxies` names this peer.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 
     /// Whether `allow_from` lets this peer in. An IPv4 peer of a dual-stack socket
@@ -179,6 +190,16 @@ mod tests {
             ("[::]:1", false),
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.is_local()), Ok(local), "{text}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_trusted_unless_named() {
+        let mut settings = ListenerSettings::new("0.0.0.0:1".parse().unwrap());
+        assert!(!settings.trusts("127.0.0.1".parse().unwrap()));
+        settings.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        for (peer, trusted) in [("10.0.0.1", true), ("::ffff:10.0.0.1", true), ("11.0.0.1", false)] {
+            assert_eq!(settings.trusts(peer.parse().unwrap()), trusted, "{peer}");
         }
     }
 

@@ -75,7 +75,8 @@ where
 pub struct WorkerRules {
     /// Client connections of the whole process.
     pub connections: usize,
-    /// Client connections from one address (IPv6: one /64), except from this machine.
+    /// Client connections from one address (IPv6: one /64), except from this machine and
+    /// from trusted proxies.
     pub connections_per_address: usize,
     /// How each connection is served.
     pub connection: ConnectionRules,
@@ -399,7 +400,10 @@ async fn admit<A: Answer>(hall: &Rc<Hall<A>>, accepted: Accepted, door: &Arc<Doo
         meters.refused("not_allowed");
         return;
     }
-    let ticket = hall.admission.enter(&address, rules.connections, rules.connections_per_address).await;
+    // a proxy's connections are those of many clients
+    let trusted = address.ip().is_some_and(|ip| terms.settings.trusts(ip));
+    let per_address = if trusted { usize::MAX } else { rules.connections_per_address };
+    let ticket = hall.admission.enter(&address, rules.connections, per_address).await;
     let Some(ticket) = ticket else {
         meters.refused("address_limit");
         return;

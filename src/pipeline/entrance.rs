@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::House;
-use super::sender::Sender;
 use crate::head::Head;
 use crate::listen::{ListenerSettings, Peer};
 use crate::overload::{Overfull, Place, Rank, Shed, Who, retry_after};
+use crate::policy::Client;
 use crate::refusal::{Blame, Refusal};
 use crate::s3::{Call, Code};
 use crate::sigv4;
@@ -62,9 +62,9 @@ impl Caller<'_> {
         }
     }
 
-    /// A place for a request whose sender is known.
-    pub(super) async fn enter(&self, sender: &Sender) -> Result<Place, Refusal> {
-        match self.take(sender) {
+    /// A place for a request whose sender is known; `None`: nobody signed, or it is not known yet who did.
+    pub(super) async fn enter(&self, client: Option<&Client>) -> Result<Place, Refusal> {
+        match self.take(client) {
             Ok(place) => {
                 if self.house.places.pressed_by(self.view.limits.in_flight) > 0 {
                     self.house.relieve(self.view);
@@ -72,16 +72,16 @@ impl Caller<'_> {
                 Ok(place)
             }
             // Boxed: most requests are let in, and their futures stay as small.
-            Err(shed) => Box::pin(self.enter_late(sender, shed)).await,
+            Err(shed) => Box::pin(self.enter_late(client, shed)).await,
         }
     }
 
     /// The same where there was no place: one that is about to be free is waited for, and no other.
-    async fn enter_late(&self, sender: &Sender, mut shed: Shed) -> Result<Place, Refusal> {
+    async fn enter_late(&self, client: Option<&Client>, mut shed: Shed) -> Result<Place, Refusal> {
         if self.house.relieve(self.view) {
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
-                match self.take(sender) {
+                match self.take(client) {
                     Ok(place) => return Ok(place),
                     Err(still) => shed = still,
                 }
@@ -90,8 +90,8 @@ impl Caller<'_> {
         Err(refuse(self.house, shed))
     }
 
-    fn take(&self, sender: &Sender) -> Result<Place, Shed> {
-        let who = match (&sender.client, self.peer.address.network()) {
+    fn take(&self, client: Option<&Client>) -> Result<Place, Shed> {
+        let who = match (client, self.peer.address.network()) {
             (Some(client), _) => Who::Client(client.name.as_str()),
             (None, Some(network)) => Who::Address(network),
             (None, None) => Who::Machine,

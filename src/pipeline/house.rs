@@ -22,10 +22,12 @@ use crate::probe::Canaries;
 use crate::publish::Published;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{GiveUp, Poison};
+use crate::s3::form::Endings;
 use crate::s3::{Call, Code};
 use crate::sigv4::KeyCache;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metric::WorkerMeters;
+use crate::units::UnixSeconds;
 use crate::view::View;
 
 /// One worker's house.
@@ -63,13 +65,21 @@ pub struct House {
     pub canaries: Canaries,
     /// Requests that kill stores, over all workers.
     pub quarantine: Quarantine,
+    /// What follows the files of forms, over all workers.
+    pub endings: Arc<Mutex<Endings>>,
     /// What clients changed lately, over all workers.
     pub changes: Changes,
     /// When it was last said that a listing of uploads is not complete.
     pub left_out_said: Cell<Option<Instant>>,
+    /// In which second signatures that do not match were last looked into, and how many.
+    pub diagnosed: Cell<(i64, u32)>,
     /// Names this process in `Via`, so that a request that comes back is seen.
     pub mark: Arc<str>,
 }
+
+/// Signatures that do not match and are looked into, by each worker in a second: half a millisecond each,
+/// that anybody can ask for who knows an access key id.
+const DIAGNOSES: u32 = 10;
 
 /// How often a request looks whether a reload under way is over, and how many times: it takes some
 /// microseconds, and the control thread may be starved for a while.
@@ -148,6 +158,14 @@ impl House {
             }
         }
         (self.view.load_full(), Err(Unwelcome::Outdated))
+    }
+
+    /// Whether one more signature that does not match may be looked into.
+    pub(super) fn may_diagnose(&self, now: UnixSeconds) -> bool {
+        let (second, count) = self.diagnosed.get();
+        let count = if second == now.0 { count } else { 0 };
+        self.diagnosed.set((now.0, count + 1));
+        count < DIAGNOSES
     }
 
     pub(super) fn request_id(&self) -> RequestId {

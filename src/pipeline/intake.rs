@@ -1,14 +1,16 @@
 //! The client's body, taken in: how long it is, how it is framed, what must be checked here
 //! because some region's store would not check it.
 
+use std::sync::{Arc, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::body::Incoming;
 
-use super::{Visit, entrance};
+use super::{Visit, entrance, form};
 use crate::body::progress::Pace;
-use crate::body::source::Intake;
+use crate::body::source::{Decoder, HOLD_BACK, Intake};
 use crate::body::{BodyFault, Source};
 use crate::head::strict::UPLOAD_MAX;
 use crate::refusal::{Blame, Refusal};
@@ -32,14 +34,13 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
     let says_nothing = declared == Declared::default();
     let Checks { sha256, checksums } = checked_here(visit, declared, length);
     if length == 0 && visit.sender.framing.is_none() {
-        check_empty(sha256, &checksums)?;
+        check_whole(&[], sha256, &checksums)?;
         return Ok(Source::empty());
     }
-    let decoder = visit
-        .sender
-        .framing
-        .clone()
-        .map(|framing| chunks::Decoder::new(framing, length, chunks::declared(&visit.head)));
+    let decoder =
+        visit.sender.framing.clone().map(|framing| {
+            Decoder::Chunks(chunks::Decoder::new(framing, length, chunks::declared(&visit.head)))
+        });
     let limits = &visit.view.limits;
     let replay = (facts.kind == Kind::Write && length <= limits.replay_body.0)
         .then(|| visit.house.replays.reserve(length, limits.replay_total.0))
@@ -53,13 +54,65 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         witness: witness(visit, says_nothing).filter(|_| replay.is_none()),
         replay,
         pace: Some(Pace::over(visit.view.timeouts.body_progress)),
+<<<<<<< HEAD
+        measured: None,
+=======
+        ..Intake::default()
+>>>>>>> copies
     };
     Ok(Source::stream(body, intake))
 }
 
+/// The file of a form as a shared handle. S3 wants an object's length ahead of it, which a form does not
+/// say. A short file is read whole. A longer one is sent on as it comes, as long as it is if the form's
+/// end follows it and nothing else, or what followed the sender's last one; where it turns out otherwise,
+/// the upload breaks off before its end, and nothing is stored.
+pub(super) async fn receive_file(visit: &Visit<'_>, upload: form::Upload) -> Result<Source, Refusal> {
+    let form::Upload { reached, length: announced, range, habit } = upload;
+    let remaining = announced.saturating_sub(reached.before);
+    let endings = Arc::clone(&visit.house.endings);
+    let learnt = endings.lock().unwrap_or_else(PoisonError::into_inner).of(habit);
+    let length = remaining.saturating_sub(learnt.unwrap_or_else(|| reached.reader.closing()));
+    let measured = move |file: u64| {
+        let behind = remaining.saturating_sub(file);
+        endings.lock().unwrap_or_else(PoisonError::into_inner).learn(habit, behind);
+    };
+    let declared = declared(visit)?;
+    let says_nothing = declared == Declared::default();
+    let Checks { sha256, checksums } = checked_here(visit, declared, length);
+    let limits = &visit.view.limits;
+    let paid = (HOLD_BACK..=limits.replay_body.0)
+        .contains(&remaining)
+        .then(|| visit.house.replays.reserve(remaining, limits.replay_total.0))
+        .flatten();
+    if remaining < HOLD_BACK || paid.is_some() {
+        let file = reached.whole().await?;
+        measured(file.len() as u64);
+        visit.ledger.received(announced);
+        form::judge_size(range, file.len() as u64)?;
+        check_whole(&file, sha256, &checksums)?;
+        return Ok(Source::arrived(file, paid));
+    }
+    form::judge_size(range, length)?;
+    let before = reached.before;
+    let (first, reader, client) = reached.into_client();
+    visit.ledger.received(before + first.len() as u64);
+    let intake = Intake {
+        length,
+        decoder: Some(Decoder::Form(reader)),
+        sha256,
+        checksums,
+        witness: witness(visit, says_nothing),
+        pace: Some(Pace::over(visit.view.timeouts.body_progress)),
+        measured: Some(Box::new(measured)),
+        ..Intake::default()
+    };
+    Ok(Source::begun(first, client, intake))
+}
+
 /// What is computed of a body that is not kept, so that a lost answer can be settled: what some
 /// region's store gives back of the object.
-fn witness(visit: &Visit<'_>, says_nothing: bool) -> Option<Algorithm> {
+pub(super) fn witness(visit: &Visit<'_>, says_nothing: bool) -> Option<Algorithm> {
     if visit.call.operation != Operation::PutObject {
         return None;
     }
@@ -145,15 +198,23 @@ fn checked_here(visit: &Visit<'_>, declared: Declared, length: u64) -> Checks {
     Checks { sha256, checksums: checksum.into_iter().chain(md5).collect() }
 }
 
-/// An empty body has a hash and checksums too.
-fn check_empty(sha256: Option<[u8; 32]>, checksums: &[(Algorithm, String)]) -> Result<(), BodyFault> {
-    let computed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[]);
-    if let Some(claimed) = sha256.filter(|claimed| computed.as_ref() != claimed) {
+/// Compares a body that is whole with its hash and checksums; an empty one has them too.
+fn check_whole(
+    body: &[u8],
+    sha256: Option<[u8; 32]>,
+    checksums: &[(Algorithm, String)],
+) -> Result<(), BodyFault> {
+    let computed = sha256.map(|_| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body));
+    if let (Some(claimed), Some(computed)) = (sha256, computed)
+        && computed.as_ref() != claimed
+    {
         let (claimed, computed) = (hex::encode(claimed), hex::encode(computed.as_ref()));
         return Err(BodyFault::Sha256 { claimed, computed });
     }
     for (algorithm, claimed) in checksums {
-        if Hasher::new(*algorithm).finish_text() != claimed.trim() {
+        let mut hasher = Hasher::new(*algorithm);
+        hasher.update(body);
+        if hasher.finish_text() != claimed.trim() {
             return Err(BodyFault::Checksum(algorithm.name()));
         }
     }

@@ -229,6 +229,21 @@ impl Ledger {
         self.entry.late.borrow_mut().region = Some(region.clone());
     }
 
+    /// Whether another region than this one has refused the request for this; it is not the last word
+    /// then, and not noted.
+    pub(super) fn was_refused_elsewhere(&self, code: Code, than: &RegionId) -> bool {
+        let mut late = self.entry.late.borrow_mut();
+        let elsewhere = late.region.as_ref().is_some_and(|region| region != than);
+        let refused = elsewhere && late.code.as_deref() == Some(code.as_str());
+        if refused {
+            (late.code, late.cause) = (None, None);
+            if let Some(note) = late.journey.notes.last_mut() {
+                note.outcome = NOT_FOUND;
+            }
+        }
+        refused
+    }
+
     /// A body that broke off because the wire gate refused a piece of it is no matter of time.
     pub(super) fn explained(&self, refusal: Refusal) -> Refusal {
         match self.entry.fate.body_violation() {
@@ -364,7 +379,8 @@ impl Entry {
             let [before, after] = pair else { continue };
             // The two ran side by side: neither followed the other.
             // What a region has not is no fault of it: the lag shield counts that.
-            if before.outcome == CANCELLED || before.outcome == NOT_FOUND {
+            // What was answered is followed by another request of many.
+            if [ANSWERED, CANCELLED, NOT_FOUND].contains(&before.outcome) {
                 continue;
             }
             metric::counter(Metric::Retries, &[before.outcome]).increment(1);

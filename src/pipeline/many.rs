@@ -151,7 +151,7 @@ fn is_fault(code: &str) -> bool {
 }
 
 /// Leave for one region, or for whichever it is by the order.
-fn bound(visit: &Visit<'_>, region: Option<&RegionId>) -> Permit {
+pub(super) fn bound(visit: &Visit<'_>, region: Option<&RegionId>) -> Permit {
     Permit::granted(
         Arc::clone(&visit.access_point),
         visit.sender.client.clone(),
@@ -290,7 +290,7 @@ fn not_listed(refusal: Refusal) -> Refusal {
 /// Whether a region is out or was not heard; else the obstacle is ours or the client's.
 fn is_silence(unanswered: &Unanswered) -> bool {
     match unanswered {
-        Unanswered::NoRoute(NoRoute::RegionDown(_)) => true,
+        Unanswered::NoRoute(NoRoute::RegionDown(_)) | Unanswered::Refusing => true,
         Unanswered::GaveUp(reason) => match reason {
             GiveUp::Ambiguous
             | GiveUp::TooLate
@@ -363,9 +363,10 @@ const BUCKET_PAGES: usize = 10;
 pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
     let asked = Asked::of(visit.head.query())?;
     let mut theirs: Vec<Bucket> = Vec::new();
-    let mut token = None;
+    let (mut token, mut region) = (None, None);
     for _ in 0..BUCKET_PAGES {
-        let permit = visit.permit();
+        // a store's token is its own
+        let permit = bound(&visit, region.as_ref());
         let source = Source::empty();
         let mut outgoing = Outgoing::new(&visit, &source, None);
         outgoing.replaced_query.extend(asked.of_store(token));
@@ -375,7 +376,9 @@ pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Re
             return relay::relay(&visit, reached).await;
         }
         visit.ledger.answered_by(&reached.step.region);
-        let document = reached.body.collect(relay::DOCUMENT).await;
+        region = Some(reached.step.region);
+        let admit = |bytes: usize| intake::hold(&visit, bytes as u64);
+        let document = reached.body.collect_admitted(relay::DOCUMENT, admit).await?;
         let document = document.ok_or_else(|| unreadable("the list of buckets broke off"))?;
         let page = buckets::read(&document).map_err(unreadable)?;
         theirs.extend(page.buckets.into_iter().filter(|bucket| is_the_stores(&visit, &bucket.name)));

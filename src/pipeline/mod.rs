@@ -5,7 +5,10 @@
 //! before proved: there is no plan without a permit and no permit without a verified sender.
 
 mod blame;
+mod copies;
 mod entrance;
+mod everywhere;
+mod form;
 mod house;
 mod ids;
 mod intake;
@@ -98,6 +101,7 @@ async fn tell(
     body: Incoming,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
+    let head = before_proxy(listener, peer, head);
     strict::check(&head, &strict::Rules { max_fields: view.limits.header_fields as usize })?;
     house.refuse_loop(&head)?;
     let mut call = classify::classify(&head, &view.domains)?;
@@ -109,13 +113,62 @@ async fn tell(
 
     let caller = Caller { house, view, peer, call: &call, came: ledger.came() };
     caller.knock(listener, &head)?;
-    let sender = sender::verify(house, view, listener, &head, &call)?;
+    if call.operation == Operation::PostObject {
+        // Boxed: few requests come here, and the futures of the others stay as small.
+        return Box::pin(form::post(&caller, view, listener, &head, body, ledger)).await;
+    }
+    let mut sender = sender::verify(house, view, listener, (peer, &head), &call)?;
+    let head = sender.restored.take().map_or(head, |restored| Rc::new(*restored));
     ledger.sent_by(&sender);
-    ledger.hold(caller.enter(&sender).await?);
+    ledger.hold(caller.enter(sender.client.as_deref()).await?);
     if unmeasured && call.framing.content_length.is_none() && !tells_length(&call, &sender) {
         // HTTP/1.1 cannot say it so: it has a Transfer-Encoding, or no body
         return Err(Refusal::new(Code::MissingContentLength, Blame::Client));
     }
+    proceed(house, view, ledger, Request { sender, head, call, cargo: Cargo::Body(body) }).await
+}
+
+/// The head with the `Host` that the client used, where a trusted proxy says which.
+fn before_proxy(listener: &ListenerSettings, peer: &Peer, head: Rc<Head>) -> Rc<Head> {
+    if listener.trusted_proxies.is_empty() || !peer.address.ip().is_some_and(|ip| listener.trusts(ip)) {
+        return head;
+    }
+    let told = head.first_text("x-forwarded-host").and_then(|hosts| hosts.split(',').next()).map(str::trim);
+    match told.filter(|host| !host.is_empty() && head.first_text("host") != Some(host)) {
+        None => head,
+        Some(host) => {
+            let mut restored = Head::clone(&head);
+            restored.set("host", host.as_bytes());
+            Rc::new(restored)
+        }
+    }
+}
+
+/// A request whose sender is known.
+struct Request {
+    sender: Sender,
+    head: Rc<Head>,
+    call: Call,
+    cargo: Cargo,
+}
+
+/// What a request brings.
+enum Cargo {
+    /// A body of its own.
+    Body(Incoming),
+    /// The file of a form.
+    File(Box<form::Upload>),
+    /// Nothing.
+    Nothing,
+}
+
+/// From a request to its answer.
+async fn proceed(
+    house: &Rc<House>,
+    view: &Arc<View>,
+    ledger: &Ledger,
+    Request { sender, head, call, cargo }: Request,
+) -> Result<Response<Reply>, Refusal> {
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;
     if let Some(reply) = local::answer(view, &sender, &call, head.query(), access_point.as_ref())? {
@@ -129,15 +182,20 @@ async fn tell(
     let call = Arc::new(call);
     let nonce = Cell::default();
     let visit = Visit { house, view, ledger, sender, head, call, access_point, copy_from, ids, nonce };
-    match (visit.call.operation, granted) {
-        (Operation::DeleteObjects, _) => many::delete_objects(visit, body).await,
-        (Operation::ListBuckets, _) if visit.view.access_points.are_named() => {
+    match (visit.call.operation, granted, cargo) {
+        (_, Granted::PerKey, Cargo::Body(body)) => many::delete_objects(visit, body).await,
+        (Operation::ListBuckets, ..) if visit.view.access_points.are_named() || visit.wraps() => {
             many::list_buckets(visit).await
         }
-        (Operation::ListMultipartUploads, _) if visit.wraps() => many::list_uploads(visit).await,
-        (_, Granted::PerKey) => Err(Refusal::new(Code::NotImplemented, Blame::House)
-            .caused_by("browser form uploads are not supported yet")),
-        (_, Granted::Whole) => carry(visit, body).await,
+        (Operation::ListMultipartUploads, ..) if visit.wraps() => many::list_uploads(visit).await,
+        // Boxed: few requests are these, and the futures of the others stay as small.
+        (Operation::CopyObject | Operation::UploadPartCopy, _, cargo) => {
+            Box::pin(copies::copy(visit, cargo)).await
+        }
+        (_, _, Cargo::Body(body)) if everywhere::is_of_every_region(&visit) => {
+            Box::pin(everywhere::change(visit, body)).await
+        }
+        (.., cargo) => carry(visit, cargo).await,
     }
 }
 
@@ -181,6 +239,11 @@ impl Visit<'_> {
             (Affinity::None, Some(recalled)) => Affinity::Recent(recalled.region.clone()),
             (affinity, _) => affinity,
         };
+        self.permit_of(affinity)
+    }
+
+    /// The same, bound as said.
+    fn permit_of(&self, affinity: Affinity) -> Permit {
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 
@@ -202,11 +265,15 @@ impl Visit<'_> {
 
 /// Plans, takes the body in, sends it to a region and brings the answer; a read that found nothing
 /// asks on.
-async fn carry(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
     let recalled = shield::recall(&visit);
     let permit = visit.permit_by(recalled.as_ref());
     let plan = plan(&visit, &permit)?;
-    let source = intake::receive(&visit, body)?;
+    let source = match cargo {
+        Cargo::Body(body) => intake::receive(&visit, body)?,
+        Cargo::File(upload) => Box::pin(intake::receive_file(&visit, *upload)).await?,
+        Cargo::Nothing => Source::empty(),
+    };
     source.verify_if_short().await?;
     let document = match visit.call.facts().body {
         BodyKind::Document => Some(intake::document(&visit, &source).await?),
@@ -250,6 +317,7 @@ async fn travel(
         canary: &|step| blame::canary(visit, step),
     };
     let journey = RefCell::new(Journey::default());
+    visit.house.exchange.earn();
     let reached = visit.house.exchange.run(&errand, plan, &journey).await;
     visit.ledger.travelled(journey.into_inner());
     if let Err(Unanswered::Full) = &reached {
@@ -296,17 +364,7 @@ fn authorise(
 }
 
 fn plan(visit: &Visit<'_>, permit: &Permit) -> Result<route::Plan, Refusal> {
-    plan_on(visit, visit.view, permit, &[]).map_err(|none| {
-        let narrowed = permit.access_point().members.len() < visit.access_point.members.len();
-        match none {
-            NoRoute::Nothing | NoRoute::RegionGone(_) if narrowed => Refusal::because(
-                Code::NotImplemented,
-                Blame::House,
-                "The copy source is in no region where the copy may be made.",
-            ),
-            none => none.into(),
-        }
-    })
+    Ok(plan_on(visit, visit.view, permit, &[])?)
 }
 
 /// Plans again on the view in force: a failover decided later sees what is true then.

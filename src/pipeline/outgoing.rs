@@ -27,7 +27,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) document: Option<&'a [u8]>,
     /// Its hash.
     document_hash: Option<[u8; 32]>,
-    trailer: Option<Algorithm>,
+    /// The checksum that comes behind the body.
+    pub(super) trailer: Option<Algorithm>,
     /// Headers that a changed document needs anew.
     pub replaced_headers: Vec<(&'static str, String)>,
     /// Prefixes of headers that a changed document contradicts.

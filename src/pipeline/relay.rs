@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 
-use super::Visit;
 use super::ids::{Begun, Wrapper, parameter};
+use super::{Visit, intake};
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
@@ -49,10 +49,12 @@ pub(super) async fn relay(visit: &Visit<'_>, reached: Reached) -> Result<Respons
     Ok(response(status, headers, body))
 }
 
-/// A region's XML in the client's words, whole: to be merged with others'.
+/// A region's XML in the client's words, whole: to be merged with others', and counted as a document
+/// of the request.
 pub(super) async fn rewritten(visit: &Visit<'_>, reached: Reached) -> Result<String, Refusal> {
     let words = Words::new(visit, &reached.step.region);
-    let document = reached.body.edited(words.editor()).collect(DOCUMENT).await;
+    let admit = |bytes: usize| intake::hold(visit, bytes as u64);
+    let document = reached.body.edited(words.editor()).collect_admitted(DOCUMENT, admit).await?;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "an answer broke off"))?;
     String::from_utf8(document.to_vec())
         .map_err(|_| Refusal::unavailable(Blame::Region, "an answer is not UTF-8"))
@@ -65,7 +67,13 @@ fn response(status: StatusCode, headers: HeaderMap, body: Reply) -> Response<Rep
     response
 }
 
-fn map_headers(visit: &Visit<'_>, region: &RegionId, status: StatusCode, theirs: HeaderMap) -> HeaderMap {
+/// A region's headers in the client's words.
+pub(super) fn map_headers(
+    visit: &Visit<'_>,
+    region: &RegionId,
+    status: StatusCode,
+    theirs: HeaderMap,
+) -> HeaderMap {
     let version = |id: &str| {
         let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
         wrapper.version(id, visit.call.key())

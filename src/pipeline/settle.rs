@@ -112,6 +112,17 @@ impl Written for Outgoing<'_> {
         Evidence { write, condition: WriteCondition::of(&visit.head), nonce, began }
     }
 
+    fn acknowledged(&self, step: &Step, tag: &[u8]) -> bool {
+        let visit = self.visit;
+        visit.house.changes.acknowledged(
+            &visit.access_point,
+            &visit.call,
+            &step.region,
+            tag,
+            visit.ledger.came(),
+        )
+    }
+
     fn digest(&self, algorithm: Algorithm) -> Option<String> {
         let is_object = self.visit.call.operation == Operation::PutObject;
         self.declared(algorithm).or_else(|| self.source.digest(algorithm).filter(|_| is_object))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use smallvec::SmallVec;
 
+use super::ids::bound_bucket;
 use super::outgoing::Outgoing;
 use super::{Visit, blame, plan_on};
 use crate::exchange::{Errand, Journey, Reached};
@@ -19,6 +20,8 @@ use crate::refusal::{Blame, Refusal};
 use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending};
 use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
 use crate::route::{AccessPoint, Affinity, Order, Permit, Traces};
+use crate::s3::Call;
+use crate::s3::call::CopySource;
 use crate::s3::operation::Kind;
 use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
@@ -65,8 +68,9 @@ impl Changes {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn number(&self, point: &AccessPoint, key: &[u8]) -> u64 {
-        self.hasher.hash_one((point.name.as_str(), key))
+    /// `bucket`: as the client called it.
+    fn number(&self, point: &AccessPoint, bucket: Option<&str>, key: &[u8]) -> u64 {
+        self.hasher.hash_one((point.name.as_str(), bound_bucket(point, bucket), key))
     }
 
     fn tag(&self, tag: &[u8]) -> u64 {
@@ -74,11 +78,11 @@ impl Changes {
     }
 
     /// The last change of a key, in a region that the access point still has.
-    fn recall(&self, point: &AccessPoint, key: &[u8]) -> Option<Recalled> {
+    fn recall(&self, point: &AccessPoint, bucket: Option<&str>, key: &[u8]) -> Option<Recalled> {
         if self.traces.is_empty() {
             return None;
         }
-        let number = self.number(point, key);
+        let number = self.number(point, bucket, key);
         if !self.traces.may_hold(number) {
             return None;
         }
@@ -86,21 +90,50 @@ impl Changes {
         point.member(&recalled.region).is_some().then_some(recalled)
     }
 
+    /// The region in which a copy's source was last changed, where that is remembered. A version is
+    /// what it was.
+    pub(super) fn changed_in(&self, point: &AccessPoint, source: &CopySource) -> Option<RegionId> {
+        if point.members.len() < 2 || source.version_id.is_some() {
+            return None;
+        }
+        let recalled = self.recall(point, Some(&source.bucket), &source.key)?;
+        may_read(point, &recalled.region).then_some(recalled.region)
+    }
+
+    /// Whether the last change of a key was a write of this tag, acknowledged by this region before
+    /// an instant.
+    pub(super) fn acknowledged(
+        &self,
+        point: &AccessPoint,
+        call: &Call,
+        region: &RegionId,
+        tag: &[u8],
+        before: Instant,
+    ) -> bool {
+        self.recall(point, call.bucket(), call.key()).is_some_and(|last| {
+            last.change == Change::Wrote
+                && last.region == *region
+                && last.at < before
+                && last.tag == Some(self.tag(tag))
+        })
+    }
+
     /// Forgets a change that its own region contradicts.
-    fn compare(&self, point: &AccessPoint, key: &[u8], recalled: &Recalled, status: StatusCode) {
+    fn compare(&self, point: &AccessPoint, call: &Call, recalled: &Recalled, status: StatusCode) {
         let otherwise = match recalled.change {
             Change::Deleted => status.is_success(),
             Change::Wrote => status == StatusCode::NOT_FOUND,
             Change::Touched => false,
         };
         if otherwise {
-            self.memory().outdated(&point.name, self.number(point, key), recalled);
+            let number = self.number(point, call.bucket(), call.key());
+            self.memory().outdated(&point.name, number, recalled);
         }
     }
 
     fn remember<'k>(
         &self,
-        (point, region): (&AccessPoint, &RegionId),
+        (point, bucket, region): (&AccessPoint, Option<&str>, &RegionId),
         changes: impl Iterator<Item = (&'k [u8], Change)>,
         tag: Option<&[u8]>,
         (view, now): (&View, Instant),
@@ -109,7 +142,7 @@ impl Changes {
             return;
         }
         let most = usize::try_from(view.limits.remembered_keys).unwrap_or(usize::MAX);
-        let numbered = changes.map(|(key, change)| (self.number(point, key), change));
+        let numbered = changes.map(|(key, change)| (self.number(point, bucket, key), change));
         let forgotten =
             self.memory().remember((point, region), numbered, tag.map(|tag| self.tag(tag)), now, most);
         if forgotten != Forgotten::default() {
@@ -210,7 +243,11 @@ pub(super) fn recall(visit: &Visit<'_>) -> Option<Recalled> {
     if !shield::applies(call) || call.version_id.is_some() {
         return None;
     }
-    visit.house.changes.recall(point, call.key()).filter(|recalled| may_read(point, &recalled.region))
+    visit
+        .house
+        .changes
+        .recall(point, call.bucket(), call.key())
+        .filter(|recalled| may_read(point, &recalled.region))
 }
 
 /// Whether the operator lets reads go to a region: a list leaves regions out for a reason.
@@ -246,7 +283,8 @@ fn remember_all<'k>(
     tag: Option<&[u8]>,
 ) {
     let now = visit.house.clock.mono();
-    visit.house.changes.remember((&visit.access_point, region), changes, tag, (visit.view, now));
+    let place = (&*visit.access_point, visit.call.bucket(), region);
+    visit.house.changes.remember(place, changes, tag, (visit.view, now));
 }
 
 /// Whether an answer must be looked into before it is the client's. Tells where a remembered key was
@@ -263,7 +301,7 @@ pub(super) fn doubts(
         return false;
     }
     if let Some(recalled) = recalled.filter(|recalled| recalled.region == reached.step.region) {
-        visit.house.changes.compare(point, visit.call.key(), recalled, reached.head.status);
+        visit.house.changes.compare(point, &visit.call, recalled, reached.head.status);
         visit.ledger.shielded(match recalled.change {
             Change::Wrote | Change::Touched => "read where it was written",
             Change::Deleted => "read where it was deleted",

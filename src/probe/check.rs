@@ -350,7 +350,9 @@ async fn connect(
     let dialling = dial(to, &tools.resolver, timeouts, tools.clock);
     let dialled = timeout_at(deadline.into(), dialling)
         .await
-        .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))??;
+        .map_err(|_elapsed| CheckFault::Late(Waiting::Connection))?;
+    meter.dialled(dialled.as_ref().err().map(|fault| fault.stage), tools.clock.mono());
+    let dialled = dialled?;
     if let Some(expires) = shown(&dialled.stream) {
         meter.showed_certificate(expires);
     }
@@ -482,7 +484,13 @@ mod tests {
         }
         let Credential { access_key_id, secret, session_token } = credential();
         let client = ClientName::new("us");
-        let keys = KeyRing::new(vec![Key { access_key_id, secret, session_token, client }]);
+        let keys = KeyRing::new(vec![Key {
+            access_key_id,
+            secret,
+            session_token,
+            client,
+            allowances: sigv4::Allowances::default(),
+        }]);
         let rules = Rules::new(Region::Exactly("eu-test-1".to_owned()));
         let now = Clock::system().now().wall;
         matches!(verify(&head, &keys, &rules, now, &mut KeyCache::new()), Ok(Verified::Signed(_)))

@@ -219,6 +219,12 @@ impl Outcome {
         matches!(self, Self::Stale { .. })
     }
 
+    /// Whether no connection was had for it.
+    #[must_use]
+    pub const fn is_not_sent(&self) -> bool {
+        matches!(self, Self::NotSent(_))
+    }
+
     /// What the fleet is told of it; `ttfb` where it was measured. `None` where it says nothing
     /// about the region.
     #[must_use]

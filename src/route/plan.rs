@@ -181,6 +181,9 @@ impl<'a> Course<'a> {
             return Ok(home);
         }
         match call.facts().reach {
+            // every region of the wildcard has the same settings
+            Reach::Home | Reach::Local
+                if kind == Kind::Read && access_point.is_wildcard() && access_point.members.len() > 1 => {}
             // an upload without a token of ours is home's
             Reach::Home | Reach::Upload | Reach::Local => return Ok(home),
             Reach::Any | Reach::Every => {}

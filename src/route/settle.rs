@@ -8,8 +8,10 @@
 //! told apart by the nonce that each leaves in the metadata, and by nothing else. The parts of an
 //! upload say its tag, `md5(md5s)-N`, and its beginning dates it: stores date the object by it.
 //!
-//! A write counts as not done only if what is there was there before it began. That a multipart
-//! object is old says nothing: it is dated by a beginning that may lie long before its end.
+//! A write counts as not done only if what is there was there before it began: by its date, or
+//! because it has the tag of the write that was acknowledged here last, and other bytes than this
+//! one. That a multipart object is old says nothing: it is dated by a beginning that may lie long
+//! before its end.
 
 use std::time::{Duration, Instant};
 
@@ -92,6 +94,9 @@ pub struct Heard<'a> {
     pub headers: &'a HeaderMap,
     /// `Last-Modified`.
     pub modified: Option<UnixSeconds>,
+    /// It has the tag of the key's last write, which this region acknowledged to us before the
+    /// attempt began.
+    pub acknowledged: bool,
 }
 
 /// What one look found.
@@ -136,11 +141,23 @@ impl Evidence {
             return Finding::Done;
         }
         let limit = self.began.0.saturating_sub(OLDER);
-        let was_there = heard.modified.is_some_and(|at| at.0 < limit) && !is_multipart(etag);
-        match (was_there, self.condition == WriteCondition::None) {
-            (true, true) => Finding::Nothing,
-            (true, false) if self.condition.fails_upon(etag) => Finding::ConditionFailed,
-            (_, _) => Finding::Unclear,
+        let is_old = heard.modified.is_some_and(|at| at.0 < limit) && !is_multipart(etag);
+        if self.condition != WriteCondition::None {
+            let failed = is_old && self.condition.fails_upon(etag);
+            return if failed { Finding::ConditionFailed } else { Finding::Unclear };
+        }
+        let was_there = is_old || (heard.acknowledged && self.is_another(heard.headers, etag, digest));
+        if was_there { Finding::Nothing } else { Finding::Unclear }
+    }
+
+    /// Whether the object is known to have other bytes than this write.
+    fn is_another(&self, headers: &HeaderMap, etag: &str, digest: DigestOf<'_>) -> bool {
+        match &self.write {
+            // no PUT leaves the tag of an upload, whatever its bytes are
+            Write::Put { .. } => is_multipart(etag) || bytes_agree(headers, etag, digest) == Some(false),
+            Write::Complete { etag: expected, .. } => {
+                expected.as_deref().is_some_and(|expected| expected != bare(etag)) && !is_encrypted(headers)
+            }
         }
     }
 
@@ -157,7 +174,7 @@ impl Evidence {
                 length_of(heard.headers) == Some(*length)
                     && kept.agrees(heard.headers)
                     && not_before(self.began)
-                    && bytes_agree(heard.headers, etag, digest)
+                    && bytes_agree(heard.headers, etag, digest) == Some(true)
             }
             (Write::Complete { initiated, etag: expected, parts, .. }, named) => {
                 // Tags of encrypted parts are no MD5s, but there are as many.
@@ -195,14 +212,17 @@ fn is_of_a_write(name: &str) -> bool {
         || name.starts_with("x-amz-server-side-encryption")
 }
 
-/// Whether the object's bytes are those that were written; false where that cannot be told.
-fn bytes_agree(headers: &HeaderMap, etag: &str, digest: DigestOf<'_>) -> bool {
+/// Whether the object's bytes are those that were written; `None` where that cannot be told.
+fn bytes_agree(headers: &HeaderMap, etag: &str, digest: DigestOf<'_>) -> Option<bool> {
     if let Some(agree) = checksums_agree(headers, digest) {
-        return agree;
+        return Some(agree);
     }
-    let digest = digest(Algorithm::Md5).and_then(|text| Algorithm::Md5.decode(&text));
-    let is_digest = !is_multipart(etag) && !is_encrypted(headers);
-    digest.is_some_and(|digest| is_digest && bare(etag).eq_ignore_ascii_case(&hex::encode(digest)))
+    // of ciphertext, or of parts, a tag is no digest of the bytes
+    if is_multipart(etag) || is_encrypted(headers) {
+        return None;
+    }
+    let digest = Algorithm::Md5.decode(&digest(Algorithm::Md5)?)?;
+    Some(bare(etag).eq_ignore_ascii_case(&hex::encode(digest)))
 }
 
 /// Whether the checksums that the head shows are those of the written bytes; `None` where it shows

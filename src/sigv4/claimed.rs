@@ -34,6 +34,7 @@ mod tests {
             secret: Secret::from("secret"),
             session_token: None,
             client: ClientName::new("app"),
+            allowances: crate::sigv4::Allowances::default(),
         }]);
         let signed = |id: &str| {
             let scope = "20260101/r/s3/aws4_request";

@@ -33,10 +33,25 @@ pub(super) struct Parameters<'a> {
     pub(super) content_sha256: Option<Cow<'a, str>>,
     /// For which regions SigV4A's signature is.
     pub(super) region_set: Option<Cow<'a, str>>,
-    /// `AWSAccessKeyId` or `Signature`: Signature Version 2.
-    version_2: bool,
-    /// `Expires` of Signature Version 2, in seconds since 1970.
-    pub(super) version_2_expires: Option<Cow<'a, str>>,
+    /// Those of Signature Version 2.
+    pub(super) version_2: Version2<'a>,
+}
+
+/// The authentication parameters of Signature Version 2, in their one spelling.
+#[derive(Default)]
+pub(super) struct Version2<'a> {
+    /// `AWSAccessKeyId`.
+    pub(super) access_key_id: Option<Cow<'a, str>>,
+    /// `Signature`, in base64.
+    pub(super) signature: Option<Cow<'a, str>>,
+    /// `Expires`, in seconds since 1970.
+    pub(super) expires: Option<Cow<'a, str>>,
+}
+
+impl Version2<'_> {
+    fn authenticates(&self) -> bool {
+        self.access_key_id.is_some() || self.signature.is_some()
+    }
 }
 
 impl<'a> Parameters<'a> {
@@ -50,11 +65,8 @@ impl<'a> Parameters<'a> {
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decoded(name);
-            match name.as_deref() {
-                Some("AWSAccessKeyId" | "Signature") => found.version_2 = true,
-                Some("Expires") => found.version_2_expires = decoded(value),
-                Some(name) => found.keep(name, value)?,
-                None => {}
+            if let Some(name) = name.as_deref() {
+                found.keep(name, value)?;
             }
         }
         Ok(found)
@@ -71,6 +83,12 @@ impl<'a> Parameters<'a> {
 
     /// Where the value of this parameter belongs, and the name as AWS writes it.
     fn slot(&mut self, name: &str) -> Option<(&'static str, &mut Option<Cow<'a, str>>)> {
+        match name {
+            "AWSAccessKeyId" => return Some(("AWSAccessKeyId", &mut self.version_2.access_key_id)),
+            "Signature" => return Some(("Signature", &mut self.version_2.signature)),
+            "Expires" => return Some(("Expires", &mut self.version_2.expires)),
+            _ => {}
+        }
         if !name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("X-Amz-")) {
             return None;
         }
@@ -91,6 +109,8 @@ impl<'a> Parameters<'a> {
     /// Whether any of them says that the query authenticates. `X-Amz-Content-Sha256` alone does
     /// not: it describes the body.
     fn authenticate(&self) -> bool {
+        // a token may belong to either version
+        let token = if self.version_2.authenticates() { &None } else { &self.token };
         [
             &self.algorithm,
             &self.credential,
@@ -98,7 +118,7 @@ impl<'a> Parameters<'a> {
             &self.expires,
             &self.signed_headers,
             &self.signature,
-            &self.token,
+            token,
             &self.region_set,
         ]
         .into_iter()
@@ -126,12 +146,12 @@ pub(super) fn locate(head: &Head) -> Result<Found<'_>, Rejected> {
         return Err(Rejected::TwoAuthorizations);
     }
     let query = Parameters::of(head).map_err(|fault| Rejected::Malformed { place: Place::Query, fault })?;
-    let by_query = query.authenticate() || query.version_2;
+    let by_query = query.authenticate() || query.version_2.authenticates();
     match head.first("authorization") {
         Some(_) if by_query => Err(Rejected::TwoMechanisms),
         Some(authorization) => by_scheme(authorization),
         None if query.authenticate() => by_algorithm(query),
-        None if query.version_2 => Ok(Found::V2(Place::Query)),
+        None if query.version_2.authenticates() => Ok(Found::V2(Place::Query)),
         None => Ok(Found::Nothing),
     }
 }

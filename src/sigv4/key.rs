@@ -23,6 +23,17 @@ pub struct Key {
     pub session_token: Option<Secret>,
     /// Whose key it is.
     pub client: ClientName,
+    /// What it may do beside signing as everybody does.
+    pub allowances: Allowances,
+}
+
+/// What a client's configuration lets its signatures do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// Presigned reads of objects by Signature Version 2 are accepted (`signature_v2`).
+    pub version_2_reads: bool,
+    /// The client is told what differs where its signature does not match (`diagnose_signatures`).
+    pub diagnosis: bool,
 }
 
 /// All keys that clients may sign with.
@@ -46,6 +57,7 @@ impl KeyRing {
             secret: Secret::from("0123456789abcdef0123456789abcdef01234567"),
             session_token: None,
             client: ClientName::new(""),
+            allowances: Allowances::default(),
         };
         Self { keys: ring, decoy }
     }
@@ -53,6 +65,12 @@ impl KeyRing {
     /// The key of this id.
     pub(super) fn find(&self, access_key_id: &str) -> Option<&Key> {
         self.keys.get(access_key_id)
+    }
+
+    /// What the key of this id may do beside; nothing where nobody has it.
+    #[must_use]
+    pub fn allowances(&self, access_key_id: &str) -> Allowances {
+        self.find(access_key_id).map_or_else(Allowances::default, |key| key.allowances)
     }
 
     /// The key to spend the same time on where there is none. A match with it is never believed.
@@ -369,6 +387,7 @@ mod tests {
             secret: Secret::from("canary"),
             session_token: Some(Secret::from("canary")),
             client: ClientName::new("c"),
+            allowances: Allowances::default(),
         };
         let mut cache = KeyCache::new();
         let derived = cache.key(&key.access_key_id, &key.secret, "20130524", "eu").clone();

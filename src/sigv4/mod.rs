@@ -20,7 +20,9 @@ mod asymmetric;
 mod canonical;
 pub mod chunks;
 mod claimed;
+mod diagnose;
 mod digits;
+mod form;
 mod found;
 mod key;
 mod payload;
@@ -30,17 +32,21 @@ mod stamp;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod version_2;
 
 use digits::{Hex, hex32, unhex32};
 
 pub use canonical::PathForm;
 pub use claimed::claimed;
-pub use key::{Credential, Key, KeyCache, KeyRing, SigningKey};
+pub use diagnose::{Difference, diagnose, restored};
+pub use form::{SignedPolicy, carries_none, verify_policy};
+pub use key::{Allowances, Credential, Key, KeyCache, KeyRing, SigningKey};
 pub use payload::{Payload, PayloadMark};
 pub use rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
 pub use sign::{Destination, sign};
 pub use stamp::Stamp;
 pub use verify::{Region, Rules, Signed, Unjudged, Verified, verify, verify_off};
+pub use version_2::verify_version_2;
 
 /// The algorithm that stores are spoken to in, and nearly all clients speak.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -14,6 +14,8 @@ pub enum Place {
     Header,
     /// `X-Amz-*` parameters: a presigned URL.
     Query,
+    /// Fields of a form upload.
+    Form,
 }
 
 impl fmt::Display for Place {
@@ -21,6 +23,7 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Self::Header => "Authorization header",
             Self::Query => "query-string authentication",
+            Self::Form => "authentication of the form",
         })
     }
 }
@@ -57,6 +60,9 @@ pub enum Malformed {
     /// `X-Amz-Algorithm` names no algorithm that S3 knows.
     #[error("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256\"")]
     Algorithm,
+    /// The same of a form, whose policy has one algorithm only.
+    #[error("x-amz-algorithm only supports AWS4-HMAC-SHA256")]
+    FormAlgorithm,
 }
 
 /// What is wrong with the date of a request.
@@ -89,10 +95,13 @@ pub struct Mismatch {
     pub access_key_id: AccessKeyId,
     /// The signature that came.
     pub provided: String,
-    /// What was signed here: algorithm, time, scope and the digest of the canonical request.
+    /// What was signed here: algorithm, time, scope and the digest of the canonical request. Empty
+    /// for a form.
     pub string_to_sign: String,
-    /// The canonical request, values of tokens and customer keys left out.
+    /// The canonical request, values of tokens and customer keys left out. Empty for a form.
     pub canonical_request: String,
+    /// What differs from what was signed, for clients that are to be told.
+    pub told: Option<String>,
 }
 
 /// Why a head was not accepted.
@@ -120,6 +129,15 @@ pub enum Rejected {
          This request was signed with Signature Version 2 ({0}); set signature_version=\"s3v4\" in the client."
     )]
     SignatureV2(Place),
+    /// A form that says something of its sender does not say this.
+    #[error(
+        "Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the \
+         fields."
+    )]
+    FieldMissing {
+        /// The field.
+        name: &'static str,
+    },
     /// The credential's text is not well formed.
     #[error("The {place} is malformed; {fault}")]
     Malformed {
@@ -280,6 +298,7 @@ impl Rejected {
             | Self::UnsupportedScheme
             | Self::TwoAuthorizations
             | Self::TwoMechanisms
+            | Self::FieldMissing { .. }
             | Self::ContentSha256Invalid { .. }
             | Self::ContentSha256Contradicts => "InvalidArgument",
             Self::SignatureV2(_)
@@ -294,7 +313,7 @@ impl Rejected {
             | Self::WrongTerminator { place, .. }
             | Self::ScopeDate { place, .. } => match place {
                 Place::Header => "AuthorizationHeaderMalformed",
-                Place::Query => "AuthorizationQueryParametersError",
+                Place::Query | Place::Form => "AuthorizationQueryParametersError",
             },
             Self::QueryDate | Self::Expires(_) => "AuthorizationQueryParametersError",
             Self::TimeTooSkewed { .. } => "RequestTimeTooSkewed",
@@ -316,6 +335,9 @@ impl Rejected {
         match self {
             Self::EmptyAuthorization | Self::UnsupportedScheme | Self::TwoAuthorizations => {
                 vec![("ArgumentName", "Authorization".to_owned())]
+            }
+            Self::FieldMissing { name } => {
+                vec![("ArgumentName", (*name).to_owned()), ("ArgumentValue", String::new())]
             }
             Self::ContentSha256Invalid { value } => {
                 vec![("ArgumentName", "x-amz-content-sha256".to_owned()), ("ArgumentValue", value.clone())]
@@ -373,11 +395,14 @@ impl Rejected {
 
 impl Mismatch {
     fn details(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("AWSAccessKeyId", self.access_key_id.as_str().to_owned()),
-            ("StringToSign", self.string_to_sign.clone()),
-            ("SignatureProvided", self.provided.clone()),
-            ("CanonicalRequest", self.canonical_request.clone()),
-        ]
+        let all = [
+            ("AWSAccessKeyId", self.access_key_id.as_str()),
+            ("StringToSign", &self.string_to_sign),
+            ("SignatureProvided", &self.provided),
+            ("CanonicalRequest", &self.canonical_request),
+            ("SignatureDiagnosis", self.told.as_deref().unwrap_or_default()),
+        ];
+        let said = all.into_iter().filter(|(_, text)| !text.is_empty());
+        said.map(|(name, text)| (name, text.to_owned())).collect()
     }
 }

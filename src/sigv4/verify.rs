@@ -15,7 +15,7 @@ use crate::sigv4::found::{CredentialText, Found, Parameters, Parts, locate, sign
 use crate::sigv4::key::{Judge, Key, KeyCache, KeyRing};
 use crate::sigv4::payload::NoPayload;
 use crate::sigv4::rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
-use crate::sigv4::{Algorithm, Payload, SERVICE, Stamp, TERMINATOR, sha256};
+use crate::sigv4::{Algorithm, Payload, SERVICE, Stamp, TERMINATOR, sha256, version_2};
 use crate::units::UnixSeconds;
 
 /// For which region clients must sign.
@@ -56,7 +56,7 @@ impl Rules {
 #[derive(Clone, Debug)]
 pub enum Verified {
     /// No credential anywhere. Whether that may do anything is policy's to say. Browser forms
-    /// (POST policy) carry theirs in the body and come out here too.
+    /// (POST policy) carry theirs in the body: see [`super::verify_policy`].
     Anonymous {
         /// How the body is sent.
         payload: Payload,
@@ -161,10 +161,10 @@ pub fn verify_off(head: &Head, rules: &Rules, now: UnixSeconds) -> Result<Unjudg
             true
         }
         Found::V2(Place::Query) => {
-            version_2_unexpired(head, now)?;
+            version_2::unexpired(head, now)?;
             true
         }
-        Found::Nothing | Found::Header(..) | Found::V2(Place::Header) => false,
+        Found::Nothing | Found::Header(..) | Found::V2(_) => false,
     };
     let (payload, _) = match &found {
         Found::Query(_, parameters) => payload_of_query(head, parameters)?,
@@ -204,19 +204,18 @@ enum Location {
 fn admit(location: Location, payload: Payload) -> Result<(), Rejected> {
     match payload {
         Payload::Sha256(_) | Payload::Unsigned | Payload::UnsignedTrailer => match location {
-            Location::Nowhere
-            | Location::At(Place::Header | Place::Query, Algorithm::Hmac | Algorithm::Ecdsa) => Ok(()),
+            Location::Nowhere | Location::At(_, Algorithm::Hmac | Algorithm::Ecdsa) => Ok(()),
         },
         Payload::SignedChunks | Payload::SignedChunksTrailer => match location {
             Location::At(Place::Header, Algorithm::Hmac) => Ok(()),
             Location::At(Place::Header, Algorithm::Ecdsa) => Err(Rejected::ForeignChunks),
-            Location::At(Place::Query, _) => Err(Rejected::SignedChunksPresigned),
+            Location::At(Place::Query | Place::Form, _) => Err(Rejected::SignedChunksPresigned),
             Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
         },
         Payload::EcdsaChunks | Payload::EcdsaChunksTrailer => match location {
             Location::At(Place::Header, Algorithm::Ecdsa) => Ok(()),
             Location::At(Place::Header, Algorithm::Hmac) => Err(Rejected::ForeignChunks),
-            Location::At(Place::Query, _) => Err(Rejected::SignedChunksPresigned),
+            Location::At(Place::Query | Place::Form, _) => Err(Rejected::SignedChunksPresigned),
             Location::Nowhere => Err(Rejected::SignedChunksAnonymous),
         },
     }
@@ -227,23 +226,23 @@ fn unsigned_framing(payload: Payload) -> Option<Framing> {
 }
 
 /// What a request claims: everything that its signature is judged by.
-struct Claim<'a> {
-    place: Place,
-    algorithm: Algorithm,
+pub(super) struct Claim<'a> {
+    pub(super) place: Place,
+    pub(super) algorithm: Algorithm,
     /// Of SigV4A: for which regions.
-    region_set: Cow<'a, str>,
-    credential: CredentialText<'a>,
-    signed_headers: &'a str,
-    signature: &'a str,
-    stamp: Stamp,
-    payload: Payload,
+    pub(super) region_set: Cow<'a, str>,
+    pub(super) credential: CredentialText<'a>,
+    pub(super) signed_headers: &'a str,
+    pub(super) signature: &'a str,
+    pub(super) stamp: Stamp,
+    pub(super) payload: Payload,
     /// The payload's line in the canonical request.
-    payload_text: Cow<'a, str>,
-    token: Option<&'a [u8]>,
+    pub(super) payload_text: Cow<'a, str>,
+    pub(super) token: Option<&'a [u8]>,
 }
 
 impl<'a> Claim<'a> {
-    fn by_header(head: &'a Head, algorithm: Algorithm, parts: &'a str) -> Result<Self, Rejected> {
+    pub(super) fn by_header(head: &'a Head, algorithm: Algorithm, parts: &'a str) -> Result<Self, Rejected> {
         let place = Place::Header;
         let malformed = |fault| Rejected::Malformed { place, fault };
         let parts = Parts::parse(parts).map_err(malformed)?;
@@ -271,7 +270,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    fn by_query(
+    pub(super) fn by_query(
         head: &'a Head,
         algorithm: Algorithm,
         query: &'a Parameters<'a>,
@@ -368,20 +367,6 @@ fn expires(text: &str) -> Result<u32, ExpiresFault> {
     digits.parse().ok().filter(|seconds| *seconds <= EXPIRES_MAX).ok_or(ExpiresFault::TooLong)
 }
 
-/// The same for presigned URLs of Signature Version 2, which only `verify: off` lets pass: they say
-/// when they end.
-fn version_2_unexpired(head: &Head, now: UnixSeconds) -> Result<(), Rejected> {
-    let malformed = |fault| Rejected::Malformed { place: Place::Query, fault };
-    let query = Parameters::of(head).map_err(malformed)?;
-    let until = query.version_2_expires.as_deref().ok_or(malformed(Malformed::Missing("Expires")))?;
-    let until: i64 = until.parse().map_err(|_| Rejected::Expires(ExpiresFault::NotANumber))?;
-    if now.0 > until {
-        let (until, server) = (Stamp::of(UnixSeconds(until)), Stamp::of(now));
-        return Err(Rejected::Expired { seconds: 0, until, server });
-    }
-    Ok(())
-}
-
 /// Reads `x-amz-content-sha256`.
 fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
     let text = std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed);
@@ -392,7 +377,7 @@ fn read_payload(text: &[u8]) -> Result<(Payload, Cow<'_, str>), Rejected> {
 }
 
 /// Without a credential the header is optional.
-fn payload_of_anonymous(head: &Head) -> Result<(Payload, Cow<'_, str>), Rejected> {
+pub(super) fn payload_of_anonymous(head: &Head) -> Result<(Payload, Cow<'_, str>), Rejected> {
     let default = Payload::PRESIGNED_DEFAULT.as_bytes();
     read_payload(head.first("x-amz-content-sha256").unwrap_or(default))
 }
@@ -456,7 +441,7 @@ fn judge(
 }
 
 /// The scope is for this day, region and service.
-fn scope_fits(claim: &Claim<'_>, rules: &Rules) -> Result<(), Rejected> {
+pub(super) fn scope_fits(claim: &Claim<'_>, rules: &Rules) -> Result<(), Rejected> {
     let Claim { place, credential, stamp, .. } = claim;
     let place = *place;
     if credential.terminator != TERMINATOR {
@@ -518,7 +503,7 @@ fn covers(fields: &Sorted<'_>, signed: &Names<'_>) -> Result<(), Rejected> {
 }
 
 /// Whether the signature is that of either spelling of the path.
-fn signature_holds(
+pub(super) fn signature_holds(
     request: &Canonical<'_, '_>,
     claim: &Claim<'_>,
     key: Judge<'_>,
@@ -556,7 +541,7 @@ fn framing(claim: &Claim<'_>, key: Judge<'_>) -> Option<Framing> {
 }
 
 /// A key with a token needs that token; a key without one must come without.
-fn token_fits(token: Option<&[u8]>, key: &Key) -> Result<(), Rejected> {
+pub(super) fn token_fits(token: Option<&[u8]>, key: &Key) -> Result<(), Rejected> {
     match (token, &key.session_token) {
         (None, None) => Ok(()),
         (Some(_), None) => Err(Rejected::TokenUnexpected),
@@ -578,5 +563,6 @@ fn mismatch(request: &Canonical<'_, '_>, claim: &Claim<'_>) -> Rejected {
         provided: claim.signature.to_owned(),
         string_to_sign: String::from_utf8_lossy(&to_sign).into_owned(),
         canonical_request: request.redacted(PathForm::Reencoded),
+        told: None,
     }))
 }

@@ -185,6 +185,12 @@ metrics_table! {
         "Beginnings of uploads repeated after a lost answer: perhaps an upload nobody knows.";
     UploadsLeftOut: Counter "nearpoint_upload_listings_incomplete_total" Count ["region"],
         "Listings of uploads answered without those of a region that is out or did not answer.";
+    BucketsHalfChanged: Counter "nearpoint_buckets_half_changed_total" Count ["region"],
+        "Changes of buckets under `*` that other regions had made when this one did not.";
+    Copies: Counter "nearpoint_copies_total" Count ["outcome"],
+        "Copies between regions that no store could make, carried out here: made, failed.";
+    CopiedBytes: Counter "nearpoint_copied_bytes_total" Bytes ["from", "to"],
+        "Bytes that were carried from region to region for them.";
     WritesSettled: Counter "nearpoint_writes_settled_total" Count ["region", "outcome"],
         "Writes whose answer was lost, by what the object's head says of them: proven, refuted, unknown.";
     DoubtfulSuccesses: Counter "nearpoint_errors_inside_success_total" Count ["region"],

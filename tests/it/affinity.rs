@@ -160,7 +160,9 @@ async fn a_forged_id_is_no_such_upload_and_never_reaches_a_region() {
     let client = gateway.client();
     let created = client.send(&Request::post("/photos/big?uploads", "")).await.expect(200);
     let id = text::element(&created.text(), "UploadId").unwrap();
+    // on a busy machine a first request may have been answered away
     home.forget();
+    away.forget();
     let at = id.len() - 2;
     let other = if id[at..].starts_with('A') { "B" } else { "A" };
     let changed = format!("{}{other}{}", &id[..at], &id[at + 1..]);
@@ -174,7 +176,7 @@ async fn a_forged_id_is_no_such_upload_and_never_reaches_a_region() {
             refused(&client.send(&request).await, 404, "NoSuchUpload");
         }
     }
-    assert!(home.seen().is_empty() && away.seen().is_empty());
+    assert!(home.seen().is_empty() && away.seen().is_empty(), "{:?} {:?}", home.seen(), away.seen());
     // what was never an id of ours is home's to judge
     refused(&client.send(&Request::get("/photos/big?uploadId=plain")).await, 404, "NoSuchUpload");
     assert_eq!((saw(&home, "ListParts").len(), saw(&away, "ListParts").len()), (1, 0));

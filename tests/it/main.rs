@@ -16,10 +16,13 @@
 mod affinity;
 mod bad_input;
 mod buckets;
+mod copies;
 #[cfg(feature = "demo")]
 mod demo;
+mod everywhere;
 mod failover;
 mod fault_proxy;
+mod forms;
 mod house;
 mod house_itself;
 mod judgement;
@@ -29,4 +32,5 @@ mod reload;
 mod secrets;
 mod senders;
 mod serving;
+mod signatures;
 mod story;

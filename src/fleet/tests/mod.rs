@@ -328,6 +328,29 @@ fn a_quarter_failing_ejects_by_share() {
 }
 
 #[test]
+fn a_good_past_shields_nobody_for_longer_than_three_seconds() {
+    let mut rig = Rig::healthy(&[EU, US]);
+    let tick = |rig: &mut Rig, n: u64, failing: bool| {
+        if failing && n.is_multiple_of(3) {
+            rig.error(EU, n);
+        } else {
+            rig.fine(EU);
+        }
+        rig.wait(10);
+    };
+    for n in 0..1_000 {
+        tick(&mut rig, n, false);
+    }
+    let failed = (0..).take_while(|n| {
+        tick(&mut rig, *n, true);
+        rig.standing(EU) != Standing::Out
+    });
+    let failed = failed.count();
+    assert!((100..=300).contains(&failed), "out after {failed} requests of 100 a second");
+    assert!(matches!(rig.seen.last().unwrap().why, Cause::LowSuccess(..)));
+}
+
+#[test]
 fn a_tenth_failing_does_not() {
     let mut rig = Rig::healthy(&[EU, US]);
     for n in 0..1_000 {

@@ -28,7 +28,7 @@ pub enum Granted {
     /// The request.
     Whole,
     /// Nothing yet: the request names its keys in its body, and [`decide_key`] judges each of
-    /// them (`DeleteObjects`, the browser's form upload).
+    /// them (`DeleteObjects`).
     PerKey,
 }
 
@@ -53,7 +53,7 @@ pub fn decide(grant: &Grant, call: &Call, named: Named<'_>) -> Result<Granted, D
         // A browser's preflight carries no credential and changes nothing: never judged.
         return Ok(Granted::Whole);
     }
-    if matches!(call.operation, Operation::DeleteObjects | Operation::PostObject) {
+    if call.operation == Operation::DeleteObjects {
         let resource = Resource { bucket: bucket(named.target, call.bucket()), key: None };
         return if out_of_reach(grant, named.target) {
             Err(resource.denied(facts.action))

@@ -52,10 +52,26 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 
 /// What a look finds: an object with this tag, dated so many seconds after the attempt began.
 fn found(evidence: &Evidence, etag: &str, after: i64, fields: &[(&'static str, &str)]) -> Finding {
+    look(evidence, etag, after, fields, false)
+}
+
+/// The same of the object whose write was acknowledged before this one began.
+fn found_acknowledged(evidence: &Evidence, etag: &str, fields: &[(&'static str, &str)]) -> Finding {
+    look(evidence, etag, -1, fields, true)
+}
+
+fn look(
+    evidence: &Evidence,
+    etag: &str,
+    after: i64,
+    fields: &[(&'static str, &str)],
+    acknowledged: bool,
+) -> Finding {
     let mut headers = headers(fields);
     headers.insert("etag", HeaderValue::from_str(etag).unwrap());
     headers.entry("content-length").or_insert(HeaderValue::from_static("3"));
-    let heard = Heard { status: 200, headers: &headers, modified: Some(UnixSeconds(BEGAN + after)) };
+    let modified = Some(UnixSeconds(BEGAN + after));
+    let heard = Heard { status: 200, headers: &headers, modified, acknowledged };
     evidence.judge(&heard, &|algorithm| {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(BODY);
@@ -96,6 +112,28 @@ fn a_put_is_done_if_bytes_metadata_and_time_agree() {
         ),
     ] {
         assert_eq!(found(&evidence, etag, after, &fields), finding, "{etag} {after} {fields:?}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_before_shows_that_nothing_was_done_if_it_has_other_bytes() {
+    let absent = put(&[("if-none-match", "*")]);
+    let encrypted = [("x-amz-server-side-encryption", "aws:kms")];
+    for (evidence, etag, fields, finding) in [
+        (put(&[]), "\"00000000000000000000000000000000\"", &[][..], Finding::Nothing),
+        // the same bytes: this one may have been done as well
+        (put(&[]), ETAG, &[], Finding::Unclear),
+        // an upload's
+        (put(&[]), "\"0123-2\"", &[], Finding::Nothing),
+        // of these no tag tells the bytes
+        (put(&[]), "\"00000000000000000000000000000000\"", &encrypted, Finding::Unclear),
+        (complete(), ETAG, &[], Finding::Nothing),
+        (complete(), "\"4567-2\"", &[], Finding::Nothing),
+        (complete(), "\"4567-2\"", &encrypted, Finding::Unclear),
+        // a failed condition is told by nothing but a date
+        (absent, "\"00000000000000000000000000000000\"", &[], Finding::Unclear),
+    ] {
+        assert_eq!(found_acknowledged(&evidence, etag, fields), finding, "{etag} {fields:?}");
     }
 }
 
@@ -193,7 +231,7 @@ fn what_is_no_object_is_told_apart() {
         (429, Finding::Mute),
         (200, Finding::Unclear),
     ] {
-        let heard = Heard { status, headers: &nothing, modified: None };
+        let heard = Heard { status, headers: &nothing, modified: None, acknowledged: false };
         assert_eq!(put(&[]).judge(&heard, &|_| None), finding, "{status}");
     }
 }

@@ -2,10 +2,13 @@
 //! not ours.
 
 mod asymmetric;
+mod diagnose;
 mod documented;
+mod form;
 mod oracle;
 mod refused;
 mod suite;
+mod version_2;
 
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +36,7 @@ fn key(token: Option<&str>) -> Key {
         secret: Secret::from(SECRET),
         session_token: token.map(Secret::from),
         client: ClientName::new("reader"),
+        allowances: crate::sigv4::Allowances::default(),
     }
 }
 

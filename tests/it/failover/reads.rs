@@ -368,3 +368,24 @@ async fn a_reply_that_stands_still_is_cut_when_its_time_is_up() {
     assert_eq!((reply.status, reply.ended, reply.body.len()), (200, Ended::Cut, 1_000));
     assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
 }
+
+#[tokio::test]
+async fn while_no_region_takes_connections_requests_wait_for_none_and_probes_find_the_first_that_does() {
+    let scene = pair("refuse").await;
+    scene.seed_numbers(1);
+    scene.regions.iter().for_each(|region| region.kill());
+    scene.gateway.wait_for_reads(&[("near", "out"), ("far", "out")]).await;
+    for request in [Request::get("/photos/n/0"), Request::put("/photos/k", "v")] {
+        let reply = scene.client.send(&request).await;
+        let line = scene.gateway.access_line(reply.header("x-amz-request-id").expect("an id"));
+        expect_unavailable(reply);
+        assert_eq!(line["cause"], "no region is fit, and all of them refuse connections", "{line}");
+        assert!(tries(&line).is_empty(), "{line}");
+    }
+    scene.near().revive();
+    let patience = moment::mono() + PATIENCE;
+    while scene.client.send(&Request::get("/photos/n/0")).await.status != 200 {
+        assert!(moment::mono() < patience, "it is not read although its region is back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

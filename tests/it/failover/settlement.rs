@@ -93,6 +93,24 @@ async fn a_put_that_was_done_is_told_as_done_although_its_answer_was_lost() {
 }
 
 #[tokio::test]
+async fn a_put_over_what_was_acknowledged_a_moment_ago_is_sent_again_if_it_was_never_taken() {
+    let regions = regions(2);
+    let setup = setup(&regions, "refuse");
+    let scene = begin(regions, &setup).await;
+    scene.client.send(&Request::put("/photos/k", "first")).await.expect(200);
+    put_ends(&scene, NEVER_TAKEN);
+    let reply = scene.client.send(&Request::put("/photos/k", "second")).await.expect(200);
+    assert_eq!((settled(&scene, &reply).as_str(), seen(scene.near(), "PutObject").len()), ("refuted", 3));
+    assert_eq!(scene.near().object(BUCKETS[0], "k").unwrap().body, "second");
+    scene.near().forget();
+    // written by somebody else meanwhile: ours might undo it
+    let competitor = async { scene.near().seed(BUCKETS[0], "k", "theirs") };
+    let reply = lost(&scene, &Request::put("/photos/k", "third"), NEVER_TAKEN, competitor).await;
+    assert_eq!(settled(&scene, &reply), "unknown");
+    expect_unavailable(reply);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_a_little_behind_makes_no_write_unproven_and_no_older_object_ours() {
     let regions = regions(2);
     regions[0].change_settings(|settings| settings.clock_ahead = -2);

@@ -135,7 +135,9 @@ impl Desk<'_> {
             "Preflight" => Ok(Reply::new(200).with("access-control-allow-origin", "*")),
             "ListBuckets" => listing::buckets(self.store, self.ask, self.settings),
             "CreateBucket" => self.create_bucket(),
-            "SubResource" if self.head.method == "GET" => self.document(),
+            "SubResource" if self.ask.key.is_empty() && self.head.method == "PUT" => self.set(),
+            "SubResource" if self.ask.key.is_empty() && self.head.method == "DELETE" => self.unset(),
+            "SubResource" if self.head.method == "GET" => self.tags().unwrap_or_else(|| self.document()),
             "SubResource" | "Unknown" => Err(Refusal::new(501, "NotImplemented", "not by this region")),
             _ => {
                 let index = self.store.index(&self.ask.bucket);
@@ -172,8 +174,47 @@ impl Desk<'_> {
         }
     }
 
+    /// The tags of an object that was put with some.
+    fn tags(&self) -> Option<Answer> {
+        self.ask.parameter("tagging").filter(|_| !self.ask.key.is_empty())?;
+        let bucket = self.store.bucket(self.store.index(&self.ask.bucket)?);
+        let version = bucket.version(&self.ask.key, self.ask.parameter("versionId"))?;
+        let mut inner = String::new();
+        for (key, value) in tags_of(version.object.as_ref()?) {
+            let (key, value) = (text::escaped(&key), text::escaped(&value));
+            inner.push_str(&format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>"));
+        }
+        Some(Ok(Reply::new(200).xml("Tagging", &format!("<TagSet>{inner}</TagSet>"))))
+    }
+
+    /// The name of a bucket's setting, kept with it.
+    fn setting(&self) -> Result<(String, String), Refusal> {
+        let bucket = self.ask.bucket.clone();
+        self.store.index(&bucket).ok_or_else(|| Refusal::new(404, "NoSuchBucket", "no such bucket"))?;
+        let (name, _) = self.ask.parameters.first().expect("a sub-resource is a parameter");
+        Ok((bucket, name.clone()))
+    }
+
+    fn set(&mut self) -> Answer {
+        let setting = self.setting()?;
+        self.store.settings.insert(setting, self.body.clone());
+        Ok(Reply::new(200))
+    }
+
+    /// As stores do that tell whether there was one.
+    fn unset(&mut self) -> Answer {
+        let setting = self.setting()?;
+        let was = self.store.settings.remove(&setting);
+        was.map(|_| Reply::new(204))
+            .ok_or_else(|| Refusal::new(404, "NoSuchConfiguration", "no such setting"))
+    }
+
     /// The document that the test gave it for the sub-resource.
     fn document(&self) -> Answer {
+        let set = self.setting().ok().and_then(|setting| self.store.settings.get(&setting));
+        if let Some(document) = set {
+            return Ok(Reply::new(200).with("content-type", "application/xml").body(document.clone()));
+        }
         let mut documents = self.settings.documents.iter();
         let (_, document) = documents
             .find(|(name, _)| self.ask.parameter(name).is_some())
@@ -185,6 +226,10 @@ impl Desk<'_> {
     fn create_bucket(&mut self) -> Answer {
         if self.store.index(&self.ask.bucket).is_some() {
             return Err(Refusal::new(409, "BucketAlreadyOwnedByYou", "it is yours already"));
+        }
+        let constraint = text::element(&String::from_utf8_lossy(&self.body), "LocationConstraint");
+        if constraint.is_some_and(|region| region != self.settings.signing_region) {
+            return Err(Refusal::new(400, "InvalidLocationConstraint", "another region's"));
         }
         self.store.create(&self.ask.bucket);
         Ok(Reply::new(200).with("location", &format!("/{}", self.ask.bucket)))
@@ -218,7 +263,11 @@ impl Desk<'_> {
         if with_checksums && object.headers.iter().any(|(name, _)| Algorithm::of_header(name).is_some()) {
             reply = reply.with("x-amz-checksum-type", "FULL_OBJECT");
         }
-        for (name, value) in &object.headers {
+        let tags = tags_of(object).len();
+        if tags > 0 {
+            reply = reply.with("x-amz-tagging-count", &tags.to_string());
+        }
+        for (name, value) in object.headers.iter().filter(|(name, _)| name != TAGGING) {
             let overridden = self.ask.parameter(&format!("response-{name}"));
             if with_checksums || Algorithm::of_header(name).is_none() {
                 reply = reply.with(name, overridden.unwrap_or(value));
@@ -492,6 +541,14 @@ fn copy_result(object: &Object) -> String {
     )
 }
 
+/// The header that an object's tags are put by.
+const TAGGING: &str = "x-amz-tagging";
+
+/// An object's tags.
+fn tags_of(object: &Object) -> Vec<(String, String)> {
+    object.header(TAGGING).map_or_else(Vec::new, text::parameters)
+}
+
 /// The headers that an object keeps.
 fn kept_headers(head: &Head) -> Vec<(String, String)> {
     let kept = [
@@ -503,6 +560,7 @@ fn kept_headers(head: &Head) -> Vec<(String, String)> {
         "x-amz-website-redirect-location",
         "x-amz-storage-class",
         "x-amz-server-side-encryption",
+        TAGGING,
     ];
     let mut headers = Vec::new();
     for (name, value) in &head.headers {

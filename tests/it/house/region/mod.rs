@@ -322,6 +322,18 @@ impl Region {
         version.object.as_deref().cloned()
     }
 
+    /// Its buckets, in the order in which they were made.
+    pub fn buckets(&self) -> Vec<String> {
+        self.state().store.names().to_vec()
+    }
+
+    /// What a setting of a bucket was set to.
+    pub fn setting(&self, bucket: &str, name: &str) -> Option<String> {
+        let setting = (bucket.to_owned(), name.to_owned());
+        let state = self.state();
+        state.store.settings.get(&setting).map(|document| String::from_utf8_lossy(document).into_owned())
+    }
+
     /// The keys of a bucket, in order.
     pub fn keys(&self, bucket: &str) -> Vec<String> {
         let state = self.state();

@@ -124,6 +124,8 @@ pub struct Store {
     forgotten: usize,
     /// Where every change is written down before it is answered.
     log: Option<Log>,
+    /// Settings of buckets, by bucket and name; gone with the process.
+    pub settings: BTreeMap<(String, String), Bytes>,
 }
 
 impl Store {
@@ -137,6 +139,7 @@ impl Store {
             journal: Vec::new(),
             forgotten: 0,
             log: None,
+            settings: BTreeMap::new(),
         }
     }
 
