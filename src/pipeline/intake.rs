@@ -54,11 +54,7 @@ pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refus
         witness: witness(visit, says_nothing).filter(|_| replay.is_none()),
         replay,
         pace: Some(Pace::over(visit.view.timeouts.body_progress)),
-<<<<<<< HEAD
-        measured: None,
-=======
         ..Intake::default()
->>>>>>> copies
     };
     Ok(Source::stream(body, intake))
 }
