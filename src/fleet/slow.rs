@@ -20,6 +20,9 @@ const ENOUGH: usize = 20;
 /// The share of requests that a spread says are quicker. Below the tenth or two that a lossy path
 /// slows down, above the odd slow object.
 const SPREAD: usize = 85;
+/// How long the spread of requests must be beyond its bounds: it is made of twenty requests or more, so
+/// that one pause of a store is over by then.
+const SPREAD_LASTS: Duration = Duration::from_millis(1_500);
 /// Probes in a row that must be quick until a slow region is quick again: one in a second, so that it
 /// takes no longer than [`FleetSettings::slow_hold`]. Behind a path that loses one packet in ten each
 /// way they all are about once in seventy times; of eight it were once in five.
@@ -144,7 +147,8 @@ impl Slow {
             return None;
         };
         let since = *self.suspected.get_or_insert(now);
-        if now.saturating_duration_since(since) < settings.slower_than_before.lasting {
+        let lasting = if by_spread.is_some() { SPREAD_LASTS } else { settings.slower_than_before.lasting };
+        if now.saturating_duration_since(since) < lasting {
             return None;
         }
         self.suspected = None;

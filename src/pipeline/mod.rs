@@ -295,7 +295,8 @@ async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusa
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
     let mut reached = reached?;
-    shield::remember(&visit, &reached);
+    let upload = settle::tag_of_upload(&visit.call, document.as_deref());
+    shield::remember(&visit, &reached, upload.as_deref());
     if shield::doubts(&visit, &permit, recalled.as_ref(), &reached) {
         // Boxed: few requests come here, and the futures of the others stay as small.
         reached = Box::pin(shield::look_further(&visit, recalled, &outgoing, reached)).await?;

@@ -12,6 +12,7 @@ use crate::head::Head;
 use crate::names::WriteNonce;
 use crate::route::Step;
 use crate::route::settle::{Evidence, Write};
+use crate::s3::Call;
 use crate::s3::checksum::Algorithm;
 use crate::s3::conditions::WriteCondition;
 use crate::s3::kept::{self, Kept, NONCE};
@@ -127,6 +128,13 @@ impl Written for Outgoing<'_> {
         let is_object = self.visit.call.operation == Operation::PutObject;
         self.declared(algorithm).or_else(|| self.source.digest(algorithm).filter(|_| is_object))
     }
+}
+
+/// The tag of the object that the end of an upload makes of the parts which this document lists, as
+/// its head shows it: no header of the answer says it.
+pub(super) fn tag_of_upload(call: &Call, document: Option<&[u8]>) -> Option<String> {
+    let document = document.filter(|_| call.operation == Operation::CompleteMultipartUpload)?;
+    Some(format!("\"{}\"", tag_of(&xml::complete_request(document).ok()?)?))
 }
 
 /// The tag of an object of these parts: the MD5 of their MD5s, and how many they are. `None` where

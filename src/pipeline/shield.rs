@@ -258,13 +258,14 @@ fn may_read(point: &AccessPoint, region: &RegionId) -> bool {
     }
 }
 
-/// Remembers a change that a region has acknowledged.
-pub(super) fn remember(visit: &Visit<'_>, reached: &Reached) {
+/// Remembers a change that a region has acknowledged; `upload`: the tag of what the end of an upload made.
+pub(super) fn remember(visit: &Visit<'_>, reached: &Reached, upload: Option<&str>) {
     if !reached.head.status.is_success() {
         return;
     }
     let Some(change) = Change::of(&visit.call) else { return };
-    remember_all(visit, &reached.step.region, std::iter::once((visit.call.key(), change)), etag(reached));
+    let tag = etag(reached).or(upload.map(str::as_bytes));
+    remember_all(visit, &reached.step.region, std::iter::once((visit.call.key(), change)), tag);
 }
 
 /// Remembers deletions that a region has acknowledged.

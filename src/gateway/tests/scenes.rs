@@ -40,7 +40,7 @@ fn a_body_that_hangs_half_way_is_finished_by_another_region_and_its_own_serves_a
 }
 
 #[test]
-fn after_ten_seconds_without_any_region_reads_go_on_at_once() {
+fn after_ten_seconds_without_any_region_reads_go_on_within_a_second() {
     play(2, || async {
         let stage = Rc::new(Stage::open(&PAIR, "1s", "etags: stable").await);
         all_good(&stage.read_for(secs(5), ms(200)).await);
@@ -55,6 +55,8 @@ fn after_ten_seconds_without_any_region_reads_go_on_at_once() {
         for region in stage.regions.values() {
             region.set(Mode::Up);
         }
+        // while no region takes connections, only probes ask them
+        stage.read_for(secs(1), ms(200)).await;
         all_good(&stage.read_for(secs(60), ms(200)).await);
         assert_eq!(stage.standing("near"), Standing::Healthy);
     });

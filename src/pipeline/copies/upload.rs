@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{relay, shield};
+use super::super::{relay, settle, shield};
 use super::reading::document;
 use super::writing::{self, Piece, send};
 use super::{Done, Job, Seen};
@@ -105,7 +105,7 @@ impl Upload {
         let modified = job.modified(&reached.head.headers);
         let headers = relay::map_headers(&visit, &region, status, reached.head.headers.clone());
         let unread = || Refusal::unavailable(Blame::Region, "the end of an upload cannot be read");
-        shield::remember(&visit, &reached);
+        shield::remember(&visit, &reached, settle::tag_of_upload(&visit.call, Some(&bytes)).as_deref());
         let result = relay::rewritten(&visit, reached).await?;
         let (etag, checksums) = copy::completed(&result).ok_or_else(unread)?;
         Ok(Done { copied: Copied { modified, etag, checksums }, headers: writing::told(&headers) })

@@ -161,7 +161,7 @@ impl Job {
         if !reached.head.status.is_success() {
             return Err(Failed::ForGood(relay::refusal(&visit, &reached)));
         }
-        shield::remember(&visit, &reached);
+        shield::remember(&visit, &reached, None);
         let to = &reached.step.region;
         metric::counter(Metric::CopiedBytes, &[seen.region.as_str(), to.as_str()]).increment(source.length());
         let checksum = piece.computes.and_then(|own| Some((own, source.trailer(own.header())?)));

@@ -102,6 +102,11 @@ async fn a_put_over_what_was_acknowledged_a_moment_ago_is_sent_again_if_it_was_n
     let reply = scene.client.send(&Request::put("/photos/k", "second")).await.expect(200);
     assert_eq!((settled(&scene, &reply).as_str(), seen(scene.near(), "PutObject").len()), ("refuted", 3));
     assert_eq!(scene.near().object(BUCKETS[0], "k").unwrap().body, "second");
+    // an upload's end is a write as well
+    scene.client.upload("/photos/k", &[b"part"]).await.expect(200);
+    put_ends(&scene, NEVER_TAKEN);
+    let reply = scene.client.send(&Request::put("/photos/k", "after")).await.expect(200);
+    assert_eq!(settled(&scene, &reply), "refuted");
     scene.near().forget();
     // written by somebody else meanwhile: ours might undo it
     let competitor = async { scene.near().seed(BUCKETS[0], "k", "theirs") };
