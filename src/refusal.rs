@@ -211,6 +211,10 @@ impl From<chunks::Fault> for Refusal {
     }
 }
 
+/// What to do about a form whose file was taken to be longer or shorter than it is.
+const NOT_LAST: &str = " The file must be the last field of a form that is longer than limits.replay_body; how \
+                        this one ends is known now, if it is sent again.";
+
 impl From<BodyFault> for Refusal {
     fn from(fault: BodyFault) -> Self {
         let words = fault.to_string();
@@ -218,13 +222,7 @@ impl From<BodyFault> for Refusal {
             BodyFault::Chunk(fault) => fault.into(),
             BodyFault::Form(_) | BodyFault::NotLast => {
                 let said = Code::MalformedPOSTRequest.message();
-                let remedy = match fault {
-                    BodyFault::NotLast => {
-                        " The file must be the last field of a form that is longer than \
-                                           limits.replay_body."
-                    }
-                    _ => "",
-                };
+                let remedy = if fault == BodyFault::NotLast { NOT_LAST } else { "" };
                 Self::because(Code::MalformedPOSTRequest, Blame::Client, format!("{said}{remedy}"))
                     .caused_by(words)
             }
