@@ -590,7 +590,7 @@ impl<'a> Run<'a> {
             still_worth_waiting: &still_worth_waiting,
         };
         let this = Try {
-            expect: expects(view, step, &lane, self.errand.source, facts.body, now),
+            expect: expects(view, step, &lane, self.errand, facts.body, now),
             lane: &lane,
             source: self.errand.source,
             credential,
@@ -834,13 +834,15 @@ fn patience(view: &View, step: &Step, permit: &Permit, source: &Source, alone: b
     }
 }
 
-/// Whether the body waits for `100 Continue`: long ones, which could not be sent twice, and any
-/// to a region that is not known to be well this very second.
-fn expects(view: &View, step: &Step, lane: &Lane, source: &Source, body: BodyKind, now: Instant) -> bool {
+/// Whether the body waits for `100 Continue`: long ones, which could not be sent twice, strangers',
+/// which only the region may let in, and any to a region that is not known to be well this very second.
+fn expects(view: &View, step: &Step, lane: &Lane, errand: &Errand<'_>, body: BodyKind, now: Instant) -> bool {
     const FRESH: Duration = Duration::from_secs(1);
+    let source = errand.source;
     if source.length() == 0 || body != BodyKind::Stream || lane.meter.is_mute(now) {
         return false;
     }
     let healthy = view.table.standing(&step.region, Kind::Write) == Standing::Healthy;
-    source.length() > view.limits.replay_body.0 || !healthy || !lane.meter.fresh(now, FRESH)
+    let long = source.length() > view.limits.replay_body.0;
+    long || errand.anonymous || !healthy || !lane.meter.fresh(now, FRESH)
 }

@@ -247,6 +247,11 @@ impl Visit<'_> {
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 
+    /// A stranger that sends its body only once it is asked to: the region says whether it may.
+    fn waits_for_the_region(&self) -> bool {
+        self.sender.anonymous_upstream && self.head.first("expect").is_some()
+    }
+
     /// The access point less the regions that do not have a copy's source: stores copy only what
     /// they have, and its logical name may be another's bucket there.
     fn reachable(&self) -> Arc<AccessPoint> {
@@ -274,7 +279,9 @@ async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusa
         Cargo::File(upload) => Box::pin(intake::receive_file(&visit, *upload)).await?,
         Cargo::Nothing => Source::empty(),
     };
-    source.verify_if_short().await?;
+    if !visit.waits_for_the_region() {
+        source.verify_if_short().await?;
+    }
     let document = match visit.call.facts().body {
         BodyKind::Document => Some(intake::document(&visit, &source).await?),
         BodyKind::Empty | BodyKind::Stream => None,

@@ -329,6 +329,22 @@ async fn under_the_wildcard_owners_are_those_that_grants_name() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_named_twice_is_judged_by_the_store() {
+    let (home, away) = regions();
+    let gateway = with_wildcard(&home, &away).start();
+    let client = gateway.client();
+    let part = |number: u8| format!("<Part><PartNumber>{number}</PartNumber><ETag>x</ETag></Part>");
+    for (numbers, asked) in [([1, 1], 1), ([2, 1], 0)] {
+        home.forget();
+        let parts: String = numbers.map(part).concat();
+        let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+        let reply = client.send(&Request::post("/other/k?uploadId=none", document)).await;
+        let seen = home.seen().iter().filter(|seen| seen.operation == "CompleteMultipartUpload").count();
+        assert_eq!(seen, asked, "{numbers:?}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
 async fn the_wildcard_s_region_is_the_one_that_clients_sign_for() {
     let (home, away) = regions();
     let gateway = with_wildcard(&home, &away).start();

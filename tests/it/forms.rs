@@ -566,12 +566,13 @@ async fn under_the_wildcard_the_store_judges_forms_signed_and_anonymous() {
         .await;
     assert_eq!(reply.status, 201, "{}", reply.text());
     assert_eq!(text::element(&reply.text(), "Bucket").as_deref(), Some(BUCKET));
-    assert!(home.seen()[0].header("authorization").unwrap().contains(&own.access_key_id));
+    // under the wildcard alone probes are requests like others
+    let put = || home.seen().into_iter().rfind(|seen| seen.method == "PUT").unwrap();
+    assert!(put().header("authorization").unwrap().contains(&own.access_key_id));
     refused(&at(Form::new("in/b", "x")).send(&client).await, 403, "AccessDenied");
     home.change_settings(|settings| settings.anonymous = &["PUT"]);
     at(Form::new("in/b", "x").with("anything", "goes")).send(&client).await.expect(204);
-    let last = home.seen().pop().unwrap();
-    assert_eq!((last.method.as_str(), last.header("authorization")), ("PUT", None));
+    assert_eq!(put().header("authorization"), None);
     at(Form::new("in/c", file(2 << 20))).send(&client).await.expect(204);
     assert_eq!(home.object(BUCKET, "in/c").unwrap().body, file(2 << 20));
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::house::client::{Client, Framing, Payload, Reply, Request};
 use crate::house::digest::Algorithm;
 use crate::house::gateway::{Gateway, LOGICAL_REGION, Setup, Tenant, allow};
@@ -413,6 +415,22 @@ async fn anonymous_forward_lets_the_store_decide() {
         "AccessDenied",
     );
     client.send(&Request::put("/photos/k", "y")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_stranger_is_asked_for_its_body_where_the_store_lets_it_in() {
+    for (allowed, status) in [(&["GET", "PUT"][..], 100), (&["GET"], 403)] {
+        let home = Region::start_with(Settings { anonymous: allowed, ..Settings::new("home", &[BUCKET]) });
+        let gateway = listening(&home, "      anonymous: forward\n");
+        let client = gateway.client();
+        let put = Request::put("/photos/k", "y").with("expect", "100-continue");
+        let mut connection = client.connect().await;
+        connection.stream.write_all(&client.unsigned(&put).head_bytes()).await.unwrap();
+        let mut start = [0; 12];
+        tokio::time::timeout(PATIENCE, connection.stream.read_exact(&mut start)).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&start[9..]), status.to_string(), "{allowed:?}");
+        assert!(home.object(BUCKET, "k").is_none());
+    }
 }
 
 /// What goes on unsigned carries no mark by which its store could check or unframe it: that is

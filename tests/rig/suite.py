@@ -68,9 +68,7 @@ def main() -> int:
             print(conformance.execute(report, kinds, scratch, pems, chosen))
         if not chosen.direct and chosen.only in (None, "memory") and not chosen.store:
             memory.execute(report, scratch, pems, chosen.tier)
-        # no row of the ci tier may depend on the hour: the scoreboard joins it when its short form has held often
-        scoreboard = chosen.only == "scoreboard" or (chosen.only is None and chosen.tier == "full")
-        if not chosen.direct and scoreboard and not chosen.store:
+        if not chosen.direct and chosen.only in (None, "scoreboard") and not chosen.store:
             short = chosen.tier == "ci"
             result = board.execute(None, short, True, board.RATE, scratch / "scoreboard")
             board.into(report, result, None, short)

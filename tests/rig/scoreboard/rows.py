@@ -534,7 +534,9 @@ ROWS = [
     ),
 ]
 
-SHORT = [1, 2, 3, 9, 10, 15, 21, 25, 30, 35]
+# Of each sort of fault one. Not row 15: of the 2,000 requests of ten seconds it allows two failures, where one is to
+# be expected, so that its short form would fail now and then by chance.
+SHORT = [1, 2, 3, 9, 10, 18, 21, 25, 30, 35]
 SWAP = (
     "30b",
     "swap of binaries by handing the sockets over",
