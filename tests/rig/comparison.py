@@ -127,7 +127,14 @@ class Comparison:
 
 
 COLUMNS = [BOTH, NEITHER, WORSE, NECESSARY, BETTER, UNSTEADY]
-HEADINGS = ["pass both ways", "fail both ways", "fail through nearpoint", "necessarily", "pass through nearpoint", "unsteady"]
+HEADINGS = [
+    "pass both ways",
+    "fail both ways",
+    "fail through nearpoint",
+    "necessarily",
+    "pass through nearpoint",
+    "unsteady",
+]
 
 
 def shown(comparisons: list[Comparison]) -> str:
