@@ -38,6 +38,8 @@ pub fn serve(loaded: Loaded, origin: Origin) -> anyhow::Result<()> {
             }
         }
     })?;
+    // said once it holds: who reads the log may ask `/readyz` at once
+    gateway.drain();
     info!("draining");
     runtime.spawn_blocking(force_on_second_signal);
     gateway.stop();
