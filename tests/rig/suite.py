@@ -19,7 +19,7 @@ import memory
 import provision
 import stores
 from clients import Target
-from nearpoint import DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
+from nearpoint import ALIAS, ALIAS_DOMAIN, DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
 from places import CACHE, say
 from processes import NotReady
 from replicator import InThread
@@ -60,7 +60,7 @@ def main() -> int:
     groups: list[str] = []
     try:
         provision.debian(provision.TOOLS)
-        pems = certificates.make(scratch / "tls", [DOMAIN, f"*.{DOMAIN}"])
+        pems = certificates.make(scratch / "tls", [DOMAIN, f"*.{DOMAIN}", f"*.mrap.{ALIAS_DOMAIN}"])
         for kind in [chosen.store] if chosen.store else TIERS[chosen.tier]:
             groups += with_store(kind, chosen, report, scratch, pems)
         if not chosen.direct and conformance.wanted(chosen):
@@ -138,7 +138,7 @@ def with_store(kind: str, chosen: argparse.Namespace, report: Report, scratch: P
 def start_gateways(store: Store, scratch: Path, pems, with_failover: bool) -> list[Gateway]:
     """Two gateways with the same token keys over the same regions."""
     names = [region.name for region in store.regions]
-    points = [AccessPoint(MATRIX, MATRIX, names, names[0])]
+    points = [AccessPoint(MATRIX, MATRIX, names, names[0], alias=ALIAS)]
     if with_failover:
         points += [point for mode in failover.MODES for point in failover.points(mode, names)]
     client, token_key = Client(), secrets.token_hex(32)
@@ -157,16 +157,16 @@ def run_matrix(
     home = store.regions[0]
     if chosen.direct:
         keys = home.access_key, home.secret_key
-        target = Target(home.endpoint, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
-        return matrix.run(report, store.kind, target, None, scratch, chosen.client)
+        target = Target(home.endpoint, None, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
+        return matrix.run(report, store.kind, target, None, scratch, chosen)
     gateway = gateways[0]
     keys = gateway.client.access_key, gateway.client.secret_key
     ends = gateway.endpoint("http"), gateway.endpoint("https")
-    target = Target(*ends, pems.ca, DOMAIN, MATRIX, LOGICAL_REGION, *keys)
+    target = Target(*ends, pems.ca, DOMAIN, ALIAS, MATRIX, LOGICAL_REGION, *keys)
     replicator = failover.replicator_for(store, MATRIX, LAG)
     replicator.prefix = ""
     with InThread(replicator) as replicating:
-        names = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen.client)
+        names = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen)
         agreed = replicating.converge(60)
         report.check(
             "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
