@@ -75,6 +75,7 @@ def configuration(
     policy: Path,
     overlay: dict | None = None,
     anonymous: str = "deny",
+    standard: str | None = None,
 ) -> str:
     """The YAML text of one gateway; `overlay` is laid over it, mapping by mapping."""
     where = {
@@ -90,6 +91,9 @@ def configuration(
             "tls": {"certificate": str(certificates.certificate), "key": str(certificates.key)},
         },
     }
+    both = [where["http"], where["https"]]
+    if standard:
+        both += [where["http"] | {"address": f"{standard}:80"}, where["https"] | {"address": f"{standard}:443"}]
     return yaml(
         laid_over(
             overlay or {},
@@ -98,7 +102,7 @@ def configuration(
                 "tokens": {"keys": [token_key]},
                 "state_dir": str(state_dir),
                 "listeners": {
-                    "s3": [where["http"], where["https"]],
+                    "s3": both,
                     "admin": {"address": f"127.0.0.1:{ports['admin']}"},
                 },
                 "domains": [DOMAIN, ALIAS_DOMAIN],
@@ -166,6 +170,7 @@ class Gateway:
         overlay: dict | None = None,
         inside: tuple[str, ...] = (),
         anonymous: str = "deny",
+        standard: str | None = None,
     ):
         self.name = name
         self.home = scratch / name
@@ -189,6 +194,7 @@ class Gateway:
                 policy,
                 overlay,
                 anonymous,
+                standard,
             )
         )
         self.file.chmod(0o600)

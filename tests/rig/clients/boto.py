@@ -1,7 +1,6 @@
 """boto3, in this process: scheme, checksum mode and addressing style vary."""
 
 import io
-import socket
 from pathlib import Path
 
 import boto3
@@ -9,19 +8,6 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from clients.driver import Driver
-
-_getaddrinfo = socket.getaddrinfo
-
-
-def _rig_names(host, *rest, **named):
-    """Names under .rig.test are this machine; no resolver is asked."""
-    if isinstance(host, str) and host.endswith(".rig.test"):
-        host = "127.0.0.1"
-    return _getaddrinfo(host, *rest, **named)
-
-
-socket.getaddrinfo = _rig_names
-
 
 class Pipe(io.RawIOBase):
     """A file that can only be read onwards, and does not tell its length."""
@@ -58,7 +44,8 @@ class Boto(Driver):
             "s3": {"addressing_style": style},
         }
         if checksums == "required":
-            options |= {"request_checksum_calculation": "when_required",
+            options |= {
+                "request_checksum_calculation": "when_required",
                 "response_checksum_validation": "when_required",
             }
         self.client = boto3.client(

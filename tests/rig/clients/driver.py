@@ -18,7 +18,8 @@ class Target:
     https: str | None
     ca: Path | None
     domain: str | None  # of virtual-hosted addressing
-    alias: str | None  # of the bucket as a multi-region access point, served by https
+    standard: str | None  # an address with both listeners at their schemes' own ports
+    alias: str | None  # of the bucket as a multi-region access point
     bucket: str
     region: str
     access_key: str

@@ -43,6 +43,7 @@ class LineDriver(Driver):
             )
         words = {
             "endpoint": target.base(scheme),
+            "standard": target.standard,
             "region": target.region,
             "bucket": target.bucket,
             "access_key": target.access_key,

@@ -115,6 +115,8 @@ class Restic(CommandDriver):
         self._named(key)
         if metadata:
             raise CannotDo("restic sets no metadata")
+        if not body.stat().st_size:
+            raise CannotDo("restic takes an empty standard input for a failure")
         self.put_pipe(key, body)
 
     def put_pipe(self, key, body):

@@ -1,7 +1,8 @@
 """boto3 with awscrt: signatures, checksums and transfers are the C runtime's.
 
-With an `alias` the bucket is a multi-region access point, called by its ARN: boto3 signs with SigV4A, and leaves no choice of
-endpoint, so that the name which it makes of the ARN is looked up here: it is nearpoint's https listener.
+Transfers are made as the AWS CLI makes them, since boto3's own way to the runtime forgets the endpoint. With an `alias` the
+bucket is a multi-region access point, called by its ARN: boto3 signs with SigV4A, and makes the endpoint's name of the ARN,
+which is looked up here; the runtime's transfers look up names themselves, so that this one has boto3's.
 """
 
 import base64
@@ -9,8 +10,15 @@ import socket
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from s3transfer.crt import (
+    BotocoreCRTCredentialsWrapper,
+    BotocoreCRTRequestSerializer,
+    CRTTransferManager,
+    create_s3_crt_client,
+)
 from verbs import Pipe, Verbs
 
 ACCESS_POINTS = ".accesspoint.s3-global.amazonaws.com"
@@ -19,13 +27,26 @@ PART = 5 << 20
 _getaddrinfo = socket.getaddrinfo
 
 
-def _names_here(port: int):
-    def look_up(host, asked, *rest, **named):
+def _names_at(address: str) -> None:
+    def look_up(host, *rest, **named):
         if isinstance(host, str) and host.endswith(ACCESS_POINTS):
-            host, asked = "127.0.0.1", port
-        return _getaddrinfo(host, asked, *rest, **named)
+            host = address
+        return _getaddrinfo(host, *rest, **named)
 
     socket.getaddrinfo = look_up
+
+
+def _runtime(target, config: Config) -> CRTTransferManager:
+    """The C runtime's transfers."""
+    session = botocore.session.get_session()
+    session.set_credentials(target["access_key"], target["secret_key"])
+    places = {"region_name": target["region"], "endpoint_url": target["endpoint"], "config": config}
+    credentials = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
+    secure = urlsplit(target["endpoint"]).scheme == "https"
+    client = create_s3_crt_client(
+        target["region"], credentials, part_size=PART, use_ssl=secure, verify=target["ca"] if secure else None
+    )
+    return CRTTransferManager(client, BotocoreCRTRequestSerializer(session, client_kwargs=places))
 
 
 class Library(Verbs):
@@ -52,14 +73,8 @@ class Library(Verbs):
         )
         self.bucket = f"arn:aws:s3::{ACCOUNT}:accesspoint/{alias}" if alias else target["bucket"]
         if alias:
-            _names_here(urlsplit(target["endpoint"]).port)
-        # the C runtime's own transfers find their addresses themselves
-        self.transfers = "classic" if alias else "crt"
-
-    def _split(self, threshold: int = PART) -> TransferConfig:
-        return TransferConfig(
-            multipart_threshold=threshold, multipart_chunksize=PART, preferred_transfer_client=self.transfers
-        )
+            _names_at(target["standard"])
+        self.runtime = None if alias else _runtime(target, Config(**options))
 
     def put(self, key, body, metadata=None):
         with open(body, "rb") as source:
@@ -71,7 +86,7 @@ class Library(Verbs):
 
     def put_pipe(self, key, body):
         with Pipe(body) as source:
-            self.client.upload_fileobj(source, self.bucket, key, Config=TransferConfig(preferred_transfer_client="classic"))
+            self.client.upload_fileobj(source, self.bucket, key)
 
     def put_checked(self, key, body, algorithm):
         with open(body, "rb") as source:
@@ -80,7 +95,11 @@ class Library(Verbs):
         assert reply["ContentLength"] >= 0
 
     def get(self, key, into):
-        self.client.download_file(self.bucket, key, into, Config=self._split())
+        if self.runtime:
+            with open(into, "wb") as sink:  # a file by name gets it some time after the result
+                self.runtime.download(self.bucket, key, sink).result()
+        else:
+            self.client.download_file(self.bucket, key, into)
 
     def head(self, key):
         reply = self.client.head_object(Bucket=self.bucket, Key=key)
@@ -96,7 +115,11 @@ class Library(Verbs):
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
     def multipart(self, key, body):
-        self.client.upload_file(body, self.bucket, key, Config=self._split())
+        if self.runtime:
+            self.runtime.upload(body, self.bucket, key).result()
+        else:
+            split = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+            self.client.upload_file(body, self.bucket, key, Config=split)
 
     def presign_get(self, key):
         return self.client.generate_presigned_url("get_object", {"Bucket": self.bucket, "Key": key}, 300)

@@ -9,7 +9,7 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import CopySource
 from minio.deleteobjects import DeleteObject
-from verbs import Pipe, Verbs
+from verbs import Cannot, Pipe, Verbs
 
 PART = 5 << 20
 WHOLE = 128 << 20
@@ -31,8 +31,14 @@ class Library(Verbs):
         )
         self.bucket = target["bucket"]
 
+    @staticmethod
+    def _at(key):
+        if "/../" in key:
+            raise Cannot("minio-py takes no name with dots for segments")
+        return key
+
     def put(self, key, body, metadata=None):
-        self.client.fput_object(self.bucket, key, body, metadata=metadata, part_size=WHOLE)
+        self.client.fput_object(self.bucket, self._at(key), body, metadata=metadata, part_size=WHOLE)
 
     def put_buffer(self, key, body):
         with open(body, "rb") as source:

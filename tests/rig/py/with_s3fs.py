@@ -3,7 +3,7 @@
 import base64
 
 import s3fs
-from verbs import Verbs, pieces
+from verbs import Cannot, Verbs, pieces
 
 PART = 5 << 20
 
@@ -30,6 +30,8 @@ class Library(Verbs):
         self.bucket = target["bucket"]
 
     def _at(self, key):
+        if key.endswith("/"):
+            raise Cannot("s3fs takes a final slash off a name")
         return f"{self.bucket}/{key}"
 
     def put(self, key, body, metadata=None):
@@ -58,7 +60,8 @@ class Library(Verbs):
 
     def list(self, prefix):
         start = self.bucket + "/"
-        return [found.removeprefix(start) for found in self.files.find(start + prefix, maxdepth=None)]
+        found = self.files.find(start + prefix, detail=True)
+        return [name.removeprefix(start) for name, each in found.items() if each["type"] == "file"]
 
     def multipart(self, key, body):
         self.files.put_file(body, self._at(key), chunksize=PART)
