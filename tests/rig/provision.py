@@ -17,9 +17,10 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
-from places import CACHE, RIG, say
+from places import CACHE, RIG, rustc_key, say
 
 CEPH = ["ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "radosgw"]
+GO_CLIENTS = ["golang-go", "golang-github-aws-aws-sdk-go-v2-dev", "golang-github-minio-minio-go-v7-dev"]
 TOOLS = ["curl", "openssl", "rclone", "s3cmd"]
 GARAGE_VERSION = "2.5.0"
 # The builds are long (Garage: half an hour with its own profile on two cores): no link-time optimisation, light code.
@@ -186,6 +187,64 @@ def crate(name: str, version: str) -> Path:
     retried(command, name, env)
     shutil.rmtree(home / "target", ignore_errors=True)
     return binary
+
+
+@alone
+def go_clients() -> Path:
+    """The program of tests/rig/go, built against Debian's packages of its libraries: no module registry is asked."""
+    debian(GO_CLIENTS)
+    source = RIG / "go" / "clients.go"
+    program = CACHE / "go" / f"clients-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    if program.exists():
+        return program
+    say("go build of the Go clients")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    env = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(Path.home()),
+        "GO111MODULE": "off",
+        "GOPATH": "/usr/share/gocode",
+        "GOFLAGS": "-buildvcs=false",
+        "GOCACHE": str(CACHE / "go-build"),
+    }
+    made = program.with_suffix(".new")
+    done = subprocess.run(
+        ["go", "build", "-o", str(made), str(source)], cwd="/", env=env, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise Unavailable(f"go build: {done.stderr[-600:]}")
+    made.rename(program)
+    return program
+
+
+@alone
+def rust_client() -> Path:
+    """The program of tests/rig/rust, built with what its Cargo.lock pins."""
+    source = RIG / "rust"
+    files = [source / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")]
+    print_of = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    program = CACHE / "rust" / f"client-{print_of}"
+    if program.exists():
+        return program
+    say("cargo build of the Rust client (some minutes)")
+    target = CACHE / "rust" / f"target-{rustc_key()}"
+    env = dict(os.environ, CARGO_TARGET_DIR=str(target))
+    command = ["cargo", "build", "--locked", "--manifest-path", str(source / "Cargo.toml")]
+    retried(command, "the Rust client", env)
+    made = program.with_suffix(".new")
+    shutil.copy(target / "debug" / "nearpoint-rig-rust", made)
+    made.rename(program)
+    return program
+
+
+@alone
+def maven(artifact: str) -> None:
+    """An artifact with what it needs, in Maven's own cache; raises Unavailable."""
+    debian(["maven", "default-jdk-headless"])
+    command = ["mvn", "--batch-mode", "--quiet", "dependency:get", f"-Dartifact={artifact}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise Unavailable("Maven Central cannot be reached from here, and no other registry has the AWS SDK for Java v2")
 
 
 @alone

@@ -30,6 +30,7 @@ def drivers(target: Target, scratch: Path, full: bool) -> Iterator[Row]:
     if full:
         yield from roster.python()
         yield from roster.commands()
+        yield from roster.compiled()
 
 
 class Roster:
@@ -122,6 +123,30 @@ class Roster:
         modes = [(scheme, mode) for scheme in self.schemes for mode in ("default", "SHA256")]
         yield from self.ways("obstore", library("obstore", "obstore"), modes)
         yield from self.ways("pyarrow", library("pyarrow", "pyarrow"), self.served(CROSS))
+
+    def compiled(self) -> Iterator[Row]:
+        """Programs that are built here."""
+
+        def go(which: str, algorithms: tuple[str, ...] = ()):
+            def make(home: Path, scheme: str) -> Driver:
+                command = [provision.go_clients(), which]
+                return LineDriver(self.target, home, command, scheme, algorithms=algorithms)
+
+            return make
+
+        # Debian's is of a time when there was no mode to choose
+        for scheme in self.schemes:
+            made = go("aws", ("CRC32", "CRC32C", "SHA1", "SHA256"))
+            yield self.row(f"aws-sdk-go {scheme}", lambda home, s=scheme, m=made: m(home, s))
+        for scheme in self.schemes:
+            yield self.row(f"minio-go {scheme}", lambda home, s=scheme, m=go("minio"): m(home, s))
+
+        def rust(home: Path, scheme: str, checksums: str) -> Driver:
+            env = {"SSL_CERT_FILE": str(self.target.ca)} if self.target.ca else {}
+            command = [provision.rust_client()]
+            return LineDriver(self.target, home, command, scheme, checksums, env, ALL_ALGORITHMS)
+
+        yield from self.ways("aws-sdk-rust", rust, self.served(CROSS))
 
     def ways(self, name: str, make: Callable[[Path, str, str], Driver], ways: list[tuple[str, str]]) -> Iterator[Row]:
         """One row for each scheme with a checksum mode."""
