@@ -238,16 +238,6 @@ def rust_client() -> Path:
 
 
 @alone
-def maven(artifact: str) -> None:
-    """An artifact with what it needs, in Maven's own cache; raises Unavailable."""
-    debian(["maven", "default-jdk-headless"])
-    command = ["mvn", "--batch-mode", "--quiet", "dependency:get", f"-Dartifact={artifact}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise Unavailable("Maven Central cannot be reached from here, and no other registry has the AWS SDK for Java v2")
-
-
-@alone
 def source_archive(name: str, version: str, sha256: str) -> Path:
     """A package's source archive from PyPI, which has what its wheels leave out, such as tests."""
     return _archive(f"{name}-{version}.tar.gz", ["--no-binary", name, f"{name}=={version}"], sha256)

@@ -17,11 +17,12 @@ import conformance
 import failover
 import matrix
 import memory
+import page
 import provision
 import stores
 from clients import Target, names
 from nearpoint import ALIAS, ALIAS_DOMAIN, DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
-from places import CACHE, say
+from places import CACHE, ROOT, say
 from processes import NotReady
 from replicator import InThread
 from report import FAIL, NOT_RUN, Report, Result
@@ -49,6 +50,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--direct", action="store_true", help="clients talk to the first region itself, without nearpoint"
     )
+    parser.add_argument("--page", type=Path, help="write the table of every client's newest outcomes there")
     parser.add_argument("--keep", action="store_true", help="keep logs and configuration of a good run too")
     return parser.parse_args()
 
@@ -85,6 +87,8 @@ def main() -> int:
     print(report.matrix(list(dict.fromkeys(groups))))
     print(report.failures())
     report.write(CACHE / "last-run.json")
+    if chosen.page:
+        page.write(ROOT / chosen.page)
     if report.count(FAIL) or chosen.keep:
         say(f"logs and configuration: {scratch}")
     else:
@@ -169,7 +173,9 @@ def run_matrix(
     replicator = failover.replicator_for(store, MATRIX, LAG)
     replicator.prefix = ""
     with InThread(replicator) as replicating:
+        before = len(report.results)
         ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen)
+        page.keep(store.kind, report.results[before:])
         agreed = replicating.converge(60)
         report.check(
             "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])

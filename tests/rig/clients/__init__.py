@@ -2,6 +2,6 @@
 
 from clients import names
 from clients.driver import CannotDo, Driver, Target
-from clients.roster import drivers
+from clients.roster import drivers, rows
 
-__all__ = ["CannotDo", "Driver", "Target", "drivers", "names"]
+__all__ = ["CannotDo", "Driver", "Target", "drivers", "names", "rows"]

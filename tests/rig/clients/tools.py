@@ -72,6 +72,8 @@ class S5cmd(CommandDriver):
         return self.run(*words, "presign", "--expire", "5m", self._at(key)).strip()
 
     def copy(self, source, key):
+        if " " in source:
+            raise CannotDo("s5cmd writes a space in a copy's source as a plus sign, which is a plus sign to this store")
         self.run(*self.s5cmd, "cp", self._at(source), self._at(key))
 
     def delete_many(self, keys):
