@@ -24,6 +24,7 @@ from verbs import Pipe, Verbs
 ACCESS_POINTS = ".accesspoint.s3-global.amazonaws.com"
 ACCOUNT = "111122223333"
 PART = 5 << 20
+READ = 32 << 20  # fewer ranges at once than a store of one thread answers in good time
 _getaddrinfo = socket.getaddrinfo
 
 
@@ -36,15 +37,15 @@ def _names_at(address: str) -> None:
     socket.getaddrinfo = look_up
 
 
-def _runtime(target, config: Config) -> CRTTransferManager:
-    """The C runtime's transfers."""
+def _runtime(target, config: Config, part: int) -> CRTTransferManager:
+    """The C runtime's transfers, in parts of this size."""
     session = botocore.session.get_session()
     session.set_credentials(target["access_key"], target["secret_key"])
     places = {"region_name": target["region"], "endpoint_url": target["endpoint"], "config": config}
     credentials = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
     secure = urlsplit(target["endpoint"]).scheme == "https"
     client = create_s3_crt_client(
-        target["region"], credentials, part_size=PART, use_ssl=secure, verify=target["ca"] if secure else None
+        target["region"], credentials, part_size=part, use_ssl=secure, verify=target["ca"] if secure else None
     )
     return CRTTransferManager(client, BotocoreCRTRequestSerializer(session, client_kwargs=places))
 
@@ -74,7 +75,9 @@ class Library(Verbs):
         self.bucket = f"arn:aws:s3::{ACCOUNT}:accesspoint/{alias}" if alias else target["bucket"]
         if alias:
             _names_at(target["standard"])
-        self.runtime = None if alias else _runtime(target, Config(**options))
+        self.uploads, self.downloads = (
+            (None, None) if alias else (_runtime(target, Config(**options), size) for size in (PART, READ))
+        )
 
     def put(self, key, body, metadata=None):
         with open(body, "rb") as source:
@@ -95,9 +98,9 @@ class Library(Verbs):
         assert reply["ContentLength"] >= 0
 
     def get(self, key, into):
-        if self.runtime:
+        if self.downloads:
             with open(into, "wb") as sink:  # a file by name gets it some time after the result
-                self.runtime.download(self.bucket, key, sink).result()
+                self.downloads.download(self.bucket, key, sink).result()
         else:
             self.client.download_file(self.bucket, key, into)
 
@@ -115,8 +118,8 @@ class Library(Verbs):
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
     def multipart(self, key, body):
-        if self.runtime:
-            self.runtime.upload(body, self.bucket, key).result()
+        if self.uploads:
+            self.uploads.upload(body, self.bucket, key).result()
         else:
             split = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
             self.client.upload_file(body, self.bucket, key, Config=split)
