@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import itertools
 import random
 import ssl
 import time
@@ -283,15 +282,22 @@ def fetch(method: str, url: str, ca: Path | None, body: bytes | None = None) -> 
     return found
 
 
-def run(report: Report, store: str, target: Target, at_store, scratch: Path, chosen) -> list[str]:
-    """Runs every client of the tier through every check, two clients at a time; answers the clients' names."""
+def run(
+    report: Report, store: str, target: Target, at_store, scratch: Path, chosen, keep: Callable[[list[Result]], None]
+) -> list[str]:
+    """Runs the chosen clients of the tier through every check, two at a time, and keeps each one's results as it ends.
+
+    Answers the clients' names.
+    """
     bodies = Bodies(scratch / "bodies")
     roster = drivers(target, scratch, chosen.tier == "full")
-    rows = [(name, make) for name, make in roster if not chosen.client or chosen.client in name]
+    wanted = chosen.client.split(",") if chosen.client else [""]
+    rows = [(name, make) for name, make in roster if any(part in name for part in wanted)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), rows)
-    for result in itertools.chain.from_iterable(found):
-        report.add(result)
+        for found in pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), rows):
+            for result in found:
+                report.add(result)
+            keep(found)
     return [name for name, _ in rows]
 
 

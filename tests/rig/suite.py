@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import board
@@ -43,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tier", choices=TIERS, required=True)
     parser.add_argument("--only", choices=["matrix", "conformance", "failover", "memory", "scoreboard"])
     parser.add_argument("--store", choices=["ceph", "moto", "garage"])
-    parser.add_argument("--client", help="clients whose name contains this")
+    parser.add_argument("--client", help="clients whose name contains this, or one of these, by commas")
     parser.add_argument("--suite", help="conformance suites whose name contains this")
     parser.add_argument("--case", action="append", help="cases of those suites, by their name in the table")
     parser.add_argument("--mode", choices=[mode.name for mode in failover.MODES])
@@ -162,7 +163,7 @@ def run_matrix(
     if chosen.direct:
         keys = home.access_key, home.secret_key
         target = Target(home.endpoint, None, None, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
-        return matrix.run(report, store.kind, target, None, scratch, chosen)
+        return matrix.run(report, store.kind, target, None, scratch, chosen, lambda _: None)
     gateway = gateways[0]
     keys = gateway.client.access_key, gateway.client.secret_key
     ends = gateway.endpoint("http"), gateway.endpoint("https")
@@ -171,9 +172,7 @@ def run_matrix(
     replicator = failover.replicator_for(store, MATRIX, LAG)
     replicator.prefix = ""
     with InThread(replicator) as replicating:
-        before = len(report.results)
-        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen)
-        page.keep(store.kind, report.results[before:])
+        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen, partial(page.keep, store.kind))
         agreed = replicating.converge(60)
         report.check(
             "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
