@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import provision
-from clients import CannotDo, Driver, Target, drivers
+from clients import CannotDo, Driver, Target, drivers, folder
 from places import say
 from report import FAIL, NOT_RUN, PASS, Report, Result
 
@@ -283,21 +283,24 @@ def fetch(method: str, url: str, ca: Path | None, body: bytes | None = None) -> 
 
 
 def run(
-    report: Report, store: str, target: Target, at_store, scratch: Path, chosen, keep: Callable[[list[Result]], None]
+    report: Report, store: str, target: Target, at_store, scratch: Path, chosen, ended: Callable[[str, list[Result]], None]
 ) -> list[str]:
-    """Runs the chosen clients of the tier through every check, two at a time, and keeps each one's results as it ends.
+    """Runs the chosen clients of the tier through every check, two at a time; answers their names.
 
-    Answers the clients' names.
+    `ended` is told of each that is done: the folder of its keys, and its results.
     """
     bodies = Bodies(scratch / "bodies")
     roster = drivers(target, scratch, chosen.tier == "full")
     wanted = chosen.client.split(",") if chosen.client else [""]
     rows = [(name, make) for name, make in roster if any(part in name for part in wanted)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         for found in pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), rows):
             for result in found:
                 report.add(result)
-            keep(found)
+            ended(folder(found[0].group), found)
+    finally:
+        pool.shutdown(cancel_futures=True)  # a run that is ended begins no more clients
     return [name for name, _ in rows]
 
 

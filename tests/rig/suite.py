@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 
 import board
@@ -21,6 +21,7 @@ import memory
 import page
 import provision
 import stores
+from botocore.exceptions import ClientError
 from clients import Target, names
 from nearpoint import ALIAS, ALIAS_DOMAIN, DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
 from places import CACHE, ROOT, say
@@ -163,7 +164,7 @@ def run_matrix(
     if chosen.direct:
         keys = home.access_key, home.secret_key
         target = Target(home.endpoint, None, None, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
-        return matrix.run(report, store.kind, target, None, scratch, chosen, lambda _: None)
+        return matrix.run(report, store.kind, target, None, scratch, chosen, lambda *_: None)
     gateway = gateways[0]
     keys = gateway.client.access_key, gateway.client.secret_key
     ends = gateway.endpoint("http"), gateway.endpoint("https")
@@ -171,13 +172,31 @@ def run_matrix(
     names.stands_for(ALIAS_DOMAIN, STANDARD)
     replicator = failover.replicator_for(store, MATRIX, LAG)
     replicator.prefix = ""
+
+    def ended(folder: str, found: list[Result]) -> None:
+        page.keep(store.kind, found)
+        for region in store.regions:
+            clear(region, folder + "/")
+
     with InThread(replicator) as replicating:
-        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen, partial(page.keep, store.kind))
+        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen, ended)
         agreed = replicating.converge(60)
         report.check(
             "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
         )
     return ran
+
+
+def clear(region, prefix: str) -> None:
+    """Removes a client's objects from a region itself, every version: the stores keep all they have in memory."""
+    client, bucket = region.client(), region.bucket(MATRIX)
+    calls = {"list_object_versions": ("Versions", "DeleteMarkers"), "list_objects_v2": ("Contents",)}
+    for call, parts in calls.items():
+        with suppress(ClientError):  # a store without versions
+            for found in client.get_paginator(call).paginate(Bucket=bucket, Prefix=prefix):
+                for each in (each for part in parts for each in found.get(part, [])):
+                    version = {"VersionId": each["VersionId"]} if "VersionId" in each else {}
+                    client.delete_object(Bucket=bucket, Key=each["Key"], **version)
 
 
 def hash_at(region):

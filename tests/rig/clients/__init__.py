@@ -2,6 +2,6 @@
 
 from clients import names
 from clients.driver import CannotDo, Driver, Target
-from clients.roster import drivers, rows
+from clients.roster import drivers, folder, rows
 
-__all__ = ["CannotDo", "Driver", "Target", "drivers", "names", "rows"]
+__all__ = ["CannotDo", "Driver", "Target", "drivers", "folder", "names", "rows"]

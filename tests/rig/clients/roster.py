@@ -33,6 +33,11 @@ def drivers(target: Target, scratch: Path, full: bool) -> Iterator[Row]:
         yield from roster.compiled()
 
 
+def folder(name: str) -> str:
+    """Where the client of a row has its files, and its keys."""
+    return name.replace(" ", "-").replace("+", "-")
+
+
 def rows() -> list[str]:
     """The names of all rows of the full tier through nearpoint, in the order of their table."""
     nowhere = Target("http:", "https:", None, "domain", "standard", "alias", "", "", "", "")
@@ -49,7 +54,7 @@ class Roster:
 
     def row(self, name: str, make: Callable[[Path], Driver]) -> Row:
         """A row whose driver gets a folder of its own."""
-        home = self.scratch / name.replace(" ", "-").replace("+", "-")
+        home = self.scratch / folder(name)
         return name, lambda: make(home)
 
     def served(self, ways: list[tuple[str, str]]) -> list[tuple[str, str]]:
