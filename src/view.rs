@@ -234,7 +234,7 @@ pub struct RegionSettings {
     pub id: RegionId,
     /// Where it is.
     pub endpoint: Endpoint,
-    /// The region in the scope of what we sign.
+    /// The region in the scope of what we sign; or the set of regions for which it is signed by SigV4A.
     pub signing_region: String,
     /// What the store understands.
     pub profile: Profile,

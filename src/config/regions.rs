@@ -42,6 +42,17 @@ pub(super) fn region(context: &Context<'_>, entry: &Entry) -> Option<RegionSetti
             "the host alone; a bucket's name belongs into `buckets` of an access point",
         );
     }
+    if let Some(placed) = &endpoint
+        && let Some(alias) = endpoint::alias_in(&placed.value.host)
+    {
+        let what = format!("`endpoint` of {} begins with an access point's alias", section.of());
+        let host = placed.value.host.trim_start_matches(alias).trim_start_matches('.');
+        context.fault(
+            placed.at,
+            what,
+            format!("https://{host}, and {alias} in `buckets` of an access point"),
+        );
+    }
     let endpoint = endpoint.map(|placed| placed.value);
 
     let profile = profile(&section, amazon);
@@ -71,11 +82,14 @@ pub(super) fn region(context: &Context<'_>, entry: &Entry) -> Option<RegionSetti
 }
 
 fn signing_region(section: &Section<'_>, endpoint: Option<&Endpoint>) -> Option<String> {
-    const EXPECTED: &str = "the region that this store's signatures are made for, such as eu-central-1";
+    const EXPECTED: &str = "the region that this store's signatures are made for, such as eu-central-1, or for SigV4A \
+                            regions: \"*\", us-east-1,us-west-2";
+    let of_region = |text: &str| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b))
+    };
     let read = |text: &str| {
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        fits.then(|| text.to_owned())
+        (text.len() <= LONGEST_REGION_SET && text.split(',').all(of_region)).then(|| text.to_owned())
     };
     if section.node("signing_region").is_some() {
         return section.parsed("signing_region", EXPECTED, read).map(|placed| placed.value);
@@ -87,6 +101,9 @@ fn signing_region(section: &Section<'_>, endpoint: Option<&Endpoint>) -> Option<
     }
     known
 }
+
+/// Bytes: the regions that a multi-region access point can have, and more.
+const LONGEST_REGION_SET: usize = 512;
 
 fn profile(section: &Section<'_>, amazon: bool) -> Option<Profile> {
     let words: Vec<_> = READY.iter().map(|(name, profile)| (*name, (*name, *profile))).collect();

@@ -45,7 +45,7 @@ pub struct Site {
     pub endpoint: Endpoint,
     /// `None` for plain HTTP.
     pub tls: Option<TlsClient>,
-    /// What requests are signed for.
+    /// What requests are signed for: a region, or a set of them.
     pub signing_region: String,
     /// How buckets are addressed.
     pub addressing: Addressing,
@@ -64,10 +64,9 @@ impl Site {
         }
     }
 
-    /// The bucket that goes into the host, as for traffic: never one with dots, since no
-    /// certificate covers it.
+    /// The bucket that goes into the host, as for traffic.
     fn virtual_bucket<'a>(&self, bucket: Option<&'a BucketName>) -> Option<&'a BucketName> {
-        bucket.filter(|bucket| self.addressing == Addressing::Virtual && !bucket.as_str().contains('.'))
+        bucket.filter(|bucket| self.addressing.is_in_host(bucket.as_str()))
     }
 
     /// The host to dial for a bucket, and that with its port for `Host`.

@@ -70,10 +70,10 @@ fn is_kept(name: &str) -> bool {
 }
 
 impl Physical<'_> {
-    /// Whether the bucket goes into the host. One with dots never does: no certificate covers it.
+    /// The bucket that goes into the host.
     fn virtual_bucket<'b>(&'b self, call: &'b Call) -> Option<&'b str> {
         let bucket = self.bucket_of(call)?;
-        (self.addressing == Addressing::Virtual && !bucket.contains('.')).then_some(bucket)
+        self.addressing.is_in_host(bucket).then_some(bucket)
     }
 
     fn bucket_of<'b>(&'b self, call: &'b Call) -> Option<&'b str> {

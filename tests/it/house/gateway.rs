@@ -120,7 +120,7 @@ impl Setup {
     pub fn region(mut self, region: &Region, lines: &str) -> Self {
         let settings = region.settings();
         let text = format!(
-            "    endpoint: {}\n    signing_region: {}\n    addressing: path\n    credentials: {{access_key_id: {}, secret_access_key: {}}}\n    {lines}\n",
+            "    endpoint: {}\n    signing_region: \"{}\"\n    addressing: path\n    credentials: {{access_key_id: {}, secret_access_key: {}}}\n    {lines}\n",
             region.endpoint(),
             settings.signing_region,
             settings.access_key_id,
