@@ -94,6 +94,7 @@ impl Rig {
         };
         let this = Try {
             lane: &self.lane,
+            settings: &self.lane.settings,
             source: &source,
             credential: None,
             expect: false,
