@@ -143,3 +143,64 @@ async fn a_redirect_between_hosts_of_amazons_is_followed_to_the_host_of_the_regi
     let hosts = ["us-east-7", "eu-west-9"].map(|region| format!("s3.{region}.amazonaws.com:{port}"));
     assert_eq!(asked, hosts);
 }
+
+// ── keys ─────────────────────────────────────────────────────────────────────
+
+const KMS_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+
+#[tokio::test]
+async fn a_key_of_kms_has_the_clients_name_here_and_each_regions_own_there() {
+    const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/0a-1b";
+    let home = Region::start("home", &[BUCKET]);
+    let mut setup = Setup::over(&[&home]);
+    setup.regions[0].1.push_str(&format!("    kms_keys: {{photos: \"{ARN}\"}}\n"));
+    let gateway = setup.start();
+    let client = gateway.client();
+    let put = Request::put("/photos/k", "body")
+        .with("x-amz-server-side-encryption", "aws:kms:dsse")
+        .with("x-amz-server-side-encryption-context", "e30=")
+        .with("x-amz-server-side-encryption-bucket-key-enabled", "true")
+        .with(KMS_KEY, "photos");
+    home.fault(When::always(), Act::Say(KMS_KEY, ARN.to_owned()));
+    let reply = client.send(&put).await.expect(200);
+    assert_eq!(reply.header(KMS_KEY), Some("photos"));
+    let seen = home.seen_once();
+    assert_eq!(seen.header(KMS_KEY), Some(ARN));
+    assert!(seen.signed(KMS_KEY));
+    for (name, value) in [
+        ("x-amz-server-side-encryption", "aws:kms:dsse"),
+        ("x-amz-server-side-encryption-context", "e30="),
+        ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
+    ] {
+        assert_eq!(seen.header(name), Some(value));
+    }
+    for (told, shown) in [("0a-1b", Some("photos")), ("another-one", None)] {
+        home.fault(When::always(), Act::Say(KMS_KEY, told.to_owned()));
+        let reply = client.send(&Request::get("/photos/k")).await.expect(200);
+        assert_eq!(reply.header(KMS_KEY), shown, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_customers_key_does_not_leave_the_machine_in_plain_text() {
+    if may_not_run() {
+        return;
+    }
+    let home = Region::start("home", &[BUCKET]);
+    let mut setup = Setup::over(&[&home]);
+    let port = home.address().port();
+    setup.regions[0].1 = setup.regions[0].1.replace(&home.endpoint(), &format!("http://store.test:{port}"));
+    setup.hosts = "127.0.0.1 store.test\n".to_owned();
+    let gateway = setup.start();
+    let key = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2E=";
+    let put = Request::put("/photos/k", "body")
+        .with("x-amz-server-side-encryption-customer-algorithm", "AES256")
+        .with("x-amz-server-side-encryption-customer-key", key)
+        .with("x-amz-server-side-encryption-customer-key-md5", "bWQ1LWNhbmFyeS1tZDU=");
+    let reply = gateway.client().send(&put).await.expect(501);
+    assert_eq!(reply.code().as_deref(), Some("NotImplemented"));
+    assert_eq!(home.seen().len(), 0);
+    gateway.client().send(&Request::put("/photos/k", "body")).await.expect(200);
+    let written = gateway.written().join("\n");
+    assert!(!written.contains(key) && !written.contains("bWQ1LWNhbmFyeS1tZDU"), "{written}");
+}
