@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::progress::{Pace, Progress};
 use super::working::{Piece, Working};
 use crate::clock::Clock;
-use crate::route::resume::Broken as BrokenOff;
+use crate::route::resume::{Broken as BrokenOff, How};
 
 /// How a reply body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub trait Edit {
 pub trait Resume {
     /// Fetches what is missing.
     fn resume(self: Box<Self>, broken: BrokenOff) -> Resuming;
+
+    /// Whether the region that the reply comes from seems lost, and another may have it too. Asked
+    /// of a body that stands still.
+    fn is_lost(&self) -> bool;
 }
 
 /// A resumption under way.
@@ -66,8 +70,9 @@ pub enum Resumed {
     Rest(Reply, Box<dyn Resume>),
     /// Nothing was missing.
     Complete,
-    /// It cannot be gone on with.
-    Abandoned,
+    /// It cannot be gone on with. Where the old one still stands, whoever may be asked again once it
+    /// breaks.
+    Abandoned(Box<dyn Resume>),
 }
 
 type OnEnd = Box<dyn FnOnce(Ending, u64)>;
@@ -84,7 +89,8 @@ pub struct Reply {
 enum Content {
     Whole(Option<Bytes>),
     Stream(Box<Stream>),
-    Resuming(Resuming),
+    /// Being gone on with; what stood still is kept until somebody has the rest.
+    Resuming(Resuming, Option<Box<Stream>>),
     Working(Box<Working>),
 }
 
@@ -98,6 +104,8 @@ struct Sequel {
     resumed: bool,
     /// How the region's reply broke off last.
     broke: Option<Ending>,
+    /// Its region seemed lost, and nobody else had the rest: not asked about twice.
+    stays: bool,
     /// When the client's connection last took bytes. Read only where more are to come.
     handed: Option<Instant>,
     /// The client's last long pause: how long, and after how many bytes.
@@ -107,7 +115,10 @@ struct Sequel {
 /// A pause of the client that is worth remembering; what a pause means is `route`'s to say.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often who waits for a region's bytes looks again: longer without a look, and it is not waiting.
-const GLANCE: Duration = Duration::from_secs(1);
+const GLANCE: Duration = Duration::from_millis(200);
+/// So many looks in vain make a body that stands still. A process that was starved looks once and is
+/// then given what had come.
+const STILL: u32 = 3;
 /// For so many bytes a pause is remembered: what may be on its way of what the region sent before it
 /// gave up on the client (kernels hold up to 6 MiB here and 4 MiB there, unless told otherwise).
 const PAUSE_REMEMBERED: u64 = 12 << 20;
@@ -119,6 +130,8 @@ struct Stream {
     timer: Option<Pin<Box<Sleep>>>,
     /// When we last asked for bytes and there were none.
     asked: Option<Instant>,
+    /// Looks in vain since bytes last came.
+    looks: u32,
     edit: Option<Box<dyn Edit>>,
     /// Read ahead of whoever it is for.
     ahead: Vec<u8>,
@@ -149,6 +162,7 @@ impl Reply {
             progress: Progress::default(),
             timer: None,
             asked: None,
+            looks: 0,
             edit: None,
             ahead: Vec::new(),
             release: Some(release),
@@ -174,7 +188,7 @@ impl Reply {
     pub fn edited(mut self, mut edit: Box<dyn Edit>) -> Self {
         match &mut self.content {
             Content::Stream(stream) => stream.edit = Some(edit),
-            Content::Resuming(_) | Content::Working(_) => {}
+            Content::Resuming(..) | Content::Working(_) => {}
             Content::Whole(bytes) => {
                 let mut out = Vec::new();
                 let whole = bytes.take().unwrap_or_default();
@@ -194,7 +208,7 @@ impl Reply {
     pub async fn read_ahead(&mut self, limit: usize) -> Result<Option<&[u8]>, Broken> {
         let stream = match &mut self.content {
             Content::Whole(bytes) => return Ok(Some(bytes.as_deref().unwrap_or_default())),
-            Content::Resuming(_) | Content::Working(_) => return Ok(None),
+            Content::Resuming(..) | Content::Working(_) => return Ok(None),
             Content::Stream(stream) => stream,
         };
         while stream.ahead.len() <= limit {
@@ -317,34 +331,62 @@ impl Reply {
     }
 
     /// Begins to go on with what broke off; false where nobody can.
-    fn begin_again(&mut self, ending: Ending) -> bool {
+    fn begin_again(&mut self, how: How) -> bool {
         let Some(resume) = self.sequel.resume.take() else { return false };
         let last = self.unread(Clock::system().mono());
         let earlier = self.sequel.pause.filter(|(_, at)| self.given - at <= PAUSE_REMEMBERED);
         let unread = earlier.map_or(last, |(pause, _)| last.max(pause));
-        let broken = BrokenOff { delivered: self.given, stalled: ending == Ending::Stalled, unread };
-        self.sequel.broke = Some(ending);
-        (self.sequel.pause, self.sequel.handed) = (None, None);
-        // The connection that broke ends here.
-        self.content = Content::Resuming(resume.resume(broken));
+        let resuming = resume.resume(BrokenOff { delivered: self.given, how, unread });
+        let broken = std::mem::replace(&mut self.content, Content::Whole(None));
+        // Else the connection that broke ends here.
+        let kept = if let (Content::Stream(stream), How::Silent) = (broken, how) {
+            Some(stream)
+        } else {
+            self.sequel.broke = Some(ending(how));
+            (self.sequel.pause, self.sequel.handed) = (None, None);
+            None
+        };
+        self.content = Content::Resuming(resuming, kept);
         true
+    }
+
+    /// Whether a body stands still whose region seems lost.
+    fn is_lost(&self) -> bool {
+        let still = matches!(&self.content, Content::Stream(stream) if stream.looks >= STILL);
+        let lost = || self.sequel.resume.as_ref().is_some_and(|resume| resume.is_lost());
+        still && !self.sequel.stays && lost()
     }
 
     /// Takes over what a resumption brought; the end where it brought none.
     fn go_on(&mut self, resumed: Resumed) -> Option<Ending> {
+        let stood = match std::mem::replace(&mut self.content, Content::Whole(None)) {
+            Content::Resuming(_, stood) => stood,
+            Content::Whole(_) | Content::Stream(_) | Content::Working(_) => None,
+        };
         match resumed {
             Resumed::Rest(mut rest, next) => {
                 self.content = std::mem::replace(&mut rest.content, Content::Whole(None));
                 self.sequel.resume = Some(next);
-                self.sequel.resumed = true;
+                (self.sequel.resumed, self.sequel.stays) = (true, false);
+                (self.sequel.pause, self.sequel.handed) = (None, None);
                 None
             }
-            Resumed::Complete => {
-                self.content = Content::Whole(None);
-                Some(Ending::Whole)
+            Resumed::Complete => Some(Ending::Whole),
+            Resumed::Abandoned(resume) => {
+                let Some(stream) = stood else { return Some(self.sequel.broke.unwrap_or(Ending::Cut)) };
+                self.content = Content::Stream(stream);
+                (self.sequel.resume, self.sequel.stays) = (Some(resume), true);
+                None
             }
-            Resumed::Abandoned => Some(self.sequel.broke.unwrap_or(Ending::Cut)),
         }
+    }
+}
+
+/// As it is told where nobody goes on.
+const fn ending(how: How) -> Ending {
+    match how {
+        How::Cut => Ending::Cut,
+        How::Stalled | How::Silent => Ending::Stalled,
     }
 }
 
@@ -377,6 +419,7 @@ impl Stream {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(bytes) = frame.into_data() else { continue };
+                    self.looks = 0;
                     // The clock is read only where a wait is being measured.
                     if self.timer.is_some() {
                         let now = Clock::system().mono();
@@ -407,6 +450,7 @@ impl Stream {
             // The timer may stand earlier than what is due now.
             std::task::ready!(timer.as_mut().poll(cx));
             now = Clock::system().mono();
+            self.looks += 1;
             if now >= dead_at {
                 return Poll::Ready(Ending::Stalled);
             }
@@ -432,8 +476,12 @@ impl Body for Reply {
         loop {
             let next = match &mut reply.content {
                 Content::Whole(bytes) => bytes.take().map(Ok),
-                Content::Stream(stream) => std::task::ready!(stream.poll_bytes(cx)),
-                Content::Resuming(resuming) => {
+                Content::Stream(stream) => match stream.poll_bytes(cx) {
+                    Poll::Ready(next) => next,
+                    Poll::Pending if reply.is_lost() && reply.begin_again(How::Silent) => continue,
+                    Poll::Pending => return Poll::Pending,
+                },
+                Content::Resuming(resuming, _) => {
                     let resumed = std::task::ready!(resuming.as_mut().poll(cx));
                     match reply.go_on(resumed) {
                         None => continue,
@@ -470,7 +518,8 @@ impl Body for Reply {
                     return Poll::Ready(None);
                 }
             };
-            if !reply.begin_again(ending) {
+            let how = if ending == Ending::Stalled { How::Stalled } else { How::Cut };
+            if !reply.begin_again(how) {
                 reply.ended(ending);
                 return Poll::Ready(Some(Err(Broken)));
             }
@@ -488,7 +537,7 @@ impl Body for Reply {
                     && stream.incoming.is_end_stream()
                     && !self.is_short()
             }
-            Content::Resuming(_) | Content::Working(_) => false,
+            Content::Resuming(..) | Content::Working(_) => false,
         }
     }
 
@@ -502,7 +551,7 @@ impl Body for Reply {
             {
                 stream.incoming.size_hint()
             }
-            Content::Stream(_) | Content::Resuming(_) | Content::Working(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Resuming(..) | Content::Working(_) => SizeHint::default(),
         }
     }
 }

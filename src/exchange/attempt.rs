@@ -241,6 +241,9 @@ async fn exchange(
     let ahead = this.lane.meter.ahead();
     let request = build(desk, this, prepared, upload, gate.as_ref(), ahead)?;
     let started = desk.clock.mono();
+    if this.repeatable {
+        this.lane.meter.awaits(started);
+    }
     let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
     let answered = wait.until(answer.as_mut()).await;

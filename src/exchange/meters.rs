@@ -28,6 +28,8 @@ pub struct Meter {
     origin: Instant,
     /// Microseconds from `origin` to the last answer of any kind, plus one; 0 where none came yet.
     answered: AtomicU64,
+    /// When the first read was sent since the last answer, as `answered`; 0 where none was.
+    awaited: AtomicU64,
     in_flight: Arc<AtomicUsize>,
     /// Microseconds from `origin` to when it was seen to answer without saying `100 Continue`, plus
     /// one; 0 where it was not.
@@ -40,9 +42,9 @@ pub struct Meter {
     pub mark: Mark,
     /// Buckets of it that are elsewhere than the configuration says.
     pub moved: Moved,
-    /// Its rate, where it is governed; time from `origin`.
     /// When every address of it last refused a connection, as `answered`; 0 once one was made.
     refused: AtomicU64,
+    /// Its rate, where it is governed; time from `origin`.
     booking: Booking,
     /// Seconds by which its clock is ahead of ours.
     ahead: AtomicI64,
@@ -68,6 +70,10 @@ const THROTTLED: Duration = Duration::from_secs(10);
 /// How long a refused connection speaks for the next one. While a region is needed and out, probes
 /// come at least four times as often, so that what they find is all that requests wait for.
 const REFUSED: Duration = Duration::from_secs(1);
+/// How long a region answers nobody, though it was asked, until those who wait for the rest of a body
+/// ask elsewhere. Half of what they may be late by: a look comes every 200 ms, and the rest takes two
+/// round trips. Where it was merely slow, the body that stood still goes on.
+const SILENT: Duration = Duration::from_millis(500);
 
 impl Meter {
     fn new(region: &RegionId, origin: Instant, coin: Coin) -> Self {
@@ -77,6 +83,7 @@ impl Meter {
             moved: Moved::default(),
             origin,
             answered: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
             in_flight: Arc::default(),
             mute_since: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
@@ -175,6 +182,22 @@ impl Meter {
     /// The region answered something, to traffic or to a probe.
     pub fn answered(&self, now: Instant) {
         self.answered.fetch_max(self.mark(now), Ordering::Relaxed);
+        self.awaited.store(0, Ordering::Relaxed);
+    }
+
+    /// A read was sent to the region.
+    pub fn awaits(&self, now: Instant) {
+        if self.awaited.load(Ordering::Relaxed) == 0 {
+            self.awaited.store(self.mark(now), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the region was asked and has answered nobody for a while. A read that was given up at
+    /// once counts until the next answer: what rests on this must do no harm where it is wrong.
+    #[must_use]
+    pub fn is_silent(&self, now: Instant) -> bool {
+        let since = self.awaited.load(Ordering::Relaxed);
+        since > 0 && Duration::from_micros(self.mark(now).saturating_sub(since)) >= SILENT
     }
 
     /// An instant as it is kept: never 0.
@@ -363,6 +386,22 @@ mod tests {
         let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
         meter.answered(origin + Duration::from_micros(100_100));
         assert!(!meter.answered_since(origin + Duration::from_micros(100_900)), "within one millisecond");
+    }
+
+    #[test]
+    fn a_region_is_silent_where_nobody_was_answered_since_somebody_asked() {
+        let origin = crate::clock::Clock::system().mono();
+        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        let at = |ms| origin + Duration::from_millis(ms);
+        assert!(!meter.is_silent(at(9_000)), "nobody asks");
+        meter.awaits(at(9_000));
+        meter.awaits(at(9_400));
+        assert!(!meter.is_silent(at(9_499)));
+        assert!(meter.is_silent(at(9_500)), "the first counts, not the last");
+        meter.answered(at(9_600));
+        assert!(!meter.is_silent(at(20_000)), "all were answered, as far as is known");
+        meter.awaits(at(20_000));
+        assert!(!meter.is_silent(at(20_100)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::run::{Exchange, Run, Turn};
 use crate::body::Reply;
 use crate::fleet::{Never, Signal};
 use crate::names::RegionId;
-use crate::route::resume::{self, Ask, Broken, Heard, Terms, Thread};
+use crate::route::resume::{self, Ask, Broken, Heard, How, Terms, Thread};
 use crate::route::{Outcome, Plan, Step};
 use crate::s3::profile::Features;
 use crate::telemetry::metric::{self, Metric};
@@ -88,10 +88,13 @@ impl Exchange {
 
     /// Tells the fleet of a region whose reply broke off, unless the client was the reason.
     pub fn broke_off(&self, errand: &Errand<'_>, region: &RegionId, broken: &Broken) {
-        if broken.by_reader() {
-            return;
-        }
-        let never = if broken.stalled { Never::FirstByteTimeout } else { Never::Reset };
+        let never = match broken.how {
+            How::Cut if broken.by_reader() => return,
+            How::Cut => Never::Reset,
+            How::Stalled => Never::FirstByteTimeout,
+            // what says so is known to the fleet, and this body may yet go on
+            How::Silent => return,
+        };
         Run::new(self, errand, &RefCell::default()).tell(region, Signal::NeverAnswered(never));
     }
 }

@@ -54,6 +54,9 @@ use table::class_slot;
 /// How often the order of nearness is compared. Finer would cost time, coarser would blur the
 /// five seconds of [`FleetSettings::much_better`].
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
+/// How soon after a remarkably slow request the region is looked at: a path that loses packets costs
+/// every third request a fifth of a second until it is left. Sooner would look at every request.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 
 /// Every region's standing. One exists; the steward owns it.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ pub struct Fleet {
     regions: Vec<Region>,
     nearest: Nearest,
     compared: Instant,
+    /// When to look for slow regions before the next comparison, because of a remarkable request.
+    look_due: Option<Instant>,
     /// By how many seconds a class takes longer than a probe, learnt where both are known.
     surcharge: [Option<f64>; 4],
     credentials: BTreeMap<(RegionId, CredentialId), Instant>,
@@ -109,6 +114,7 @@ impl Fleet {
             regions,
             nearest,
             compared: now,
+            look_due: None,
             surcharge: [None; 4],
             credentials: BTreeMap::new(),
             configurations: BTreeMap::new(),
@@ -182,6 +188,8 @@ impl Fleet {
         transitions.extend(self.suspect_ourselves(now));
         if now.saturating_duration_since(self.compared) >= COMPARE_EVERY {
             transitions.extend(self.compare(now));
+        } else if self.look_due.is_some_and(|due| due <= now) {
+            transitions.extend(self.look_for_slow(now));
         }
         self.check_invariants();
         transitions
@@ -198,7 +206,7 @@ impl Fleet {
             .iter()
             .flat_map(|region| [region.reads.due(&self.settings), region.writes.due(&self.settings)])
             .flatten();
-        standings.chain(expiries).chain(compare).min()
+        standings.chain(expiries).chain(compare).chain(self.look_due).min()
     }
 
     /// The picture that routing reads.
@@ -366,6 +374,9 @@ impl Fleet {
                 peak.observe(ttfb, decay, now);
                 if class == Class::Get {
                     region.samples.request(ttfb, now);
+                    if region.slow.is_remarkable(ttfb, &self.settings) {
+                        self.look_due.get_or_insert(now + LOOK_AFTER);
+                    }
                 }
                 if self.surcharge.get(class_slot(class)).is_some_and(Option::is_none) {
                     self.learn_surcharge(place, class, now);

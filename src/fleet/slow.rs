@@ -23,6 +23,10 @@ const SPREAD: usize = 85;
 /// How long the spread of requests must be beyond its bounds: it is made of twenty requests or more, so
 /// that one pause of a store is over by then.
 const SPREAD_LASTS: Duration = Duration::from_millis(1_500);
+/// Bouts of slow requests, with quick ones between them, that leave no doubt: whoever pauses, be it the
+/// region, the path or this process, makes all requests slow at once, and that is one bout however many
+/// they are. A path that loses packets makes some slow and others not.
+const BOUTS: usize = 6;
 /// Probes in a row that must be quick until a slow region is quick again: one in a second, so that it
 /// takes no longer than [`FleetSettings::slow_hold`]. Behind a path that loses one packet in ten each
 /// way they all are about once in seventy times; of eight it were once in five.
@@ -52,15 +56,18 @@ impl Samples {
         self.probes.push_back(took.as_secs_f64());
     }
 
-    /// What all but the slowest requests of the window took at most, in seconds.
-    pub(super) fn spread(&self, window: Duration, now: Instant) -> Option<f64> {
+    /// What the requests of the window took; `None` of too few.
+    pub(super) fn spread(&self, window: Duration, now: Instant) -> Option<Scatter> {
         let fresh = self.requests.iter().filter(|(at, _)| now.saturating_duration_since(*at) <= window);
         let mut seconds: Vec<f64> = fresh.map(|(_, seconds)| *seconds).collect();
         if seconds.len() < ENOUGH {
             return None;
         }
-        seconds.sort_unstable_by(f64::total_cmp);
-        seconds.get((seconds.len() * SPREAD).div_ceil(100).saturating_sub(1)).copied()
+        let mut sorted = seconds.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let most = sorted.get((sorted.len() * SPREAD).div_ceil(100).saturating_sub(1)).copied()?;
+        seconds.dedup_by_key(|took| *took > most / 2.0);
+        Some(Scatter { most, bouts: seconds.iter().filter(|took| **took > most / 2.0).count() })
     }
 
     /// The slowest of the last probes, where there are enough.
@@ -68,6 +75,15 @@ impl Samples {
         let enough = self.probes.len() >= QUICK_PROBES;
         enough.then(|| self.probes.iter().copied().fold(0.0, f64::max))
     }
+}
+
+/// How the times of requests are spread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scatter {
+    /// What all but the slowest took at most, in seconds.
+    pub(super) most: f64,
+    /// How often they became slow, by more than half of that, and quick again.
+    pub(super) bouts: usize,
 }
 
 /// What is known of a region at one moment, in seconds.
@@ -78,7 +94,7 @@ pub(super) struct Glance {
     /// Measurements behind it.
     pub(super) samples: u32,
     /// The spread of its requests.
-    pub(super) spread: Option<f64>,
+    pub(super) spread: Option<Scatter>,
     /// The slowest of its last probes.
     pub(super) probes: Option<f64>,
     /// The distance of the nearest other region that serves and is not slow.
@@ -137,17 +153,29 @@ impl Slow {
         }
     }
 
+    /// Whether a request that took so long may be one of many.
+    pub(super) fn is_remarkable(&self, took: Duration, settings: &FleetSettings) -> bool {
+        let remarkable = |usual: f64| settings.slower_than_before.lies_between(usual, took.as_secs_f64());
+        self.held.is_none() && self.spread.level.is_some_and(remarkable)
+    }
+
     fn look_at_quick(&mut self, glance: &Glance, settings: &FleetSettings, now: Instant) -> Option<Turned> {
-        let by_spread = exceeds(settings, self.spread.level, glance.spread, glance.peer_spread);
+        let most = glance.spread.map(|spread| spread.most);
+        let by_spread = exceeds(settings, self.spread.level, most, glance.peer_spread);
         let by_near = exceeds(settings, self.near.level, glance.near, glance.peer_near);
         let Some((from, to)) = by_spread.or(by_near) else {
             self.suspected = None;
-            self.spread.learn(glance.spread, now);
+            self.spread.learn(most, now);
             self.near.learn(glance.near.filter(|_| glance.samples >= SETTLED), now);
             return None;
         };
         let since = *self.suspected.get_or_insert(now);
-        let lasting = if by_spread.is_some() { SPREAD_LASTS } else { settings.slower_than_before.lasting };
+        let scattered = glance.spread.is_some_and(|spread| spread.bouts >= BOUTS);
+        let lasting = match (by_spread, scattered) {
+            (Some(_), true) => Duration::ZERO,
+            (Some(_), false) => SPREAD_LASTS,
+            (None, _) => settings.slower_than_before.lasting,
+        };
         if now.saturating_duration_since(since) < lasting {
             return None;
         }

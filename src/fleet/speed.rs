@@ -30,7 +30,9 @@ impl Fleet {
         transitions
     }
 
-    fn look_for_slow(&mut self, now: Instant) -> Vec<Transition> {
+    /// Looks for regions that became slow.
+    pub(super) fn look_for_slow(&mut self, now: Instant) -> Vec<Transition> {
+        self.look_due = None;
         let glances: Vec<Glance> = (0..self.regions.len()).map(|place| self.glance(place, now)).collect();
         let mut transitions = Vec::new();
         let mut usual_changed = false;
@@ -71,7 +73,10 @@ impl Fleet {
                 peer.id != region.id && peer.reads.standing().is_serving() && !peer.slow.is_slow()
             })
         };
-        let busy = peers().filter_map(|peer| peer.samples.spread(window, now)).reduce(f64::min);
+        let busy = peers()
+            .filter_map(|peer| peer.samples.spread(window, now))
+            .map(|spread| spread.most)
+            .reduce(f64::min);
         let near = peers().filter_map(|peer| self.distance(peer, now).seconds).reduce(f64::min);
         let Distance { seconds, samples, .. } = self.distance(region, now);
         Glance {

@@ -15,8 +15,9 @@ use super::{House, Visit};
 use crate::body::reply::{Resume, Resumed, Resuming};
 use crate::body::{Reply, Source};
 use crate::exchange::{Abandoned, Errand, Journey, Prepared, Reached, Resumption};
+use crate::fleet::Standing;
 use crate::head::Head;
-use crate::route::resume::{Ask, Broken, Thread};
+use crate::route::resume::{Ask, Broken, How, Thread};
 use crate::route::{AccessPoint, Etags, Permit, Step, Versions};
 use crate::s3::Call;
 use crate::s3::hoist::hoisted;
@@ -107,6 +108,15 @@ impl Resume for Kept {
     fn resume(self: Box<Self>, broken: Broken) -> Resuming {
         Box::pin(self.go_on(broken))
     }
+
+    fn is_lost(&self) -> bool {
+        let (exchange, region) = (&self.house.exchange, self.thread.region());
+        let table = &self.house.view.load().table;
+        let out = table.standing(region, Kind::Read) == Standing::Out;
+        !table.self_suspect()
+            && (out || exchange.meters.of(region).is_silent(exchange.clock.mono()))
+            && self.access_point.members.len() > 1
+    }
 }
 
 impl Kept {
@@ -127,16 +137,21 @@ impl Kept {
             nonce: Cell::default(),
         };
         let resumption = fetch(&visit, &permit, &thread, &broken, resumes).await;
-        let (body, thread) = match resumption {
-            Resumption::Rest(body, thread) => (body, *thread),
+        let (body, thread, resumes) = match resumption {
+            Resumption::Rest(body, thread) => (Some(body), *thread, resumes + 1),
             Resumption::Complete => return Resumed::Complete,
-            Resumption::Abandoned(_) => return Resumed::Abandoned,
+            Resumption::Abandoned(_) => (None, thread, resumes),
         };
-        ledger.resumed(broken.delivered);
         let Visit { sender, head, call, access_point, ids, .. } = visit;
-        let (house, ledger, resumes) = (Rc::clone(&house), ledger.share(), resumes + 1);
+        let (house, ledger) = (Rc::clone(&house), ledger.share());
+        if body.is_some() {
+            ledger.resumed(broken.delivered);
+        }
         let next = Self { house, ledger, sender, head, call, access_point, ids, permit, thread, resumes };
-        Resumed::Rest(body, Box::new(next))
+        match body {
+            Some(body) => Resumed::Rest(body, Box::new(next)),
+            None => Resumed::Abandoned(Box::new(next)),
+        }
     }
 }
 
@@ -148,7 +163,11 @@ async fn fetch(
     broken: &Broken,
     resumes: u32,
 ) -> Resumption {
-    visit.ledger.broke(broken.label());
+    // What is only silent goes on as it was where nobody else has the rest.
+    let may_go_on = broken.how == How::Silent;
+    if !may_go_on {
+        visit.ledger.broke(broken.label());
+    }
     let source = Source::empty();
     let outgoing = Outgoing::new(visit, &source, None);
     let errand = Errand {
@@ -172,6 +191,9 @@ async fn fetch(
     } else {
         Resumption::Abandoned(Abandoned::Limit)
     };
+    if may_go_on && !matches!(resumption, Resumption::Abandoned(_)) {
+        visit.ledger.broke(broken.label());
+    }
     visit.ledger.went_on(journey.into_inner());
     let outcome = resumption.label();
     tracing::debug!(id = %visit.ledger.id(), region = %thread.region(), broke = broken.label(), outcome, "a reply broke off");

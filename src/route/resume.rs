@@ -24,13 +24,25 @@ use crate::s3::range::{ContentRange, Range};
 /// client that is merely busy.
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
+/// What became of a reply body that did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its connection ended.
+    Cut,
+    /// The region sent too little for too long.
+    Stalled,
+    /// It stands still, and its region answers nobody or is out. It may yet go on: the rest is asked
+    /// for elsewhere only.
+    Silent,
+}
+
 /// How a reply body broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// Bytes of it that the client's connection has taken.
     pub delivered: u64,
-    /// The region sent too little for too long; else the connection ended.
-    pub stalled: bool,
+    /// What became of it.
+    pub how: How,
     /// The longest time for which the client had taken nothing, shortly before.
     pub unread: Duration,
 }
@@ -40,16 +52,17 @@ impl Broken {
     /// region's fault, and the same region goes on first.
     #[must_use]
     pub fn by_reader(&self) -> bool {
-        !self.stalled && self.unread >= LONG_PAUSE
+        self.how == How::Cut && self.unread >= LONG_PAUSE
     }
 
     /// As attempts are logged and counted.
     #[must_use]
     pub fn label(&self) -> &'static str {
-        match (self.stalled, self.by_reader()) {
-            (true, _) => "stalled",
-            (false, true) => "cut after a pause",
-            (false, false) => "cut",
+        match self.how {
+            How::Stalled => "stalled",
+            How::Silent => "silent",
+            How::Cut if self.by_reader() => "cut after a pause",
+            How::Cut => "cut",
         }
     }
 }
@@ -310,7 +323,8 @@ fn judged(same: bool) -> Agreement {
 }
 
 /// The regions of a fresh plan that could go on, in order: the one that it broke off in first
-/// where its store had merely lost patience with a client that did not read, else last.
+/// where its store had merely lost patience with a client that did not read, else last; not at all
+/// where it answers nobody.
 #[must_use]
 pub fn order(
     plan: &Plan,
@@ -320,8 +334,11 @@ pub fn order(
     honours: &dyn Fn(&RegionId) -> Features,
     tried: &[RegionId],
 ) -> Steps {
+    let silent = |region: &RegionId| broken.how == How::Silent && *region == thread.region;
     let able = plan.steps.iter().filter(|step| {
-        !tried.contains(&step.region) && thread.may_continue_in(&step.region, honours(&step.region), terms)
+        !tried.contains(&step.region)
+            && !silent(&step.region)
+            && thread.may_continue_in(&step.region, honours(&step.region), terms)
     });
     let mut steps: Steps = able.cloned().collect();
     let here_first = broken.by_reader();
@@ -542,9 +559,12 @@ mod tests {
 
     #[test]
     fn a_client_that_read_nothing_for_long_is_why_a_store_hung_up() {
-        let broken = |stalled, secs| Broken { delivered: 1, stalled, unread: Duration::from_secs(secs) };
-        assert!(broken(false, 5).by_reader() && !broken(false, 4).by_reader());
-        assert!(!broken(true, 60).by_reader(), "a stall is of the region: its clock runs while we read");
+        let broken = |how, secs| Broken { delivered: 1, how, unread: Duration::from_secs(secs) };
+        assert!(broken(How::Cut, 5).by_reader() && !broken(How::Cut, 4).by_reader());
+        assert!(
+            !broken(How::Stalled, 60).by_reader(),
+            "a stall is of the region: its clock runs while we read"
+        );
     }
 
     /// A version of an object, as an honest store describes it. Equal labels, equal versions.

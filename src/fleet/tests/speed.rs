@@ -95,6 +95,27 @@ fn only_some_slow_answers_are_a_slow_region_too() {
 }
 
 #[test]
+fn a_lossy_path_is_left_within_half_a_second_of_its_first_slow_answers_and_a_pause_is_sat_out() {
+    // of a hundred requests a second every third is slow; or, once, all of 300 ms are
+    for (lossy, limit) in [(true, 500), (false, 3_000)] {
+        let mut rig = Rig::healthy(&[EU, US]);
+        rig.live_for(30, &WELL, Some(EU));
+        let began = rig.now;
+        while !rig.is_slow(EU) && rig.now - began < Duration::from_millis(limit) {
+            let n = u64::try_from((rig.now - began).as_millis() / 10).unwrap();
+            let slow = if lossy { n.is_multiple_of(3) } else { n < 30 };
+            let ttfb = Some(Duration::from_millis(if slow { 230 } else { 5 }));
+            rig.request(EU, Kind::Read, n, Signal::Answered { ttfb });
+            if n.is_multiple_of(100) {
+                rig.probe(US, Ok(20));
+            }
+            rig.wait(10);
+        }
+        assert_eq!(rig.is_slow(EU), lossy, "{:?}", rig.now - began);
+    }
+}
+
+#[test]
 fn a_region_is_not_slow_that_was_always_so_or_is_only_a_little_slower() {
     for now in [&[(EU, 5), (US, 300)][..], &[(EU, 90), (US, 20)], &[(EU, 5), (US, 110)]] {
         let mut rig = Rig::healthy(&[EU, US]);

@@ -298,6 +298,54 @@ async fn whoever_lies_about_the_rest_is_not_believed() {
     }
 }
 
+/// Reads the object at a pace that leaves time for a fault, while `meanwhile` runs from its first byte on.
+async fn read_slowly(scene: &Scene, meanwhile: impl Future<Output = ()>) -> (Reply, Duration) {
+    scene.near().fault(When::key("big"), Act::Slow(100_000));
+    let request = big();
+    let faulty = async {
+        scene.near().wait_for(|seen| seen.key == "big" && seen.status == Some(200)).await;
+        meanwhile.await;
+    };
+    let (read, ()) = tokio::join!(timed(scene.client.send(&request)), faulty);
+    read
+}
+
+#[tokio::test]
+async fn a_reply_whose_region_answers_nobody_goes_on_elsewhere_long_before_its_own_time_is_up() {
+    let scene = stable("timeouts: {body_progress: 60s}\n").await;
+    scene.seed_numbers(4);
+    let (reply, took) = read_slowly(&scene, async {
+        scene.near().freeze();
+        // who asks in vain is what tells a silent region from a slow body
+        for reply in scene.together(numbers(0..2)).await {
+            reply.expect(200);
+        }
+    })
+    .await;
+    expect_whole(&reply, 200, &body(SIZE));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(tries(&line(&scene, &reply)), [word("near", "silent"), word("far", "answered")]);
+}
+
+#[tokio::test]
+async fn a_reply_whose_region_answers_nobody_goes_on_where_it_stood_if_nobody_else_has_the_rest() {
+    let scene = stable("timeouts: {body_progress: 60s}\n").await;
+    scene.seed_numbers(4);
+    scene.far().seed(BUCKETS[1], "big", body(SIZE + 1)[1..].to_vec());
+    let (reply, _) = read_slowly(&scene, async {
+        scene.near().freeze();
+        let reads = scene.together(numbers(0..2));
+        let asked = scene.far().wait_for(|seen| seen.key == "big" && seen.status.is_some());
+        tokio::join!(reads, asked);
+        scene.near().thaw();
+    })
+    .await;
+    expect_whole(&reply, 200, &body(SIZE));
+    let line = line(&scene, &reply);
+    assert_eq!(tries(&line), [word("near", "answered"), word("far", "another version")]);
+    assert_eq!(line.get("resumed"), None, "{line}");
+}
+
 #[tokio::test]
 async fn a_reply_without_a_length_goes_on_by_the_objects_head() {
     let scene = stable("").await;

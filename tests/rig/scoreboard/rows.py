@@ -531,7 +531,9 @@ ROWS = [
     ),
 ]
 
-SHORT = [1, 2, 3, 9, 10, 15, 21, 25, 30, 35]
+# Row 15 is not among them: of the 2,000 requests of its short form one is lost on average and two may be, so that one
+# run in twelve misses by chance. Row 18 takes its place.
+SHORT = [1, 2, 3, 9, 10, 18, 21, 25, 30, 35]
 SWAP = (
     "30b",
     "swap of binaries by handing the sockets over",
