@@ -13,6 +13,7 @@ use crate::pem::PemFile;
 use crate::policy::Client;
 use crate::route::AccessPoint;
 use crate::s3::address::Domains;
+use crate::s3::kms::KmsKeys;
 use crate::s3::profile::Profile;
 use crate::sigv4::{Credential, KeyRing, Rules};
 use crate::token;
@@ -234,7 +235,7 @@ pub struct RegionSettings {
     pub id: RegionId,
     /// Where it is.
     pub endpoint: Endpoint,
-    /// The region in the scope of what we sign.
+    /// The region in the scope of what we sign; or the set of regions for which it is signed by SigV4A.
     pub signing_region: String,
     /// What the store understands.
     pub profile: Profile,
@@ -244,6 +245,8 @@ pub struct RegionSettings {
     pub tls: UpstreamTls,
     /// How it is probed.
     pub probe: ProbeSettings,
+    /// What clients call its keys of KMS.
+    pub kms_keys: KmsKeys,
 }
 
 /// Where a region is. Text form: `https://s3.example.com:3900/base`.

@@ -148,6 +148,7 @@ fn same_region(a: &RegionSettings, b: &RegionSettings) -> bool {
         && a.profile == b.profile
         && a.tls == b.tls
         && a.probe == b.probe
+        && a.kms_keys == b.kms_keys
 }
 
 fn same_credential(a: &Credential, b: &Credential) -> bool {

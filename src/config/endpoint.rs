@@ -72,12 +72,28 @@ fn beneath_amazon(host: &str) -> Option<&str> {
     host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))
 }
 
+/// Whether the host is that of multi-region access points, whose aliases stand before it.
+pub(super) fn is_of_access_points(host: &str) -> bool {
+    beneath_amazon(host).is_some_and(|rest| rest == ACCESS_POINTS)
+}
+
+/// The alias that stands in a host of multi-region access points already.
+pub(super) fn alias_in(host: &str) -> Option<&str> {
+    beneath_amazon(host)?.strip_suffix(ACCESS_POINTS)?.strip_suffix('.')
+}
+
+const ACCESS_POINTS: &str = "accesspoint.s3-global";
+
 /// The signing region that one of Amazon's hosts names: `s3.REGION`, `s3.dualstack.REGION`,
-/// `s3-fips.REGION`, `s3-REGION`, `NAME.vpce-ID.s3.REGION.vpce`; `s3` alone is `us-east-1`.
+/// `s3-fips.REGION`, `s3-REGION`, `NAME.vpce-ID.s3.REGION.vpce`; `s3` alone is `us-east-1`, and
+/// multi-region access points have all.
 pub(super) fn signing_region(host: &str) -> Option<String> {
     let rest = beneath_amazon(host)?;
     if rest == "s3" || rest == "s3-external-1" {
         return Some("us-east-1".to_owned());
+    }
+    if is_of_access_points(host) {
+        return Some("*".to_owned());
     }
     let mut labels = rest.split('.').skip_while(|label| *label != "s3" && !label.starts_with("s3-"));
     let service = labels.next()?;
@@ -152,6 +168,7 @@ mod tests {
             ("s3-eu-west-1.amazonaws.com", Some("eu-west-1")),
             ("s3.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
             ("bucket.vpce-0a1b.s3.us-east-1.vpce.amazonaws.com", Some("us-east-1")),
+            ("accesspoint.s3-global.amazonaws.com", Some("*")),
             ("s3-accelerate.amazonaws.com", None),
             ("s3.example.com", None),
             ("s3.eu-central-1.amazonaws.com.example.com", None),

@@ -61,6 +61,7 @@ pub(super) const REGION: &[Key] = &[
     key("honours"),
     key("trailers"),
     key("body_hash"),
+    key("kms_keys"),
     key("probe"),
     later("egress_cost_per_gib"),
 ];

@@ -6,10 +6,11 @@ use super::context::Context;
 use super::endpoint;
 use super::fault::Position;
 use super::keys;
-use super::section::{Placed, Section, alternatives, quoted_key};
+use super::section::{Placed, Section, alternatives, named, quoted_key, text};
 use super::yaml::{Entry, Node};
 use crate::names::{AccessKeyId, BucketName, ExposeSecret, RegionId};
 use crate::pem::PemFile;
+use crate::s3::kms::{KmsKey, KmsKeys};
 use crate::s3::profile::{Addressing, BodyHash, Feature, Features, Profile, READY, Trailers};
 use crate::sigv4::Credential;
 use crate::units;
@@ -42,9 +43,23 @@ pub(super) fn region(context: &Context<'_>, entry: &Entry) -> Option<RegionSetti
             "the host alone; a bucket's name belongs into `buckets` of an access point",
         );
     }
+    if let Some(placed) = &endpoint
+        && let Some(alias) = endpoint::alias_in(&placed.value.host)
+    {
+        let what = format!("`endpoint` of {} begins with an access point's alias", section.of());
+        let host = placed.value.host.trim_start_matches(alias).trim_start_matches('.');
+        context.fault(
+            placed.at,
+            what,
+            format!("https://{host}, and {alias} in `buckets` of an access point"),
+        );
+    }
     let endpoint = endpoint.map(|placed| placed.value);
 
-    let profile = profile(&section, amazon);
+    let mut profile = profile(&section, amazon);
+    if let (Some(endpoint), Some(profile)) = (&endpoint, &mut profile) {
+        keep_keys_off_the_wire(&section, endpoint, profile);
+    }
     if let (Some(endpoint), Some(profile)) = (&endpoint, &profile)
         && profile.addressing == Addressing::Virtual
         && endpoint.host.parse::<std::net::IpAddr>().is_ok()
@@ -59,6 +74,7 @@ pub(super) fn region(context: &Context<'_>, entry: &Entry) -> Option<RegionSetti
     let credentials = section.node("credentials").and_then(|node| source(context, node, name));
     let tls = tls(&section, endpoint.as_ref());
     let probe = probe(&section);
+    let kms_keys = kms_keys(&section);
     Some(RegionSettings {
         id: RegionId::new(name),
         endpoint: endpoint?,
@@ -67,15 +83,19 @@ pub(super) fn region(context: &Context<'_>, entry: &Entry) -> Option<RegionSetti
         credentials: credentials?,
         tls,
         probe,
+        kms_keys,
     })
 }
 
 fn signing_region(section: &Section<'_>, endpoint: Option<&Endpoint>) -> Option<String> {
-    const EXPECTED: &str = "the region that this store's signatures are made for, such as eu-central-1";
+    const EXPECTED: &str = "the region that this store's signatures are made for, such as eu-central-1, or for SigV4A \
+                            regions: \"*\", us-east-1,us-west-2";
+    let of_region = |text: &str| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b))
+    };
     let read = |text: &str| {
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        fits.then(|| text.to_owned())
+        (text.len() <= LONGEST_REGION_SET && text.split(',').all(of_region)).then(|| text.to_owned())
     };
     if section.node("signing_region").is_some() {
         return section.parsed("signing_region", EXPECTED, read).map(|placed| placed.value);
@@ -87,6 +107,50 @@ fn signing_region(section: &Section<'_>, endpoint: Option<&Endpoint>) -> Option<
     }
     known
 }
+
+/// A customer's key does not go over a network in plain text: S3 wants HTTPS for it. Within the machine
+/// nobody else sees it.
+fn keep_keys_off_the_wire(section: &Section<'_>, endpoint: &Endpoint, profile: &mut Profile) {
+    let within = endpoint.host == "localhost"
+        || endpoint.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if endpoint.tls || within {
+        return;
+    }
+    if section.node("honours").is_some() && profile.honours.has(Feature::SseC) {
+        let what = format!("{} gets no `sse_c`: customers' keys do not go over plain http", section.of());
+        section.context.warn(section.position_of("honours"), what);
+    }
+    profile.honours = profile.honours.without(Features::of(&[Feature::SseC]));
+}
+
+fn kms_keys(section: &Section<'_>) -> KmsKeys {
+    let of = format!("`kms_keys` of {}", section.of());
+    let Some(node) = section.node("kms_keys") else { return KmsKeys::NONE };
+    let fits =
+        |key: &str| (1..=LONGEST_KMS_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    let mut keys = Vec::new();
+    for entry in
+        named(section.context, node, &of, "a map from the keys that clients name to those of this region")
+    {
+        let Some(physical) = text(section.context, &entry.value, &format!("an entry of {of}"), KMS_KEY)
+        else {
+            continue;
+        };
+        if fits(&entry.key) && fits(&physical.value) {
+            keys.push(KmsKey { logical: entry.key.clone(), physical: physical.value });
+        } else {
+            section.context.fault(entry.key_at, format!("an entry of {of} is no key"), KMS_KEY);
+        }
+    }
+    KmsKeys::new(keys)
+}
+
+const KMS_KEY: &str = "a key's id, alias or ARN";
+/// Bytes: KMS takes no longer one.
+const LONGEST_KMS_KEY: usize = 2048;
+
+/// Bytes: the regions that a multi-region access point can have, and more.
+const LONGEST_REGION_SET: usize = 512;
 
 fn profile(section: &Section<'_>, amazon: bool) -> Option<Profile> {
     let words: Vec<_> = READY.iter().map(|(name, profile)| (*name, (*name, *profile))).collect();

@@ -203,7 +203,7 @@ fn dotted_buckets(context: &Context<'_>, parts: &Parts) {
                 region.endpoint.tls && region.profile.addressing == Addressing::Virtual
             });
             if let (true, Some(bucket)) = (hidden, &member.bucket)
-                && bucket.as_str().contains('.')
+                && !Addressing::Virtual.is_in_host(bucket.as_str())
             {
                 let what = format!(
                     "bucket `{bucket}` has dots, which wildcard certificates do not cover: \

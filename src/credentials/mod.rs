@@ -122,6 +122,7 @@ mod tests {
             id: RegionId::new(id),
             endpoint: Endpoint { tls: true, host: id.to_owned(), port: 443, base_path: String::new() },
             signing_region: id.to_owned(),
+            kms_keys: crate::s3::kms::KmsKeys::NONE,
             profile,
             credentials,
             tls: UpstreamTls::default(),

@@ -29,7 +29,7 @@ use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::s3::profile::SignedPath;
 use crate::sigv4::{self, Credential, Destination, KeyCache, PathForm, PayloadMark};
 use crate::units::UnixSeconds;
-use crate::view::Timeouts;
+use crate::view::{RegionSettings, Timeouts};
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ pub struct Prepared {
 pub struct Try<'a> {
     /// Where to.
     pub lane: &'a Rc<Lane>,
+    /// By which settings: the lane's, unless the store has said that the bucket is elsewhere.
+    pub settings: &'a RegionSettings,
     /// The client's body.
     pub source: &'a Source,
     /// Whose name it goes in; unsigned where `None`.
@@ -457,7 +459,7 @@ fn build(
     ahead: i64,
 ) -> Result<Request<Upload>, Failed> {
     let Prepared { mut head, payload, .. } = prepared;
-    let settings = &this.lane.settings;
+    let settings = this.settings;
     if let Some(credential) = &this.credential {
         // dated by the region's clock, as far as it is known
         let now = UnixSeconds(desk.clock.now().wall.0.saturating_add(ahead));

@@ -77,6 +77,14 @@ impl Lane {
         TlsClient::new(&settings.tls, roots).map(Some)
     }
 
+    /// By which settings a bucket is asked for, where the store has said that its own region is another
+    /// than that of the configuration.
+    #[must_use]
+    pub fn moved(&self, bucket: Option<&str>) -> Option<Arc<RegionSettings>> {
+        let place = self.meter.moved.of(bucket?, &self.settings)?;
+        Some(Arc::new(place.settings(&self.settings)))
+    }
+
     /// The host that is dialled for an authority of this region.
     #[must_use]
     pub fn host<'a>(&self, authority: &'a str) -> &'a str {

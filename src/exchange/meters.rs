@@ -14,6 +14,7 @@ use super::addresses::Addresses;
 use super::booking::{Booking, Hope, Hopes};
 use super::dial::Stage;
 use super::mark::Mark;
+use super::moved::Moved;
 use super::skew::Skew;
 use crate::chance::Coin;
 use crate::clock::Moment;
@@ -39,6 +40,8 @@ pub struct Meter {
     pub addresses: Arc<Addresses>,
     /// By what its answers are known.
     pub mark: Mark,
+    /// Buckets of it that are elsewhere than the configuration says.
+    pub moved: Moved,
     /// When every address of it last refused a connection, as `answered`; 0 once one was made.
     refused: AtomicU64,
     /// Its rate, where it is governed; time from `origin`.
@@ -77,6 +80,7 @@ impl Meter {
         Self {
             addresses: Arc::new(Addresses::new(region.clone(), origin, coin)),
             mark: Mark::default(),
+            moved: Moved::default(),
             origin,
             answered: AtomicU64::new(0),
             awaited: AtomicU64::new(0),

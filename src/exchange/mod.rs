@@ -13,6 +13,7 @@ pub mod idle;
 pub mod lane;
 pub mod mark;
 pub mod meters;
+pub mod moved;
 pub mod pool;
 pub mod resume;
 pub mod run;

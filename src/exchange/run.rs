@@ -20,6 +20,7 @@ use super::doubt::Doubt;
 use super::errand::{ANSWERED, CANCELLED, Errand, Journey, Reached, Unanswered};
 use super::lane::Lane;
 use super::meters::Meters;
+use super::moved::{self, Place};
 use super::skew;
 use super::tls::MachineRoots;
 use crate::body::source::HOLD_BACK;
@@ -204,6 +205,8 @@ pub(super) struct Run<'a> {
     broken: SmallVec<[RegionId; 4]>,
     /// Regions that have refused the date of a try.
     redated: SmallVec<[RegionId; 2]>,
+    /// Regions that have said that the bucket is elsewhere.
+    moved: SmallVec<[RegionId; 2]>,
     /// A kept connection had ended, or ended after it had taken the head: no other is risked.
     pub(super) distrusts_kept: bool,
     /// Addresses, of whatever region, at which a try failed.
@@ -254,6 +257,7 @@ impl<'a> Run<'a> {
             tried: SmallVec::new(),
             broken: SmallVec::new(),
             redated: SmallVec::new(),
+            moved: SmallVec::new(),
             distrusts_kept: false,
             avoid: RefCell::default(),
             written_at: moment.wall,
@@ -288,7 +292,7 @@ impl<'a> Run<'a> {
                 (step, judged)
             };
             // At most once a request, as a stale connection is: the same try, made anew, in its turn.
-            if !judged.outcome.is_stale() && !self.is_redated(&step, &judged) {
+            if !judged.outcome.is_stale() && !self.is_made_anew(&step, &judged) {
                 self.attempts += 1;
                 drop((turn.trial.take(), turn.hope.take()));
             }
@@ -482,11 +486,21 @@ impl<'a> Run<'a> {
         if verdict != Verdict::AskCanary {
             return verdict;
         }
+        let before = self.place(step);
         let sound = (self.errand.canary)(step).await;
+        let mut question = *question;
+        if let (true, Outcome::Answered { status, .. }) = (before != self.place(step), question.outcome) {
+            // it was told where the bucket is, and so are we
+            question.outcome = Outcome::Answered { status, meaning: Meaning::Moved };
+        }
+        let moved = matches!(question.outcome, Outcome::Answered { meaning: Meaning::Moved, .. });
         let now = self.exchange.clock.mono();
         let mut budget = self.exchange.budget_in_force(&self.exchange.view.load());
         let mut coin = self.exchange.coin.borrow_mut();
-        route::after_canary(question, sound, &mut budget, &mut coin, now)
+        if moved {
+            return route::verdict(&question, &mut budget, &mut coin, now);
+        }
+        route::after_canary(&question, sound, &mut budget, &mut coin, now)
     }
 
     /// Other regions whose connection this request has ended, where it has just ended one more. A
@@ -504,13 +518,18 @@ impl<'a> Run<'a> {
         elsewhere
     }
 
-    /// Whether a try was only refused for its date, and that for the first time in this region: it is
-    /// made anew with the right one, and takes none of the tries that other regions may need.
-    fn is_redated(&mut self, step: &Step, judged: &Judged) -> bool {
-        let refused = matches!(judged.outcome, Outcome::Answered { meaning: Meaning::Skewed, .. });
-        let first = refused && !self.redated.contains(&step.region);
+    /// Whether a try was only refused for its date or for where it asked for the bucket, and that for the
+    /// first time in this region: it is made anew as it should be, and takes none of the tries that other
+    /// regions may need.
+    fn is_made_anew(&mut self, step: &Step, judged: &Judged) -> bool {
+        let before = match judged.outcome {
+            Outcome::Answered { meaning: Meaning::Skewed, .. } => &mut self.redated,
+            Outcome::Answered { meaning: Meaning::Moved, .. } => &mut self.moved,
+            _ => return false,
+        };
+        let first = !before.contains(&step.region);
         if first {
-            self.redated.push(step.region.clone());
+            before.push(step.region.clone());
         }
         first
     }
@@ -541,9 +560,9 @@ impl<'a> Run<'a> {
         let alone = alone || u32::from(self.attempts) + 1 >= view.limits.attempts;
         let patience = patience(&view, step, self.errand.permit, self.errand.source, alone);
         match self.send(&view, step, began, patience).await {
-            Ok(answer) => {
+            Ok((answer, moved)) => {
                 let ttfb = answer.ttfb;
-                Ok((self.read(answer, step).await, Some(ttfb)))
+                Ok((self.read(answer, step, moved).await, Some(ttfb)))
             }
             Err(Failed::Client(fault)) => Err(Unanswered::Body(fault)),
             Err(Failed::Target) => Err(Unanswered::Target),
@@ -567,16 +586,19 @@ impl<'a> Run<'a> {
         self.errand.permit.call().facts().kind
     }
 
+    /// One try; with its answer the settings that it went by, where they are not the region's own.
     async fn send(
         &self,
         view: &Arc<View>,
         step: &Step,
         now: Instant,
         patience: Duration,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<(Answer, Option<Arc<RegionSettings>>), Failed> {
         let unreachable = || Failed::region(Outcome::NotSent(Unsent::StandingChanged));
         let (lane, credential) = self.way(view, step).ok_or_else(unreachable)?;
-        let prepared = (self.errand.prepare)(step, &lane.settings);
+        let moved = self.moved(&lane, step);
+        let settings = moved.as_ref().unwrap_or(&lane.settings);
+        let prepared = (self.errand.prepare)(step, settings);
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
         let still_worth_waiting = |region: &RegionId| {
@@ -592,6 +614,7 @@ impl<'a> Run<'a> {
         let this = Try {
             expect: expects(view, step, &lane, self.errand, facts.body, now),
             lane: &lane,
+            settings,
             source: self.errand.source,
             credential,
             patience,
@@ -601,7 +624,25 @@ impl<'a> Run<'a> {
             send_by: self.send_by,
             deadline: self.deadline,
         };
-        attempt(&desk, &this, prepared).await
+        Ok((attempt(&desk, &this, prepared).await?, moved))
+    }
+
+    /// By which settings a step's bucket is asked for, where not by the region's own.
+    pub(super) fn moved(&self, lane: &Lane, step: &Step) -> Option<Arc<RegionSettings>> {
+        lane.moved(self.bucket(step))
+    }
+
+    /// Where it is asked for, where not as the region is configured.
+    fn place(&self, step: &Step) -> Option<Place> {
+        let lane = self.exchange.lane(&self.exchange.view.load(), &step.region)?;
+        lane.meter.moved.of(self.bucket(step)?, &lane.settings)
+    }
+
+    /// The bucket as the region of a step knows it.
+    fn bucket<'b>(&'b self, step: &'b Step) -> Option<&'b str> {
+        step.bucket
+            .as_ref()
+            .map_or_else(|| self.errand.permit.call().bucket(), |bucket| Some(bucket.as_str()))
     }
 
     /// The way to a region, and whose name is used there: nobody's where requests go unsigned.
@@ -616,7 +657,7 @@ impl<'a> Run<'a> {
     }
 
     /// Reads what judging an answer takes: of errors the document, of the rest nothing.
-    async fn read(&self, answer: Answer, step: &Step) -> Judged {
+    async fn read(&self, answer: Answer, step: &Step, went_by: Option<Arc<RegionSettings>>) -> Judged {
         let Answer { mut head, body, connection, pool, request_sent, ttfb: _, ahead, in_flight } = answer;
         let view = self.exchange.view.load();
         let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
@@ -662,6 +703,11 @@ impl<'a> Run<'a> {
             Meaning::Forbidden if self.knows_its_clock_now(&head.headers, code, &step.region, ahead) => {
                 Meaning::Skewed
             }
+            Meaning::Misplaced | Meaning::Forbidden
+                if self.knows_the_bucket_now(&head, error.as_ref(), step, went_by.as_ref()) =>
+            {
+                Meaning::Moved
+            }
             meaning => meaning,
         };
         let outcome = Outcome::Answered { status, meaning };
@@ -700,6 +746,29 @@ impl<'a> Run<'a> {
         let offset = self.exchange.meters.of(region).clock_refused(headers, self.exchange.clock.now());
         let off = (offset - ahead).abs();
         if code.is_some() { off > 1 } else { off >= skew::PLAIN }
+    }
+
+    /// Whether a refusal is of where the bucket was asked for, for the first time in this region, and it is
+    /// known now where to ask. A 403 is none, whatever region it names.
+    fn knows_the_bucket_now(
+        &self,
+        head: &http::response::Parts,
+        error: Option<&StoreError>,
+        step: &Step,
+        went_by: Option<&Arc<RegionSettings>>,
+    ) -> bool {
+        if head.status == StatusCode::FORBIDDEN || self.moved.contains(&step.region) || self.errand.anonymous
+        {
+            return false;
+        }
+        let (Some(told), Some(bucket)) = (moved::told(head.status, &head.headers, error), self.bucket(step))
+        else {
+            return false;
+        };
+        let Some(lane) = self.exchange.lane(&self.exchange.view.load(), &step.region) else { return false };
+        let (configured, at) = (&lane.settings, went_by.unwrap_or(&lane.settings));
+        let (configured, at) = (Place::configured(configured), Place::configured(at));
+        lane.meter.moved.learn((&step.region, bucket), told, &configured, &at).is_some()
     }
 
     /// Tells the steward how a try ended: failures at once, successes together.
@@ -804,6 +873,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Answered { meaning: Meaning::Forbidden, .. } => "forbidden",
         Outcome::Answered { meaning: Meaning::Skewed, .. } => "clock refused",
         Outcome::Answered { meaning: Meaning::Misplaced, .. } => "misplaced",
+        Outcome::Answered { meaning: Meaning::Moved, .. } => "moved",
         Outcome::Answered {
             meaning: Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload, ..
         } => ANSWERED,

@@ -21,6 +21,7 @@ use crate::s3::operation::Kind;
 use crate::s3::xml::StoreError;
 use crate::sigv4::Stamp;
 use crate::telemetry::metric::{self, Metric};
+use crate::view::RegionSettings;
 
 /// How long one look waits for its answer: a HEAD is answered at once, or by nobody.
 const LOOK: Duration = Duration::from_secs(2);
@@ -131,9 +132,11 @@ impl Run<'_> {
             keys: &self.exchange.keys,
             still_worth_waiting: worth_asking,
         };
-        let nothing = Source::empty();
+        let (nothing, moved) = (Source::empty(), self.moved(&lane, step));
+        let settings: &RegionSettings = moved.as_ref().unwrap_or(&lane.settings);
         let this = Try {
             lane: &lane,
+            settings,
             source: &nothing,
             credential,
             expect: false,
@@ -144,7 +147,7 @@ impl Run<'_> {
             send_by: None,
             deadline: inquiry.until(),
         };
-        let asked = attempt(&desk, &this, written.ask(step, &lane.settings));
+        let asked = attempt(&desk, &this, written.ask(step, settings));
         let answer = tokio::time::timeout_at(inquiry.until().into(), asked).await.ok()?;
         let Answer { head, connection, pool, .. } = answer.ok()?;
         pool.put(connection, view.timeouts.upstream_idle, self.exchange.clock.mono());

@@ -27,6 +27,7 @@ use crate::s3::everywhere::{Fate, constrained, constraint, is_empty, names_one_r
 use crate::s3::operation::Operation;
 use crate::s3::profile::Feature;
 use crate::s3::{Code, classify};
+use crate::sigv4::is_region_set;
 use crate::telemetry::metric::{self, Metric};
 
 /// Most of a listing of one entry that is read.
@@ -100,9 +101,13 @@ fn placed(visit: &Visit<'_>, region: &RegionId, document: &Bytes) -> Result<Opti
         return Ok(None);
     }
     let Some(settings) = visit.view.region(region) else { return Ok(None) };
+    // a set of regions is no place for a bucket: then the store's own affair
+    let Some(place) = Some(&settings.signing_region).filter(|place| !is_region_set(place)) else {
+        return Ok(None);
+    };
     let logical = visit.view.logical_region.answer(visit.sender.region.as_deref());
     let wants = match constraint(document)? {
-        Some(told) if told == logical => visit.wraps() || told != settings.signing_region,
+        Some(told) if told == logical => visit.wraps() || told != *place,
         // a single store's own affair
         Some(_) if !visit.wraps() => false,
         Some(told) => {
@@ -116,7 +121,7 @@ fn placed(visit: &Visit<'_>, region: &RegionId, document: &Bytes) -> Result<Opti
     if !wants {
         return Ok(None);
     }
-    Ok(Some(Bytes::from(constrained(document, &settings.signing_region)?)))
+    Ok(Some(Bytes::from(constrained(document, place)?)))
 }
 
 /// Makes the change in region after region; the answer is the first one's.

@@ -236,7 +236,9 @@ impl Visit<'_> {
             (Affinity::None, Some(Recalled { region, change: Change::Touched, .. })) => {
                 Affinity::Prefer(region.clone())
             }
-            (Affinity::None, Some(recalled)) => Affinity::Recent(recalled.region.clone()),
+            (Affinity::None, Some(recalled)) if shield::begins_there(self, recalled) => {
+                Affinity::Recent(recalled.region.clone())
+            }
             (affinity, _) => affinity,
         };
         self.permit_of(affinity)

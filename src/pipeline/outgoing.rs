@@ -84,6 +84,7 @@ impl<'a> Outgoing<'a> {
             honours: profile.honours,
             base_path: &region.endpoint.base_path,
             query,
+            kms_keys: &region.kms_keys,
             copy_source: self.visit.call.copy_source.as_ref().map(|source| self.copy_source(source, step)),
         };
         let mut head = outbound::outbound(&self.visit.head, &self.visit.call, &physical);

@@ -15,6 +15,7 @@ use crate::names::{BucketName, CredentialId, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::AccessPoint;
 use crate::s3::bucket_policy::{self, Untellable};
+use crate::s3::kms::NO_KEYS;
 use crate::s3::operation::Tells;
 use crate::s3::profile::{Feature, Features};
 use crate::s3::query::encode_into;
@@ -79,11 +80,13 @@ pub(super) fn map_headers(
         wrapper.version(id, visit.call.key())
     };
     let source_version = |id: &str| source_version(visit, region, id);
-    let honours = visit.view.region(region).map_or(Features::NONE, |settings| settings.profile.honours);
+    let settings = visit.view.region(region);
+    let honours = settings.map_or(Features::NONE, |settings| settings.profile.honours);
     let names = Mapping {
         region: visit.view.logical_region.answer(visit.sender.region.as_deref()),
         location: Some(logical_bucket(visit)),
         versions: honours.has(Feature::Versioning),
+        kms_keys: settings.map_or(&NO_KEYS, |settings| &settings.kms_keys),
         version: &version,
         source_version: &source_version,
     };
@@ -342,7 +345,10 @@ impl Words {
             // Its documents are the store's own: grants there name the same accounts.
             Slot::Owner | Slot::Arn if self.access_point.is_wildcard() => None,
             Slot::Owner => Some(OWNER.to_owned()),
-            Slot::Arn => near.text.starts_with("arn:").then(String::new),
+            Slot::Arn => match self.kms_key(near.text) {
+                Some(key) => Some(key),
+                None => near.text.starts_with("arn:").then(String::new),
+            },
             Slot::UploadId => Some(self.upload(near.text, key)),
             Slot::VersionId if near.text == "null" => None,
             Slot::VersionId => Some(wrapper.version(near.text, key)),
@@ -357,6 +363,11 @@ impl Words {
             Slot::StartAfter => self.key(self.start_after.as_deref()),
             Slot::NextContinuation | Slot::UploadIdMarker | Slot::NextUploadIdMarker => None,
         }
+    }
+
+    /// The name that clients have for a key of the region's KMS.
+    fn kms_key(&self, told: &str) -> Option<String> {
+        self.view.region(&self.region)?.kms_keys.logical(told).map(str::to_owned)
     }
 
     /// A key of the client's, as it asked keys to be shown.

@@ -19,7 +19,7 @@ use crate::names::{AccessPointName, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending};
 use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
-use crate::route::{AccessPoint, Affinity, Order, Permit, Traces};
+use crate::route::{AccessPoint, Affinity, Etags, Order, Permit, Traces};
 use crate::s3::Call;
 use crate::s3::call::CopySource;
 use crate::s3::operation::Kind;
@@ -248,6 +248,13 @@ pub(super) fn recall(visit: &Visit<'_>) -> Option<Recalled> {
         .changes
         .recall(point, call.bucket(), call.key())
         .filter(|recalled| may_read(point, &recalled.region))
+}
+
+/// Whether the read of a remembered key begins where the key was changed.
+pub(super) fn begins_there(visit: &Visit<'_>, recalled: &Recalled) -> bool {
+    let point = &visit.access_point;
+    let age = visit.house.clock.mono().saturating_duration_since(recalled.at);
+    point.lag_shield.begins_there(recalled, point.etags == Etags::Stable, age)
 }
 
 /// Whether the operator lets reads go to a region: a list leaves regions out for a reason.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -20,13 +20,14 @@ use crate::certificate;
 use crate::dns::accrual::{Blame, Failure};
 use crate::exchange::addresses::Pulse;
 use crate::exchange::dial::{DialFault, DialTimeouts, Stream, Target, dial};
+use crate::exchange::moved::{self, Place};
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Never, ProbeFault};
 use crate::head::Head;
 use crate::names::{BucketName, RegionId};
 use crate::s3::profile::Addressing;
 use crate::s3::query::encode_into;
-use crate::s3::xml::read_error;
+use crate::s3::xml::{StoreError, read_error};
 use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
 use crate::units::UnixSeconds;
 use crate::view::{Endpoint, RegionSettings};
@@ -45,7 +46,7 @@ pub struct Site {
     pub endpoint: Endpoint,
     /// `None` for plain HTTP.
     pub tls: Option<TlsClient>,
-    /// What requests are signed for.
+    /// What requests are signed for: a region, or a set of them.
     pub signing_region: String,
     /// How buckets are addressed.
     pub addressing: Addressing,
@@ -64,10 +65,24 @@ impl Site {
         }
     }
 
-    /// The bucket that goes into the host, as for traffic: never one with dots, since no
-    /// certificate covers it.
+    /// Where a bucket is asked for: as configured, unless the store has said that it is elsewhere.
+    pub(super) fn of_bucket(&self, bucket: &BucketName, tools: &Tools) -> Self {
+        let known = tools.meters.of(&self.region).moved.from(bucket.as_str(), &self.place());
+        known.map_or_else(|| self.clone(), |place| self.at(place))
+    }
+
+    fn place(&self) -> Place {
+        Place { endpoint: self.endpoint.clone(), signing_region: self.signing_region.clone() }
+    }
+
+    fn at(&self, place: Place) -> Self {
+        let Place { endpoint, signing_region } = place;
+        Self { endpoint, signing_region, ..self.clone() }
+    }
+
+    /// The bucket that goes into the host, as for traffic.
     fn virtual_bucket<'a>(&self, bucket: Option<&'a BucketName>) -> Option<&'a BucketName> {
-        bucket.filter(|bucket| self.addressing == Addressing::Virtual && !bucket.as_str().contains('.'))
+        bucket.filter(|bucket| self.addressing.is_in_host(bucket.as_str()))
     }
 
     /// The host to dial for a bucket, and that with its port for `Host`.
@@ -260,7 +275,8 @@ async fn ask(
 }
 
 /// Settles who is to blame for a refusal: asks for the first byte of `key` in `bucket` with
-/// `credential`, over a new connection. A refusal of our clock is answered by the region's own, once.
+/// `credential`, over a new connection. A refusal of our clock is answered by the region's own, and one of
+/// our signing region by the bucket's, once.
 pub async fn canary(
     (region, site): (&RegionId, &Site),
     bucket: &BucketName,
@@ -271,15 +287,36 @@ pub async fn canary(
 ) -> CanaryVerdict {
     let meter = tools.meters.of(region);
     let mut known = meter.ahead();
+    let (configured, mut told) = (site.place(), false);
     loop {
+        let site = &site.of_bucket(bucket, tools);
         let mut head = site.head(Method::GET, Some(bucket), key);
         head.push("range", b"bytes=0-0");
         sign(&mut head, Some(credential), site, &PayloadMark::Empty, (region, tools));
         match answer((region, site), bucket, &head, tools, deadline).await {
-            Ok((_, Some(code))) if code == "RequestTimeTooSkewed" && known != meter.ahead() => {
+            Ok(Answered { code: Some(code), .. })
+                if code == "RequestTimeTooSkewed" && known != meter.ahead() =>
+            {
                 known = meter.ahead();
             }
-            Ok((status, code)) => return verdict(status, code.as_deref()),
+            Ok(Answered { status, code, headers, region: named }) => {
+                let error = StoreError { region: named, ..StoreError::default() };
+                let misplaced =
+                    matches!(verdict(status, code.as_deref()), CanaryVerdict::ConfigurationFault(_));
+                if !told
+                    && misplaced
+                    && let Ok(status) = StatusCode::from_u16(status)
+                    && let Some(named) = moved::told(status, &headers, Some(&error))
+                    && meter
+                        .moved
+                        .learn((region, bucket.as_str()), named, &configured, &site.place())
+                        .is_some()
+                {
+                    told = true;
+                    continue;
+                }
+                return verdict(status, code.as_deref());
+            }
             Err(fault) => {
                 return match fault.never() {
                     Some(never) => CanaryVerdict::Unreachable(ProbeFault::Never(never)),
@@ -290,29 +327,40 @@ pub async fn canary(
     }
 }
 
-/// Status, and the code of the error document.
+/// What an answer says.
+struct Answered {
+    status: u16,
+    headers: HeaderMap,
+    /// Of the error document.
+    code: Option<String>,
+    /// The region that the error document names.
+    region: Option<String>,
+}
+
+/// Asks, and reads the error document.
 async fn answer(
     (region, site): (&RegionId, &Site),
     bucket: &BucketName,
     head: &Head,
     tools: &Tools,
     deadline: Instant,
-) -> Result<(u16, Option<String>), CheckFault> {
+) -> Result<Answered, CheckFault> {
     let mut open = connect(site, Some(bucket), tools, deadline).await?;
     let response = send(&mut open, head, Full::default(), deadline).await?;
     let headers = response.headers().clone();
     let status = response.status().as_u16();
     if status < 300 {
-        return Ok((status, None));
+        return Ok(Answered { status, headers, code: None, region: None });
     }
     let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
     // a document too long, cut or late has no code: the status must do
     let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
-    let code = document.and_then(|document| read_error(&document.to_bytes())).map(|error| error.code);
+    let error = document.and_then(|document| read_error(&document.to_bytes()));
+    let (code, named) = error.map(|error| (error.code, error.region)).unzip();
     if code.as_deref() == Some("RequestTimeTooSkewed") {
         tools.meters.of(region).clock_refused(&headers, tools.clock.now());
     }
-    Ok((status, code))
+    Ok(Answered { status, headers, code, region: named.flatten() })
 }
 
 /// One request over a connection of its own, its answer read whole. What the answer says of the

@@ -58,6 +58,7 @@ pub async fn ask(
     tools: &Tools,
     deadline: Instant,
 ) -> Result<Told, CheckFault> {
+    let site = &site.of_bucket(bucket, tools);
     let mut head = site.head(asked.method.clone(), Some(bucket), asked.key);
     if asked.query.is_some() {
         let path = head.path().to_owned();

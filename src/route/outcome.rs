@@ -91,6 +91,8 @@ pub enum Meaning {
     Skewed,
     /// It names bucket or signing region as the fault.
     Misplaced,
+    /// The same, and it names the region that the bucket is in, where it can be asked for now.
+    Moved,
     /// It rejects the body (hash, checksum, length): the client's, whatever the status.
     BodyRefused,
     /// It knows no such upload: also what it says of one that was completed a moment ago.
@@ -207,6 +209,7 @@ impl Outcome {
                 | Meaning::Forbidden
                 | Meaning::Skewed
                 | Meaning::Misplaced
+                | Meaning::Moved
                 | Meaning::BodyRefused
                 | Meaning::NoSuchUpload => false,
             },
@@ -242,6 +245,7 @@ impl Outcome {
                 | Meaning::Forbidden
                 | Meaning::Skewed
                 | Meaning::Misplaced
+                | Meaning::Moved
                 | Meaning::BodyRefused
                 | Meaning::NoSuchUpload => Signal::Answered { ttfb },
             }),

@@ -29,6 +29,21 @@ impl Default for LagShield {
     }
 }
 
+/// The part of the lag window after which what was written has most likely arrived: 10 s of 15 min, as
+/// replication takes seconds where nothing is wrong.
+const ARRIVES: u32 = 90;
+
+impl LagShield {
+    /// Whether a read of a key that was changed through here begins where that happened. Else it begins
+    /// as any other does, and goes there only where the answer is not proven to be of that write: soon
+    /// after it that would cost most reads a second question, later it spares them the way.
+    #[must_use]
+    pub fn begins_there(&self, recalled: &Recalled, tags_compare: bool, age: Duration) -> bool {
+        let provable = tags_compare && recalled.change == Change::Wrote && recalled.tag.is_some();
+        !provable || age < self.remember / ARRIVES
+    }
+}
+
 /// Regions that are asked again beside home: those that took writes last. A third would make one
 /// read of a key that never was cost more than four requests.
 const MORE: usize = 2;

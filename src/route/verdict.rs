@@ -186,8 +186,8 @@ fn unsettled(question: &Question<'_>, budget: &mut Budget, coin: &mut Coin, now:
     let wish = match question.outcome {
         Outcome::NotSent(unsent) => nothing_sent(question, unsent),
         Outcome::Stale { sent: Sent::Nothing } => Wish::Free(Place::HereAtOnce),
-        // a clock is refused before any of the request was done, and it is not the client's
-        Outcome::Stale { .. } | Outcome::Answered { meaning: Meaning::Skewed, .. } => {
+        // clock and region are refused before any of the request was done, and they are not the client's
+        Outcome::Stale { .. } | Outcome::Answered { meaning: Meaning::Skewed | Meaning::Moved, .. } => {
             Wish::Repeat(Place::HereAtOnce)
         }
         Outcome::Broken { sent } if sent != Sent::Nothing && question.broken_elsewhere > 0 => {
@@ -350,7 +350,9 @@ fn unanswered(question: &Question<'_>, sent: Sent) -> Wish {
 fn answered(question: &Question<'_>, meaning: Meaning) -> Answer {
     let relay = Answer::Verdict(Verdict::Relay);
     match meaning {
-        Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload | Meaning::Skewed => relay,
+        Meaning::Final | Meaning::BodyRefused | Meaning::NoSuchUpload | Meaning::Skewed | Meaning::Moved => {
+            relay
+        }
         Meaning::Misplaced if question.wildcard => relay,
         Meaning::Forbidden | Meaning::Misplaced => Answer::Verdict(Verdict::AskCanary),
         Meaning::Throttled | Meaning::ServerFault if !question.body.can_repeat() => relay,

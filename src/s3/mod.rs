@@ -15,6 +15,7 @@ pub mod form;
 pub mod hoist;
 pub mod integrity;
 pub mod kept;
+pub mod kms;
 pub mod merge;
 pub mod operation;
 pub mod outbound;

@@ -13,6 +13,7 @@ use crate::names::BucketName;
 use crate::s3::call::{Call, Target};
 use crate::s3::classify::{is_default_acl, is_known};
 use crate::s3::hoist::hoisted;
+use crate::s3::kms::KmsKeys;
 use crate::s3::operation::Operation;
 use crate::s3::profile::{Addressing, Feature, Features};
 use crate::s3::query::{Pair, Query, encode_into};
@@ -33,9 +34,14 @@ pub struct Physical<'a> {
     /// Query parameters with other values than the client's: unwrapped ids and tokens. `None` takes
     /// one out, a name that the client did not send is added.
     pub query: SmallVec<[(&'static str, Option<String>); 2]>,
+    /// What clients call the region's keys.
+    pub kms_keys: &'a KmsKeys,
     /// The copy source in this region's words, percent-encoded; see [`copy_source`].
     pub copy_source: Option<String>,
 }
+
+/// Names the key of an object's encryption, in requests and in answers.
+pub const KMS_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
 
 /// Whether S3 knows a header besides `x-amz-*`: what an object is, what is wanted, CORS, tracing.
 /// Everything else (credentials, cookies, `amz-sdk-*`, forwarding, hop by hop) stays here.
@@ -70,10 +76,10 @@ fn is_kept(name: &str) -> bool {
 }
 
 impl Physical<'_> {
-    /// Whether the bucket goes into the host. One with dots never does: no certificate covers it.
+    /// The bucket that goes into the host.
     fn virtual_bucket<'b>(&'b self, call: &'b Call) -> Option<&'b str> {
         let bucket = self.bucket_of(call)?;
-        (self.addressing == Addressing::Virtual && !bucket.contains('.')).then_some(bucket)
+        self.addressing.is_in_host(bucket).then_some(bucket)
     }
 
     fn bucket_of<'b>(&'b self, call: &'b Call) -> Option<&'b str> {
@@ -218,6 +224,10 @@ fn value_for<'v>(
     match name {
         _ if !kept => None,
         "content-encoding" => content_encoding(value),
+        KMS_KEY if !to.kms_keys.is_empty() => {
+            let physical = to.kms_keys.physical(value).map(|key| Cow::Owned(key.as_bytes().to_vec()));
+            physical.or(Some(Cow::Borrowed(value)))
+        }
         _ => Some(Cow::Borrowed(value)),
     }
 }
@@ -281,6 +291,7 @@ mod tests {
     use super::*;
     use crate::s3::address::Domains;
     use crate::s3::classify::classify;
+    use crate::s3::kms::NO_KEYS;
     use crate::s3::profile::Profile;
 
     fn head(method: &Method, target: &str, fields: &[(&str, &str)]) -> Head {
@@ -300,6 +311,7 @@ mod tests {
             honours: Profile::named(profile).unwrap().honours,
             base_path: "",
             query: SmallVec::new(),
+            kms_keys: &NO_KEYS,
             copy_source: None,
         }
     }

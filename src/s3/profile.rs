@@ -138,6 +138,20 @@ pub enum Addressing {
     Virtual,
 }
 
+impl Addressing {
+    /// Whether a bucket's name goes into the host. One with dots never does, since no certificate covers
+    /// it; but the alias of a multi-region access point (`NAME.mrap`, an end that no bucket's name may
+    /// have) goes nowhere else, and has certificates of its own.
+    #[must_use]
+    pub fn is_in_host(self, bucket: &str) -> bool {
+        self == Self::Virtual && (!bucket.contains('.') || is_alias(bucket))
+    }
+}
+
+fn is_alias(bucket: &str) -> bool {
+    bucket.strip_suffix(".mrap").is_some_and(|name| !name.is_empty() && !name.contains('.'))
+}
+
 /// What becomes of a trailing checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trailers {
@@ -287,6 +301,21 @@ mod tests {
         assert_eq!(Feature::parse("acls"), None);
         assert_eq!(Features::of(&Feature::ALL).iter().count(), Feature::ALL.len());
         assert!(Features::of(&[Feature::Acl]).without(Features::of(&Feature::ALL)).is_empty());
+    }
+
+    #[test]
+    fn dots_keep_a_bucket_out_of_the_host_but_for_the_alias_of_an_access_point() {
+        for (bucket, fits) in [
+            ("photos", true),
+            ("my.photos", false),
+            ("mfzwi23gnjvgw.mrap", true),
+            ("a.b.mrap", false),
+            (".mrap", false),
+            ("photos.mrapped", false),
+        ] {
+            assert_eq!(Addressing::Virtual.is_in_host(bucket), fits, "{bucket}");
+            assert!(!Addressing::Path.is_in_host(bucket));
+        }
     }
 
     #[test]

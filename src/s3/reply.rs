@@ -7,6 +7,9 @@ use http::StatusCode;
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use smallvec::SmallVec;
 
+use super::kms::KmsKeys;
+use super::outbound::KMS_KEY;
+
 /// Families of headers that stay here, all of the store's own serving or of ours.
 const DROPPED_FAMILIES: [&str; 10] = [
     "cf-",
@@ -31,6 +34,8 @@ pub struct Mapping<'a> {
     /// Whether the store has versions. Garage and R2 do not, and give version ids all the same: who
     /// asks for one of them (rclone does) would be told that it cannot.
     pub versions: bool,
+    /// What clients call the region's keys.
+    pub kms_keys: &'a KmsKeys,
     /// A version id in the client's words: wrapped, or as it is.
     pub version: &'a dyn Fn(&str) -> String,
     /// The same for the version of a copy's source, which is of another key.
@@ -141,8 +146,13 @@ fn fate(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Fate {
         "x-amz-copy-source-version-id" => {
             becomes(value.to_str().ok().and_then(|id| HeaderValue::try_from((names.source_version)(id)).ok()))
         }
-        // An ARN has the account in it; a plain key id is the client's own.
-        "x-amz-server-side-encryption-aws-kms-key-id" if value.as_bytes().starts_with(b"arn:") => Fate::Stays,
+        // Where keys have names of the client's, only those are told. Else an ARN has the account in it,
+        // and a plain key id is the client's own.
+        KMS_KEY if !names.kms_keys.is_empty() => {
+            let logical = value.to_str().ok().and_then(|told| names.kms_keys.logical(told));
+            becomes(logical.and_then(|key| HeaderValue::from_str(key).ok()))
+        }
+        KMS_KEY if value.as_bytes().starts_with(b"arn:") => Fate::Stays,
         name if stays(name) => Fate::Stays,
         _ => Fate::Passes,
     }
@@ -151,6 +161,7 @@ fn fate(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::kms::NO_KEYS;
 
     fn replied(status: StatusCode, headers: &[(&'static str, &'static str)]) -> HeaderMap {
         replied_by(true, status, headers)
@@ -163,6 +174,7 @@ mod tests {
             region: "logical-1",
             location: Some("photos"),
             versions,
+            kms_keys: &NO_KEYS,
             version: &version,
             source_version: &source_version,
         };

@@ -1,15 +1,18 @@
 //! SigV4A: the key pair that a secret stands for, and what it signed. Pure.
 //!
-//! A client derives a private key of P-256 from its secret, once for all days and regions, and signs
-//! with it; whoever knows the secret derives the same key and verifies with its public half. Sources:
-//! the key derivation of AWS's common runtime (aws-c-auth), with the public keys that its tests give.
+//! Whoever signs derives a private key of P-256 from the secret, once for all days and regions; whoever
+//! knows the secret derives the same key and verifies with its public half. Sources: the key derivation
+//! of AWS's common runtime (aws-c-auth), with the public keys that its tests give.
 
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, PublicKey};
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, ParsedPublicKey,
+};
 
 use crate::names::{ExposeSecret, Secret};
 use crate::sigv4::{ALGORITHM_V4A, array};
@@ -31,11 +34,8 @@ impl VerifyingKey {
     /// Derives it: one HMAC and one multiplication on the curve, some 50 µs.
     #[must_use]
     pub(super) fn derive(access_key_id: &str, secret: &Secret) -> Self {
-        let public = scalar(access_key_id, secret).and_then(|scalar| {
-            let private = PrivateKey::from_private_key(&ECDH_P256, &scalar).ok()?;
-            let public = private.compute_public_key().ok()?;
-            ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public.as_ref()).ok()
-        });
+        let public = halves(access_key_id, secret)
+            .and_then(|(_, public)| ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public.as_ref()).ok());
         // one secret in 2^8128 has no key, and signs nothing
         Self(public.map(Arc::new))
     }
@@ -56,6 +56,40 @@ impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("VerifyingKey(..)")
     }
+}
+
+/// What signs in the name of one access key.
+pub(super) struct SigningPair(Option<EcdsaKeyPair>);
+
+impl SigningPair {
+    /// Derives it: one HMAC and one multiplication on the curve, some 50 µs.
+    #[must_use]
+    pub(super) fn derive(access_key_id: &str, secret: &Secret) -> Self {
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        Self(halves(access_key_id, secret).and_then(|(private, public)| {
+            EcdsaKeyPair::from_private_key_and_public_key(algorithm, &private, public.as_ref()).ok()
+        }))
+    }
+
+    /// The signature of this text: DER in lower-case hex, another one each time. Empty, so that no store
+    /// takes it, for the one secret in 2^8128 that has no key.
+    pub(super) fn sign(&self, text: &[u8]) -> String {
+        let signature = self.0.as_ref().and_then(|pair| pair.sign(&SystemRandom::new(), text).ok());
+        signature.map(hex::encode).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SigningPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningPair(..)")
+    }
+}
+
+/// Both halves of an access key's pair.
+fn halves(access_key_id: &str, secret: &Secret) -> Option<([u8; 32], PublicKey)> {
+    let private = scalar(access_key_id, secret)?;
+    let public = PrivateKey::from_private_key(&ECDH_P256, &private).ok()?.compute_public_key().ok()?;
+    Some((private, public))
 }
 
 /// The private key: the first of the numbers derived from the secret that is below the curve's order.
@@ -85,18 +119,6 @@ fn plus_one(mut number: [u8; 32]) -> [u8; 32] {
     number
 }
 
-/// Signs as clients do: in lower-case hex, another one each time.
-#[cfg(test)]
-pub(super) fn sign(access_key_id: &str, secret: &Secret, text: &[u8]) -> String {
-    use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-    let scalar = scalar(access_key_id, secret).unwrap();
-    let public = PrivateKey::from_private_key(&ECDH_P256, &scalar).unwrap().compute_public_key().unwrap();
-    let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-    let pair = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &scalar, public.as_ref()).unwrap();
-    hex::encode(pair.sign(&SystemRandom::new(), text).unwrap())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,9 +129,8 @@ mod tests {
             ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "b6618f6a", "e518"),
             ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "18b7d046", "93f2"),
         ] {
-            let scalar = scalar(id, &Secret::from(secret)).unwrap();
-            let private = PrivateKey::from_private_key(&ECDH_P256, &scalar).unwrap();
-            let public = hex::encode(private.compute_public_key().unwrap().as_ref());
+            let (_, public) = halves(id, &Secret::from(secret)).unwrap();
+            let public = hex::encode(public.as_ref());
             assert!(public.starts_with(&format!("04{begins}")) && public.ends_with(ends), "{public}");
         }
     }
@@ -132,5 +153,25 @@ mod tests {
             assert!(!key.holds(b"x", text.as_bytes()), "{text}");
         }
         assert_eq!(format!("{key:?}"), "VerifyingKey(..)");
+    }
+
+    #[test]
+    fn what_is_signed_holds_by_the_documented_public_key_and_is_never_the_same_twice() {
+        let secret = Secret::from("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+        // as AWS's signing test suite gives it
+        let public = hex::decode(concat!(
+            "04b6618f6a65740a99e650b33b6b4b5bd0d43b176d721a3edfea7e7d2d56d936b1",
+            "865ed22a7eadc9c5cb9d2cbaca1b3699139fedc5043dc6661864218330c8e518"
+        ));
+        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public.unwrap()).unwrap();
+        let pair = SigningPair::derive("AKIDEXAMPLE", &secret);
+        let (one, other) = (pair.sign(b"text"), pair.sign(b"text"));
+        assert_ne!(one, other);
+        for signature in [one, other] {
+            assert!(signature.len() <= SIGNATURE_MAX && !signature.contains(char::is_uppercase));
+            let der = hex::decode(signature).unwrap();
+            assert!(public.verify_sig(b"text", &der).is_ok() && public.verify_sig(b"texts", &der).is_err());
+        }
+        assert_eq!(format!("{pair:?}"), "SigningPair(..)");
     }
 }

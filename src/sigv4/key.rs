@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use subtle::ConstantTimeEq;
 
 use crate::names::{AccessKeyId, ClientName, ExposeSecret, Secret};
-use crate::sigv4::asymmetric::VerifyingKey;
+use crate::sigv4::asymmetric::{SigningPair, VerifyingKey};
 use crate::sigv4::{Algorithm, Hex, SERVICE, TERMINATOR, array, unhex32};
 
 /// One key pair that a client may sign with.
@@ -168,10 +168,15 @@ pub struct KeyCache {
     old: HashMap<u64, Derived, BuildHasherDefault<Hashed>>,
     generation: usize,
     /// SigV4A's keys, good for every day and region: no more than access keys are known.
-    pairs: HashMap<Box<str>, (Secret, VerifyingKey)>,
+    pairs: Pairs<VerifyingKey>,
+    /// The same, of those that we sign with.
+    signing: Pairs<SigningPair>,
     hasher: RandomState,
     buffer: Vec<u8>,
 }
+
+/// What was derived, by access key id, and from which secret.
+type Pairs<K> = HashMap<Box<str>, (Secret, K)>;
 
 /// Hashes what is a hash already, of [`KeyCache::hasher`], which nobody can foresee.
 #[derive(Default)]
@@ -239,6 +244,7 @@ impl KeyCache {
             old: HashMap::default(),
             generation: generation.max(1),
             pairs: HashMap::new(),
+            signing: HashMap::new(),
             hasher: RandomState::new(),
             buffer: Vec::with_capacity(2048),
         }
@@ -272,19 +278,14 @@ impl KeyCache {
 
     /// What verifies SigV4A's signatures by this key, from memory where possible.
     pub(super) fn verifying(&mut self, access_key_id: &AccessKeyId, secret: &Secret) -> &VerifyingKey {
-        let id = access_key_id.as_str();
-        let same = |known: &Secret| {
-            bool::from(known.expose_secret().as_bytes().ct_eq(secret.expose_secret().as_bytes()))
-        };
-        // keys that were replaced by a reload are forgotten with all others
-        if self.pairs.len() >= 2 * self.generation {
-            self.pairs.clear();
-        }
-        if !self.pairs.get(id).is_some_and(|(known, _)| same(known)) {
-            self.pairs.remove(id);
-        }
-        let derive = || (secret.clone(), VerifyingKey::derive(id, secret));
-        &self.pairs.entry(Box::from(id)).or_insert_with(derive).1
+        let most = 2 * self.generation;
+        pair(&mut self.pairs, access_key_id.as_str(), secret, most, VerifyingKey::derive)
+    }
+
+    /// What signs by SigV4A with this key, from memory where possible.
+    pub(super) fn signing(&mut self, access_key_id: &AccessKeyId, secret: &Secret) -> &SigningPair {
+        let most = 2 * self.generation;
+        pair(&mut self.signing, access_key_id.as_str(), secret, most, SigningPair::derive)
     }
 
     /// Lends the buffer, empty; [`Self::give_back`] keeps its memory for the next request.
@@ -305,6 +306,27 @@ impl KeyCache {
     }
 }
 
+/// What was derived from these, or is now. Keys that were replaced by a reload are forgotten with all
+/// others, once there are `most`.
+fn pair<'p, K>(
+    pairs: &'p mut Pairs<K>,
+    id: &str,
+    secret: &Secret,
+    most: usize,
+    derive: impl FnOnce(&str, &Secret) -> K,
+) -> &'p K {
+    let same = |known: &Secret| {
+        bool::from(known.expose_secret().as_bytes().ct_eq(secret.expose_secret().as_bytes()))
+    };
+    if pairs.len() >= most {
+        pairs.clear();
+    }
+    if !pairs.get(id).is_some_and(|(known, _)| same(known)) {
+        pairs.remove(id);
+    }
+    &pairs.entry(Box::from(id)).or_insert_with(|| (secret.clone(), derive(id, secret))).1
+}
+
 impl Default for KeyCache {
     fn default() -> Self {
         Self::new()
@@ -320,7 +342,6 @@ impl fmt::Debug for KeyCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sigv4::asymmetric;
 
     fn id(text: &str) -> AccessKeyId {
         AccessKeyId::new(text)
@@ -356,14 +377,15 @@ mod tests {
     fn a_key_pair_is_that_of_the_secret_it_is_asked_for() {
         let mut cache = KeyCache::holding(2);
         for secret in ["one", "two", "one"].map(Secret::from) {
-            let signature = asymmetric::sign("k", &secret, b"x");
+            let signature = cache.signing(&id("k"), &secret).sign(b"x");
             assert!(Judge::Ecdsa(cache.verifying(&id("k"), &secret)).holds(b"x", signature.as_bytes()));
             assert!(!Judge::Ecdsa(cache.verifying(&id("k"), &secret)).holds(b"y", signature.as_bytes()));
             assert!(!Judge::Ecdsa(cache.verifying(&id("other"), &secret)).holds(b"x", signature.as_bytes()));
         }
         for other in 0..20 {
             cache.verifying(&id(&other.to_string()), &Secret::from("s"));
-            assert!(cache.pairs.len() <= 4);
+            cache.signing(&id(&other.to_string()), &Secret::from("s"));
+            assert!(cache.pairs.len() <= 4 && cache.signing.len() <= 4);
         }
     }
 

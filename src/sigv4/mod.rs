@@ -9,7 +9,8 @@
 //!   ([`Payload`]): an exhaustive match, denied by default. No mode skips the head's signature.
 //! - Signatures and tokens are compared in constant time; an unknown key costs the same HMAC as a
 //!   known one.
-//! - SigV4A is spoken by clients only: stores get SigV4.
+//! - Stores are spoken to in SigV4, and in SigV4A where their signing region is a set of regions: those
+//!   are multi-region access points themselves.
 //! - The canonical request is made of the target's raw bytes: S3 neither normalises paths nor
 //!   encodes them twice.
 //!
@@ -43,17 +44,17 @@ pub use form::{SignedPolicy, carries_none, verify_policy};
 pub use key::{Allowances, Credential, Key, KeyCache, KeyRing, SigningKey};
 pub use payload::{Payload, PayloadMark};
 pub use rejected::{DateFault, ExpiresFault, Malformed, Mismatch, Place, Rejected};
-pub use sign::{Destination, sign};
+pub use sign::{Destination, is_region_set, sign};
 pub use stamp::Stamp;
 pub use verify::{Region, Rules, Signed, Unjudged, Verified, verify, verify_off};
 pub use version_2::verify_version_2;
 
-/// The algorithm that stores are spoken to in, and nearly all clients speak.
+/// The algorithm that nearly all stores are spoken to in, and nearly all clients speak.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The asymmetric one, of requests that are good for several regions.
 const ALGORITHM_V4A: &str = "AWS4-ECDSA-P256-SHA256";
 
-/// What clients sign with.
+/// What is signed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// SigV4.

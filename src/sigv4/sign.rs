@@ -4,12 +4,13 @@ use crate::head::Head;
 use crate::names::ExposeSecret;
 use crate::sigv4::canonical::{Canonical, Names, PathForm, Scope, Sorted, names, string_to_sign};
 use crate::sigv4::key::{Credential, KeyCache};
-use crate::sigv4::{ALGORITHM, Algorithm, PayloadMark, SERVICE, Stamp, hex32, sha256};
+use crate::sigv4::{Algorithm, PayloadMark, SERVICE, Stamp, hex32, sha256};
 use crate::units::UnixSeconds;
 
 /// Signs a head for a store: sets `x-amz-date`, `x-amz-content-sha256`, `x-amz-security-token`
-/// (with temporary credentials) and `authorization`; whatever of these was there is replaced or
-/// removed. The rest of the head is as it goes on the wire, `host` included.
+/// (with temporary credentials), `x-amz-region-set` (for a set of regions) and `authorization`; whatever
+/// of these was there is replaced or removed. The rest of the head is as it goes on the wire, `host`
+/// included.
 ///
 /// Signed are `host`, `content-type`, `content-md5`, `range` and all `x-amz-*`: what gives the
 /// request its meaning, and nothing that something on the way may touch (`accept-encoding`,
@@ -26,7 +27,7 @@ pub fn sign(
     keys: &mut KeyCache,
 ) {
     let stamp = Stamp::of(now);
-    mark(head, credential, &stamp, payload);
+    mark(head, credential, &stamp, to, payload);
     let mut buffer = keys.take_buffer();
     let start = authorization(&mut buffer, head, credential, &Place { to, stamp }, payload, keys);
     head.push("authorization", buffer.get(start..).unwrap_or_default());
@@ -36,10 +37,24 @@ pub fn sign(
 /// The store that a head is signed for.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
-    /// The region in the scope.
+    /// The region in the scope; or a set of regions (`*`, `us-*`, `us-east-1,us-west-2`), for which
+    /// SigV4A signs.
     pub region: &'a str,
     /// How the store spells the path when it verifies.
     pub path: PathForm,
+}
+
+impl Destination<'_> {
+    /// Whether it names a set of regions: no region's name has these characters.
+    fn is_set(&self) -> bool {
+        is_region_set(self.region)
+    }
+}
+
+/// Whether this names a set of regions, as SigV4A takes it, and not one region.
+#[must_use]
+pub fn is_region_set(region: &str) -> bool {
+    memchr::memchr2(b'*', b',', region.as_bytes()).is_some()
 }
 
 /// When and for which store a head is signed.
@@ -49,13 +64,23 @@ struct Place<'a> {
 }
 
 /// Sets the headers that say when, by which session and over which payload.
-fn mark(head: &mut Head, credential: &Credential, stamp: &Stamp, payload: &PayloadMark) {
-    const OURS: [&str; 4] = ["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
+fn mark(
+    head: &mut Head,
+    credential: &Credential,
+    stamp: &Stamp,
+    to: &Destination<'_>,
+    payload: &PayloadMark,
+) {
+    const OURS: [&str; 5] =
+        ["authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-region-set"];
     head.retain(|field| !OURS.contains(&field.name));
     head.push("x-amz-date", stamp.text().as_bytes());
     payload.text(|text| head.push("x-amz-content-sha256", text));
     if let Some(token) = &credential.session_token {
         head.push("x-amz-security-token", token.expose_secret().as_bytes());
+    }
+    if to.is_set() {
+        head.push("x-amz-region-set", to.region.as_bytes());
     }
 }
 
@@ -75,14 +100,22 @@ fn authorization(
         let request = Canonical { head, fields: &fields, signed: &signed, payload };
         request.write(buffer, place.to.path);
     });
-    let scope = Scope { day: place.stamp.day(), region: Some(place.to.region), service: SERVICE };
+    let region = Some(place.to.region).filter(|_| !place.to.is_set());
+    let algorithm = if region.is_some() { Algorithm::Hmac } else { Algorithm::Ecdsa };
+    let scope = Scope { day: place.stamp.day(), region, service: SERVICE };
     let canonical = sha256(buffer);
     let to_sign = buffer.len();
-    string_to_sign(buffer, Algorithm::Hmac, &place.stamp, &scope, &canonical);
-    let key = keys.key(&credential.access_key_id, &credential.secret, scope.day, place.to.region);
-    let signature = hex32(&key.sign(buffer.get(to_sign..).unwrap_or_default()));
+    string_to_sign(buffer, algorithm, &place.stamp, &scope, &canonical);
+    let text = buffer.get(to_sign..).unwrap_or_default();
+    let signature = match region {
+        Some(region) => {
+            let key = keys.key(&credential.access_key_id, &credential.secret, scope.day, region);
+            Signature::Hmac(hex32(&key.sign(text)))
+        }
+        None => Signature::Ecdsa(keys.signing(&credential.access_key_id, &credential.secret).sign(text)),
+    };
     let start = buffer.len();
-    buffer.extend_from_slice(ALGORITHM.as_bytes());
+    buffer.extend_from_slice(algorithm.name().as_bytes());
     buffer.extend_from_slice(b" Credential=");
     buffer.extend_from_slice(credential.access_key_id.as_str().as_bytes());
     buffer.push(b'/');
@@ -90,8 +123,17 @@ fn authorization(
     buffer.extend_from_slice(b", SignedHeaders=");
     names(buffer, &signed);
     buffer.extend_from_slice(b", Signature=");
-    buffer.extend_from_slice(&signature);
+    buffer.extend_from_slice(match &signature {
+        Signature::Hmac(hex) => hex,
+        Signature::Ecdsa(hex) => hex.as_bytes(),
+    });
     start
+}
+
+/// In lower-case hex.
+enum Signature {
+    Hmac([u8; 64]),
+    Ecdsa(String),
 }
 
 fn is_signed(name: &str) -> bool {

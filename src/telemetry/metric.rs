@@ -113,6 +113,8 @@ metrics_table! {
         "Keys forgotten for want of room, by kind: recent and journal.";
     ShieldOverflowed: Gauge "nearpoint_shield_journal_overflowed" Count ["access_point"],
         "1 while keys of the journal are forgotten that home may not have.";
+    BucketsMoved: Counter "nearpoint_region_buckets_moved_total" Count ["region"],
+        "Answers by which a store named another region for a bucket than configured: asked for there from then on.";
     UpstreamConnections: Gauge "nearpoint_upstream_connections" Count ["region"],
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],

@@ -33,4 +33,5 @@ mod secrets;
 mod senders;
 mod serving;
 mod signatures;
+mod stores;
 mod story;

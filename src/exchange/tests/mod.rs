@@ -55,6 +55,7 @@ impl Rig {
             id: id.clone(),
             endpoint: Endpoint { tls, host: "127.0.0.1".to_owned(), port, base_path: String::new() },
             signing_region: "eu".to_owned(),
+            kms_keys: crate::s3::kms::KmsKeys::NONE,
             profile: Profile::named("custom").unwrap(),
             credentials: CredentialSource::Chain,
             tls: UpstreamTls::default(),
@@ -94,6 +95,7 @@ impl Rig {
         };
         let this = Try {
             lane: &self.lane,
+            settings: &self.lane.settings,
             source: &source,
             credential: None,
             expect: false,

@@ -1,6 +1,7 @@
 //! What an operator is told of a bucket's answers: what was seen, what was expected, what to do. Pure.
 
 use super::Found;
+use crate::exchange::moved::Place;
 use crate::probe::CanaryVerdict;
 use crate::probe::survey::Told;
 use crate::route::{AccessPoint, Replication, Versions};
@@ -42,6 +43,17 @@ pub(super) fn absent(verdict: &CanaryVerdict, shielded: bool) -> Found {
             Found::Doubt(format!("it answers {status} {}", code.as_deref().unwrap_or_default()))
         }
     }
+}
+
+/// Of a bucket that is elsewhere than configured.
+pub(super) fn moved(place: &Place) -> Found {
+    let Place { endpoint, signing_region } = place;
+    let scheme = if endpoint.tls { "https" } else { "http" };
+    Found::Doubt(format!(
+        "the store says that the bucket is in another region: set `signing_region: {signing_region}` and `endpoint: \
+         {scheme}://{}`, or name the right bucket; until then each start begins with refusals",
+        endpoint.authority()
+    ))
 }
 
 /// Of a listing.

@@ -217,6 +217,10 @@ impl<'a> Visit<'a> {
     async fn findings(&self, write: bool) -> Vec<(Check, Found)> {
         let first = absent(&self.absent_key().await, self.point.members.len() > 1);
         let reached = !matches!(first, Found::Fault(_));
+        let first = match self.tools.meters.of(&self.region.id).moved.of(self.bucket.as_str(), self.region) {
+            Some(place) if first == Found::Well => judge::moved(&place),
+            _ => first,
+        };
         let mut findings = vec![(Check::AbsentKey, first)];
         if !reached {
             return findings;

@@ -243,9 +243,11 @@ fn answers_that_are_the_clients() {
 }
 
 #[test]
-fn a_refused_clock_is_answered_by_the_right_one_and_is_never_the_clients() {
+fn a_refused_clock_or_region_is_answered_by_the_right_one_and_is_never_the_clients() {
     let refused = answered(Meaning::Skewed);
-    for shape in SHAPES {
+    for (shape, refused) in
+        SHAPES.iter().flat_map(|shape| [(*shape, refused), (*shape, answered(Meaning::Moved))])
+    {
         let expected = if shape == Shape::PutSpent { SPENT } else { Cell::Same };
         assert_eq!(ask(shape, refused, |_| ()), expected, "{shape:?}");
         let over = ask(shape, refused, |q| q.attempts_made = 3);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Decoder, Encoder, Fault, Framing, Layout, Miscount, Seed, Trailer, declared};
 use crate::head::Head;
 use crate::names::Secret;
-use crate::sigv4::asymmetric::{self, VerifyingKey};
+use crate::sigv4::asymmetric::{SigningPair, VerifyingKey};
 use crate::sigv4::canonical::Scope;
 use crate::sigv4::key::Judge;
 use crate::sigv4::{Algorithm, EMPTY_SHA256, SigningKey, Stamp, sha256};
@@ -54,7 +54,7 @@ impl Client {
             Algorithm::Hmac => {
                 hex::encode(SigningKey::derive(&secret(), "20130524", "eu").sign(text.as_bytes()))
             }
-            Algorithm::Ecdsa => asymmetric::sign("AKID", &secret(), text.as_bytes()),
+            Algorithm::Ecdsa => SigningPair::derive("AKID", &secret()).sign(text.as_bytes()),
         };
         match self.algorithm {
             Algorithm::Hmac => self.previous.clone(),

@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::{KEY, NOW, Oracle, encoded, head, key, ring, verified, with, without};
 use crate::head::Head;
+use crate::names::{AccessKeyId, Secret};
 use crate::sigv4::{
-    KeyCache, KeyRing, Malformed, Payload, Place, Region, Rejected, Rules, Signed, Verified, verify,
+    Credential, Destination, KeyCache, KeyRing, Malformed, PathForm, Payload, PayloadMark, Place, Region,
+    Rejected, Rules, Signed, Verified, sign, verify,
 };
 use crate::units::UnixSeconds;
 
@@ -131,8 +133,67 @@ fn what_belongs_to_it_is_missed_and_what_belongs_to_the_other_is_refused() {
     assert!(matches!(late, Err(Rejected::Expired { .. })), "{late:?}");
 }
 
+/// Signs for a store that is in these regions.
+fn sent(unsigned: &Head, regions: &str, token: Option<&str>, mark: &PayloadMark) -> Head {
+    let credential = Credential {
+        access_key_id: AccessKeyId::new(KEY),
+        secret: Secret::from(super::SECRET),
+        session_token: token.map(Secret::from),
+    };
+    let mut head = unsigned.clone();
+    let to = Destination { region: regions, path: PathForm::Reencoded };
+    sign(&mut head, &credential, &to, NOW, mark, &mut KeyCache::new());
+    head
+}
+
+/// Without its signature, of which there are as many as one likes.
+fn up_to_its_signature(head: &Head) -> Option<String> {
+    let (before, signature) = head.first_text("authorization")?.split_once("Signature=")?;
+    let der = signature.len() % 2 == 0 && signature.starts_with("30");
+    der.then(|| before.to_owned())
+}
+
+#[test]
+fn a_store_in_several_regions_is_asked_as_the_oracle_asks_it() {
+    let stale = with(&get(), "x-amz-region-set", "eu-west-9");
+    for (regions, token) in [("*", None), ("us-east-1,eu-west-1", Some("token"))] {
+        for (mark, body) in [
+            (PayloadMark::Empty, SignableBody::Bytes(b"")),
+            (PayloadMark::UnsignedTrailer, SignableBody::StreamingUnsignedPayloadTrailer),
+        ] {
+            let ours = sent(&stale, regions, token, &mark);
+            let theirs = Oracle { region_set: Some(regions), token, body, ..ALL }.sign(&get());
+            for name in ["x-amz-date", "x-amz-content-sha256", "x-amz-region-set", "x-amz-security-token"] {
+                assert_eq!(ours.first_text(name), theirs.first_text(name), "{name}");
+                assert!(ours.count(name) < 2, "{name}");
+            }
+            assert_eq!(up_to_its_signature(&ours), up_to_its_signature(&theirs));
+            let keys = KeyRing::new(vec![key(token)]);
+            let held = verify(&ours, &keys, &eu(), NOW, &mut KeyCache::new());
+            assert!(matches!(held, Ok(Verified::Signed(_))), "{held:?}");
+        }
+    }
+    let one = sent(&stale, "eu-west-1", None, &PayloadMark::Empty);
+    assert!(one.first_text("authorization").unwrap().starts_with("AWS4-HMAC-SHA256 "));
+    assert_eq!(one.first_text("x-amz-region-set"), None, "one region is no set");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_signed_here_for_several_regions_holds(
+        part in "[ -~é]{1,12}", meta in "[!-~]{1,20}", token in prop::option::of("[A-Za-z0-9+/=]{1,40}"),
+    ) {
+        let target = format!("/bucket/{}?prefix={}", encoded(&part), encoded(&meta));
+        let unsigned = head("PUT", &target, &[("host", "h"), ("x-amz-meta-a", &meta)]);
+        let signed = sent(&unsigned, "*", token.as_deref(), &PayloadMark::Unsigned);
+        let keys = KeyRing::new(vec![key(token.as_deref())]);
+        let held = verify(&signed, &keys, &eu(), NOW, &mut KeyCache::new());
+        prop_assert!(matches!(held, Ok(Verified::Signed(_))), "{held:?}");
+        let other = with(&signed, "x-amz-meta-a", &format!("{meta}x"));
+        prop_assert!(verify(&other, &keys, &eu(), NOW, &mut KeyCache::new()).is_err());
+    }
 
     #[test]
     fn no_signed_byte_of_it_can_be_changed(

@@ -13,22 +13,11 @@ use tokio::task::JoinSet;
 
 use super::{Scene, begin, numbers, regions, setup};
 use crate::house::client::{Reply, Request};
-use crate::house::gateway::may_mount;
+use crate::house::gateway::may_not_run;
 use crate::house::region::Region;
 
 /// The region's name.
 const STORE: &str = "store.test";
-
-/// Says so where this machine does not let the gateway have a hosts file of its own. In CI, where it
-/// must, that is a failure.
-fn may_not_run() -> bool {
-    let refused = !may_mount();
-    if refused {
-        eprintln!("not run: needs `unshare --mount` (root or CAP_SYS_ADMIN)");
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci == "false"), "CI runs every case");
-    }
-    refused
-}
 
 /// One region that the gateway knows by a name with these addresses, its own among them.
 async fn scene(regions: Vec<Arc<Region>>, lasts: &[u8]) -> Scene {

@@ -9,6 +9,7 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 
+use super::asymmetric;
 use super::wire::Head;
 use super::{Refusal, Settings};
 use crate::house::{moment, text};
@@ -43,6 +44,8 @@ struct Claim {
     terminator: String,
     signed_headers: Vec<String>,
     signature: String,
+    /// By SigV4A.
+    asymmetric: bool,
 }
 
 /// Judges a head; the body's hash is judged once it is there.
@@ -88,6 +91,16 @@ fn by_header(
     let Some(payload) = head.header("x-amz-content-sha256") else {
         return Err(Refusal::new(400, "InvalidRequest", "Missing required header: x-amz-content-sha256"));
     };
+    if claim.asymmetric {
+        if head.header("x-amz-region-set") != Some(&settings.signing_region) {
+            return Err(malformed("AuthorizationHeaderMalformed", "X-Amz-Region-Set"));
+        }
+        if !asymmetric::holds(head, &claim.signed_headers, &claim.signature, time, settings) {
+            return Err(no_match());
+        }
+        let (payload, signed_headers) = (payload.to_owned(), claim.signed_headers);
+        return Ok(Authorised { payload, signed_headers, seed: None });
+    }
     let headers =
         signed_values(head, &claim, &["x-amz-date", "x-amz-content-sha256", "x-amz-security-token"]);
     let mut how = rules(SignatureLocation::Headers);
@@ -170,18 +183,25 @@ fn claimed_in_header(authorization: &str) -> Result<Claim, Refusal> {
     let Some((algorithm, rest)) = authorization.split_once(' ') else {
         return Err(Refusal::new(400, "InvalidArgument", "Unsupported Authorization Type"));
     };
-    match algorithm {
-        "AWS4-HMAC-SHA256" => {}
-        "AWS" | "AWS4-ECDSA-P256-SHA256" => {
+    let asymmetric = match algorithm {
+        "AWS4-HMAC-SHA256" => false,
+        asymmetric::ALGORITHM => true,
+        "AWS" => {
             return Err(Refusal::new(400, "InvalidRequest", "Please use AWS4-HMAC-SHA256."));
         }
         _ => return Err(Refusal::new(400, "InvalidArgument", "Unsupported Authorization Type")),
-    }
+    };
     let part = |name: &str| {
         let mut parts = rest.split(',').map(str::trim);
         parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('=')).ok_or_else(|| fault(name))
     };
-    claim(part("Credential")?, part("SignedHeaders")?, part("Signature")?).ok_or_else(|| fault("Credential"))
+    // its scope names no region
+    let credential = match part("Credential")? {
+        credential if asymmetric => credential.replacen("/s3/", "/*/s3/", 1),
+        credential => credential.to_owned(),
+    };
+    let claim = claim(&credential, part("SignedHeaders")?, part("Signature")?);
+    claim.map(|claim| Claim { asymmetric, ..claim }).ok_or_else(|| fault("Credential"))
 }
 
 fn claim(credential: &str, signed_headers: &str, signature: &str) -> Option<Claim> {
@@ -195,6 +215,7 @@ fn claim(credential: &str, signed_headers: &str, signature: &str) -> Option<Clai
         terminator,
         signed_headers: signed_headers.split(';').map(str::to_owned).collect(),
         signature: signature.to_owned(),
+        asymmetric: false,
     })
 }
 
@@ -202,6 +223,7 @@ fn check_claim(claim: &Claim, settings: &Settings, code: &'static str) -> Result
     if claim.service != "s3" || claim.terminator != "aws4_request" {
         return Err(malformed(code, "the scope does not end in s3/aws4_request"));
     }
+    // regions of which this is one, and those in several, speak each its own algorithm
     if claim.region != settings.signing_region {
         let text = format!("the region '{}' is wrong; expecting '{}'", claim.region, settings.signing_region);
         return Err(Refusal::new(400, code, &text).with("Region", &settings.signing_region));

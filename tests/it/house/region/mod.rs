@@ -3,6 +3,7 @@
 //! It runs on a thread of its own, so that no test's runtime (paused or busy) holds it up.
 
 mod answer;
+mod asymmetric;
 mod fault;
 mod frames;
 mod judge;
@@ -48,7 +49,7 @@ pub fn is_probe(key: &str) -> bool {
 pub struct Settings {
     /// Its name in tests, ids and tokens.
     pub name: String,
-    /// The region that scopes must name.
+    /// The region that scopes must name; `*`: it is in several, and takes SigV4A for all.
     pub signing_region: String,
     pub access_key_id: String,
     pub secret: String,
