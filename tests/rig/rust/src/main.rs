@@ -37,7 +37,8 @@ fn text(words: &Value, name: &str) -> String {
 
 impl Library {
     fn new(target: &Value) -> Self {
-        let keys = Credentials::new(text(target, "access_key"), text(target, "secret_key"), None, None, "rig");
+        let keys =
+            Credentials::new(text(target, "access_key"), text(target, "secret_key"), None, None, "rig");
         let mut config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(text(target, "endpoint"))
@@ -55,7 +56,10 @@ impl Library {
 
     async fn put(&self, words: &Value, body: ByteStream, algorithm: Option<ChecksumAlgorithm>) -> Answer {
         let metadata: Option<HashMap<String, String>> = words["metadata"].as_object().map(|pairs| {
-            pairs.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
+            pairs
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+                .collect()
         });
         self.client
             .put_object()
@@ -119,7 +123,8 @@ impl Library {
     }
 
     async fn list(&self, words: &Value) -> Answer {
-        let asked = self.client.list_objects_v2().bucket(&self.bucket).prefix(text(words, "prefix")).max_keys(3);
+        let asked =
+            self.client.list_objects_v2().bucket(&self.bucket).prefix(text(words, "prefix")).max_keys(3);
         let mut pages = asked.into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
@@ -131,7 +136,8 @@ impl Library {
     async fn delete_many(&self, words: &Value) -> Answer {
         let mut wanted = Delete::builder();
         for key in words["keys"].as_array().into_iter().flatten() {
-            wanted = wanted.objects(ObjectIdentifier::builder().key(key.as_str().unwrap_or_default()).build()?);
+            wanted =
+                wanted.objects(ObjectIdentifier::builder().key(key.as_str().unwrap_or_default()).build()?);
         }
         let reply = self.client.delete_objects().bucket(&self.bucket).delete(wanted.build()?).send().await?;
         match reply.errors().first() {
@@ -184,7 +190,9 @@ impl Library {
 /// Percent-encoded, slashes too: what the SDK leaves to its caller for copy sources.
 fn encoded(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    key.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[tokio::main(flavor = "current_thread")]
