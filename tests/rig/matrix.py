@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import itertools
 import random
 import ssl
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import provision
-from clients import CannotDo, Driver, Target, drivers
+from clients import CannotDo, Driver, Target, drivers, folder
 from places import say
 from report import FAIL, NOT_RUN, PASS, Report, Result
 
@@ -96,7 +95,7 @@ class Session:
     def compare(self, key: str, body: Path) -> None:
         """Whether client and store agree on the contents."""
         wanted = self.bodies.hash(body)
-        if self.at_store:
+        if self.at_store and not self.driver.opaque:
             expect(self.at_store(key), wanted, "bytes at the store")
         self.into.unlink(missing_ok=True)
         self.driver.get(key, self.into)
@@ -149,9 +148,40 @@ class Session:
         self.driver.multipart(key, body)
         self.compare(key, body)
 
+    def buffer(self) -> None:
+        """A body from memory."""
+        key, body = self.key("buffer"), self.bodies.file("8 MiB+1")
+        self.driver.put_buffer(key, body)
+        self.compare(key, body)
+
+    def pipe(self) -> None:
+        """A body of unknown length."""
+        key, body = self.key("pipe"), self.bodies.file("8 MiB+1")
+        self.driver.put_pipe(key, body)
+        self.compare(key, body)
+
+    def checksums(self) -> None:
+        """Each additional checksum that the client can send."""
+        if not self.driver.algorithms:
+            raise CannotDo("cannot be told which checksum to send")
+        for algorithm in self.driver.algorithms:
+            key = self.key(f"checksum-{algorithm}")
+            try:
+                self.driver.put_checked(key, self.small, algorithm)
+                self.compare(key, self.small)
+            except Exception as cause:
+                raise Different(f"{algorithm}: {type(cause).__name__}: {cause}") from cause
+
     def copy(self) -> None:
         """A copy made by the store, from a name that needs encoding."""
-        source, key = self.key("copy source+ü"), self.key("copied")
+        self._copied("copy source ü")
+
+    def copy_plus(self) -> None:
+        """The same from a name with a plus sign, which stands for a space where it is not encoded."""
+        self._copied("copy+source")
+
+    def _copied(self, name: str) -> None:
+        source, key = self.key(name), self.key("copied from " + name)
         self.driver.put(source, self.small)
         self.driver.copy(source, key)
         self.compare(key, self.small)
@@ -215,6 +245,10 @@ def checks() -> dict[str, Callable[[Session], None]]:
         table[f"name: {name}"] = lambda session, name=name: session.name(name)
     for name in ("head", "metadata", "delete", "list", "multipart", "copy", "range"):
         table[name] = getattr(Session, name)
+    table["copy: plus"] = Session.copy_plus
+    table["from a buffer"] = Session.buffer
+    table["from a pipe"] = Session.pipe
+    table["checksums"] = Session.checksums
     table["presigned GET"] = Session.presigned_get
     table["presigned PUT"] = Session.presigned_put
     table["delete many"] = Session.delete_many
@@ -222,10 +256,14 @@ def checks() -> dict[str, Callable[[Session], None]]:
 
 
 def forged(url: str) -> str:
-    """The URL with the last hex digit of its signature changed."""
-    before, mark, rest = url.partition("X-Amz-Signature=")
+    """The URL with one digit of its signature changed: the last of SigV4's hexadecimal one, the first of SigV2's Base64."""
+    before, mark, rest = url.partition("Signature=")
     signature, amp, after = rest.partition("&")
-    return before + mark + signature[:-1] + ("0" if signature[-1] != "0" else "1") + amp + after
+    if before.endswith("X-Amz-"):
+        signature = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    else:
+        signature = ("A" if signature[0] != "A" else "B") + signature[1:]
+    return before + mark + signature + amp + after
 
 
 def fetch(method: str, url: str, ca: Path | None, body: bytes | None = None) -> tuple[int, bytes]:
@@ -244,15 +282,26 @@ def fetch(method: str, url: str, ca: Path | None, body: bytes | None = None) -> 
     return found
 
 
-def run(report: Report, store: str, target: Target, at_store, scratch: Path, only: str | None) -> list[str]:
-    """Runs every client through every check, two clients at a time; answers the clients' names."""
+def run(
+    report: Report, store: str, target: Target, at_store, scratch: Path, chosen, ended: Callable[[str, list[Result]], None]
+) -> list[str]:
+    """Runs the chosen clients of the tier through every check, two at a time; answers their names.
+
+    `ended` is told of each that is done: the folder of its keys, and its results.
+    """
     bodies = Bodies(scratch / "bodies")
-    chosen = [(name, make) for name, make in drivers(target, scratch) if not only or only in name]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), chosen)
-    for result in itertools.chain.from_iterable(rows):
-        report.add(result)
-    return [name for name, _ in chosen]
+    roster = drivers(target, scratch, chosen.tier == "full")
+    wanted = chosen.client.split(",") if chosen.client else [""]
+    rows = [(name, make) for name, make in roster if any(part in name for part in wanted)]
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for found in pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), rows):
+            for result in found:
+                report.add(result)
+            ended(folder(found[0].group), found)
+    finally:
+        pool.shutdown(cancel_futures=True)  # a run that is ended begins no more clients
+    return [name for name, _ in rows]
 
 
 def _row(name: str, make: Callable[[], Driver], store: str, bodies: Bodies, at_store) -> list[Result]:
@@ -261,6 +310,9 @@ def _row(name: str, make: Callable[[], Driver], store: str, bodies: Bodies, at_s
         driver = make()
     except provision.Unavailable as cause:
         return [Result(name, store, check, NOT_RUN, str(cause)) for check in checks()]
+    except Exception as cause:  # noqa: BLE001 a client that does not start fails in all its cells
+        reason = f"{type(cause).__name__}: {cause}"[:400]
+        return [Result(name, store, check, FAIL, reason) for check in checks()]
     session = Session(driver, bodies, at_store)
     results = [_cell(name, store, check, call, session) for check, call in checks().items()]
     driver.close()

@@ -14,6 +14,8 @@ from processes import NotReady, Service, free_port, wait_until
 from stores.region import Region
 
 DOMAIN = "s3.rig.test"
+ALIAS_DOMAIN = "accesspoint.s3-global.amazonaws.com"  # where SDKs look for multi-region access points
+ALIAS = "mfzwi23gnjvgw.mrap"
 LOGICAL_REGION = "eu-north-1"  # no store's: a signature that leaked through unsigned-anew would be seen
 
 
@@ -27,6 +29,7 @@ class AccessPoint:
     home: str
     reads_failover: str = "allow"
     writes_failover: str = "refuse"
+    alias: str | None = None
 
 
 @dataclass
@@ -72,6 +75,7 @@ def configuration(
     policy: Path,
     overlay: dict | None = None,
     anonymous: str = "deny",
+    standard: str | None = None,
 ) -> str:
     """The YAML text of one gateway; `overlay` is laid over it, mapping by mapping."""
     where = {
@@ -87,6 +91,9 @@ def configuration(
             "tls": {"certificate": str(certificates.certificate), "key": str(certificates.key)},
         },
     }
+    both = [where["http"], where["https"]]
+    if standard:
+        both += [where["http"] | {"address": f"{standard}:80"}, where["https"] | {"address": f"{standard}:443"}]
     return yaml(
         laid_over(
             overlay or {},
@@ -95,10 +102,10 @@ def configuration(
                 "tokens": {"keys": [token_key]},
                 "state_dir": str(state_dir),
                 "listeners": {
-                    "s3": [where["http"], where["https"]],
+                    "s3": both,
                     "admin": {"address": f"127.0.0.1:{ports['admin']}"},
                 },
-                "domains": [DOMAIN],
+                "domains": [DOMAIN, ALIAS_DOMAIN],
                 "regions": {
                     region.name: {
                         "endpoint": region.endpoint,
@@ -115,6 +122,7 @@ def configuration(
                 },
                 "access_points": {
                     point.name: {
+                        **({"alias": point.alias} if point.alias else {}),
                         "buckets": {region.name: region.bucket(point.purpose) for region in regions},
                         "reads": {"order": point.order, "failover": point.reads_failover},
                         "writes": {"order": "home", "home": point.home, "failover": point.writes_failover},
@@ -128,6 +136,7 @@ def configuration(
                         "access_key_id": client.access_key,
                         "secret_access_key": client.secret_key,
                         "policy": str(policy),
+                        "signature_v2": "presigned_reads",  # s3cmd signs its URLs so
                     }
                 ],
                 "telemetry": {"log": "info", "access_log": "stdout", "format": "json"},
@@ -161,6 +170,7 @@ class Gateway:
         overlay: dict | None = None,
         inside: tuple[str, ...] = (),
         anonymous: str = "deny",
+        standard: str | None = None,
     ):
         self.name = name
         self.home = scratch / name
@@ -184,6 +194,7 @@ class Gateway:
                 policy,
                 overlay,
                 anonymous,
+                standard,
             )
         )
         self.file.chmod(0o600)

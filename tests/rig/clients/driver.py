@@ -18,16 +18,23 @@ class Target:
     https: str | None
     ca: Path | None
     domain: str | None  # of virtual-hosted addressing
+    standard: str | None  # an address with both listeners at their schemes' own ports
+    alias: str | None  # of the bucket as a multi-region access point
     bucket: str
     region: str
     access_key: str
     secret_key: str
 
+    def base(self, scheme: str) -> str:
+        """The endpoint's URL."""
+        return self.https if scheme == "https" and self.https else self.http
+
 
 class Driver(ABC):
     """One client in one configuration. Keys are text, bodies are files."""
 
-    name = ""
+    algorithms: tuple[str, ...] = ()  # of additional checksums that it can be told to send
+    opaque = False  # what it stores is its own affair: only what it fetches is compared
 
     def __init__(self, target: Target, scratch: Path):
         self.target = target
@@ -53,6 +60,18 @@ class Driver(ABC):
     @abstractmethod
     def listing(self, prefix: str) -> list[str]:
         """Every key under the prefix, in pages of few where the client can be told so."""
+
+    def put_buffer(self, key: str, body: Path) -> None:
+        """Stores bytes held in memory."""
+        raise CannotDo("uploads files and streams, no buffers")
+
+    def put_pipe(self, key: str, body: Path) -> None:
+        """Stores a stream whose length it is not told."""
+        raise CannotDo("uploads nothing of unknown length")
+
+    def put_checked(self, key: str, body: Path, algorithm: str) -> None:
+        """Stores the file with a checksum of one of its `algorithms`."""
+        raise CannotDo("sends no additional checksums")
 
     def multipart(self, key: str, body: Path) -> None:
         """Stores the file in parts."""
@@ -87,12 +106,18 @@ class CommandDriver(Driver):
 
     env: dict[str, str] = {}
 
-    def run(self, *words, binary: bool = False):
-        """Runs the command; its standard output.
+    def run(self, *words, binary: bool = False, stdin: Path | None = None):
+        """Runs the command, with this file at the other end of a pipe to it; its standard output.
 
         Raises RuntimeError with the end of standard error.
         """
-        done = subprocess.run([str(word) for word in words], capture_output=True, env=self.env, timeout=300)
+        done = subprocess.run(
+            [str(word) for word in words],
+            input=stdin.read_bytes() if stdin else None,
+            capture_output=True,
+            env=self.env,
+            timeout=300,
+        )
         if done.returncode:
             text = (done.stderr or done.stdout).decode(errors="replace").strip()
             raise RuntimeError(f"exit {done.returncode}: {text[-300:]}")

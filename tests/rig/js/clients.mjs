@@ -1,9 +1,16 @@
-// @aws-sdk/client-s3 and minio-js behind the verbs of tests/rig/clients: one JSON request a line in, one reply a line out.
+// @aws-sdk/client-s3 and minio-js behind the verbs of tests/rig/clients/lines.py: where to in the first line, then one JSON
+// request a line in, one reply a line out.
 import { createReadStream, createWriteStream, readFileSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { PassThrough } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
-const target = JSON.parse(process.argv[3]);
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const target = JSON.parse((await lines.next()).value);
+const MIB = 1 << 20;
+
+// A stream that tells nobody its length.
+const pipe = (body) => createReadStream(body).pipe(new PassThrough());
 
 async function collect(stream) {
   const parts = [];
@@ -13,12 +20,16 @@ async function collect(stream) {
 
 async function aws() {
   const s3 = await import("@aws-sdk/client-s3");
+  const { Upload } = await import("@aws-sdk/lib-storage");
   const { getSignedUrl } = await import("@aws-sdk/s3-request-presigner");
   const client = new s3.S3Client({
     endpoint: target.endpoint,
     region: target.region,
     forcePathStyle: true,
     maxAttempts: 1,
+    ...(target.checksums === "required" && {
+      requestChecksumCalculation: "WHEN_REQUIRED", responseChecksumValidation: "WHEN_REQUIRED",
+    }),
     credentials: { accessKeyId: target.access_key, secretAccessKey: target.secret_key },
   });
   const Bucket = target.bucket;
@@ -29,6 +40,10 @@ async function aws() {
       send(s3.PutObjectCommand, {
         Key: key, Body: createReadStream(body), ContentLength: statSync(body).size, Metadata: metadata ?? undefined,
       }),
+    put_buffer: ({ key, body }) => send(s3.PutObjectCommand, { Key: key, Body: readFileSync(body) }),
+    put_pipe: ({ key, body }) => new Upload({ client, params: { Bucket, Key: key, Body: pipe(body) }, partSize: 5 * MIB }).done(),
+    put_checked: ({ key, body, algorithm }) =>
+      send(s3.PutObjectCommand, { Key: key, Body: readFileSync(body), ChecksumAlgorithm: algorithm }),
     get: async ({ key, into }) =>
       pipeline((await send(s3.GetObjectCommand, { Key: key })).Body, createWriteStream(into)),
     head: async ({ key }) => {
@@ -46,9 +61,9 @@ async function aws() {
       const bytes = readFileSync(body);
       const { UploadId } = await send(s3.CreateMultipartUploadCommand, { Key: key });
       const Parts = [];
-      for (let at = 0; at < bytes.length; at += 5 << 20) {
+      for (let at = 0; at < bytes.length; at += 5 * MIB) {
         const PartNumber = Parts.length + 1;
-        const Body = bytes.subarray(at, at + (5 << 20));
+        const Body = bytes.subarray(at, at + 5 * MIB);
         const { ETag } = await send(s3.UploadPartCommand, { Key: key, UploadId, PartNumber, Body });
         Parts.push({ ETag, PartNumber });
       }
@@ -80,16 +95,18 @@ async function minio() {
     pathStyle: true,
     accessKey: target.access_key,
     secretKey: target.secret_key,
-    partSize: 64 << 20,
+    partSize: 64 * MIB,
   });
   const splitting = new Client({
     endPoint: url.hostname, port: Number(url.port), useSSL: url.protocol === "https:", region: target.region,
-    pathStyle: true, accessKey: target.access_key, secretKey: target.secret_key, partSize: 5 << 20,
+    pathStyle: true, accessKey: target.access_key, secretKey: target.secret_key, partSize: 5 * MIB,
   });
   const bucket = target.bucket;
   return {
     put: ({ key, body, metadata }) =>
       client.putObject(bucket, key, createReadStream(body), statSync(body).size, metadata ?? undefined),
+    put_buffer: ({ key, body }) => client.putObject(bucket, key, readFileSync(body)),
+    put_pipe: ({ key, body }) => client.putObject(bucket, key, pipe(body)),
     get: async ({ key, into }) => pipeline(await client.getObject(bucket, key), createWriteStream(into)),
     head: async ({ key }) => {
       const found = await client.statObject(bucket, key);
@@ -112,13 +129,17 @@ async function minio() {
   };
 }
 
+const SILENT = ["put", "put_buffer", "put_pipe", "put_checked", "delete", "copy", "multipart"];
 const verbs = await { aws, minio }[process.argv[2]]();
-for await (const line of createInterface({ input: process.stdin })) {
+for await (const line of lines) {
   const { verb, ...words } = JSON.parse(line);
   let reply;
   try {
-    reply = { value: (await verbs[verb](words)) ?? null };
-    if (["put", "delete", "copy", "multipart"].includes(verb)) reply.value = null;
+    if (!verbs[verb]) reply = { cannot: `has no ${verb.replace("_", " ")}` };
+    else {
+      const value = (await verbs[verb](words)) ?? null;
+      reply = { value: SILENT.includes(verb) ? null : value };
+    }
   } catch (error) {
     reply = { error: `${error.name} ${error.code ?? ""} ${error.message}`.slice(0, 300) };
   }
