@@ -365,8 +365,11 @@ pub(super) async fn list_buckets(visit: Visit<'_>) -> Result<Response<Reply>, Re
     let mut theirs: Vec<Bucket> = Vec::new();
     let (mut token, mut region) = (None, None);
     for _ in 0..BUCKET_PAGES {
-        // a store's token is its own
-        let permit = bound(&visit, region.as_ref());
+        // what home has not is not yet everybody's; and a store's token is its own
+        let permit = match &region {
+            Some(region) => bound(&visit, Some(region)),
+            None => visit.permit_of(Affinity::Prefer(visit.access_point.home.clone())),
+        };
         let source = Source::empty();
         let mut outgoing = Outgoing::new(&visit, &source, None);
         outgoing.replaced_query.extend(asked.of_store(token));
