@@ -147,6 +147,7 @@ fn access_point() -> Arc<AccessPoint> {
     Arc::new(AccessPoint {
         name: AccessPointName::new("photos"),
         alias: None,
+        owner: None,
         members: REGIONS.into_iter().map(member).collect(),
         reads: Rule { order: Order::Nearest, failover: true },
         writes: Rule { order: Order::Home, failover: false },

@@ -475,6 +475,7 @@ mod tests {
         Arc::new(AccessPoint {
             name: AccessPointName::new(name),
             alias: alias.map(str::to_owned),
+            owner: None,
             members: vec![Member { region: home.clone(), bucket: bucket.map(BucketName::new) }],
             reads: Rule { order: Order::Nearest, failover: true },
             writes: Rule { order: Order::Home, failover: false },

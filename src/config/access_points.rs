@@ -82,6 +82,7 @@ fn named_point(
     let scope = Scope { section: &section, members: &members, declared };
     let alias = section.parsed("alias", BUCKET_RULE, |text| is_bucket_name(text).then(|| text.to_owned()));
     said.alias.clone_from(&alias);
+    let owner = section.parsed("owner", "an account: 12 digits, in quotes", account);
     let reads = scope.reads();
     let (writes, home) = scope.writes();
     let versions = section
@@ -126,6 +127,7 @@ fn named_point(
         point: AccessPoint {
             name: AccessPointName::new(name),
             alias: alias.map(|placed| placed.value),
+            owner: owner.map(|placed| placed.value),
             reads,
             writes,
             home: home?,
@@ -140,6 +142,11 @@ fn named_point(
             members: members.into_iter().map(|placed| placed.value).collect(),
         },
     })
+}
+
+fn account(text: &str) -> Option<String> {
+    let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.to_owned())
 }
 
 fn hedged_reads(section: &Section<'_>) -> Option<Hedge> {
@@ -204,6 +211,7 @@ fn wildcard(
         point: AccessPoint {
             name: AccessPointName::new(WILDCARD),
             alias: None,
+            owner: None,
             members: members.into_iter().map(|placed| placed.value).collect(),
             reads: Rule { order: reads, failover: several },
             writes: Rule { order: Order::Home, failover: false },

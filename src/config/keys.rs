@@ -75,6 +75,7 @@ pub(super) const PROBE: &[Key] = &[key("interval"), key("bucket"), key("key"), k
 
 pub(super) const ACCESS_POINT: &[Key] = &[
     key("alias"),
+    key("owner"),
     key("buckets"),
     key("reads"),
     key("writes"),

@@ -16,6 +16,7 @@ mod ledger;
 mod local;
 mod many;
 mod outgoing;
+mod owner;
 mod relay;
 mod resume;
 mod sender;
@@ -171,6 +172,7 @@ async fn proceed(
 ) -> Result<Response<Reply>, Refusal> {
     let access_point = resolve(view, &call)?;
     let granted = authorise(view, &sender, &call, access_point.as_ref())?;
+    owner::check(view, &head, &call, access_point.as_deref())?;
     if let Some(reply) = local::answer(view, &sender, &call, head.query(), access_point.as_ref())? {
         return Ok(reply);
     }

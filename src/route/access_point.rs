@@ -15,6 +15,8 @@ pub struct AccessPoint {
     pub name: AccessPointName,
     /// What clients may call it as well.
     pub alias: Option<String>,
+    /// The account that clients know as its owner; `None`: nobody may expect one.
+    pub owner: Option<String>,
     /// Its regions, at least one.
     pub members: Vec<Member>,
     /// How reads are routed.

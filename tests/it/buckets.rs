@@ -395,6 +395,55 @@ async fn an_alias_is_the_access_point() {
 }
 
 #[tokio::test]
+async fn who_expects_another_owner_is_refused_and_who_expects_any_where_none_is_known_too() {
+    const OWNER: &str = "x-amz-expected-bucket-owner";
+    const SOURCE_OWNER: &str = "x-amz-source-expected-bucket-owner";
+    for owner in [Some("444455556666"), None] {
+        let (home, away) = regions();
+        let mut setup = Setup::over(&[&home, &away]);
+        if let Some(owner) = owner {
+            setup.access_points[0].1.push_str(&format!("    owner: \"{owner}\"\n"));
+        }
+        let gateway = setup.start();
+        let client = gateway.client();
+        client.send(&Request::put("/photos/k", "1")).await.expect(200);
+        home.forget();
+        away.forget();
+        let copy = Request::put("/photos/copy", "").with("x-amz-copy-source", "/photos/k");
+        let presigned = |account: &str| {
+            client.unsigned(&Request::get(
+                &client.presign(&Request::get(&format!("/photos/k?{OWNER}={account}")), 60),
+            ))
+        };
+        let (status, code) = if owner.is_some() { (403, "AccessDenied") } else { (501, "NotImplemented") };
+        for signed in [
+            Request::get("/photos/k").with(OWNER, "111122223333"),
+            Request::get("/photos?location").with(OWNER, "111122223333"),
+            Request::put("/photos/k", "2").with(OWNER, "111122223333"),
+            copy.clone().with(SOURCE_OWNER, "111122223333"),
+        ] {
+            refused(&client.send(&signed).await, status, code);
+        }
+        refused(&client.send_signed(&presigned("111122223333")).await, status, code);
+        assert!(home.seen().is_empty() && away.seen().is_empty(), "no store is asked");
+        if let Some(owner) = owner {
+            for signed in [
+                Request::get("/photos/k").with(OWNER, owner),
+                copy.clone().with(SOURCE_OWNER, owner).with(OWNER, owner),
+            ] {
+                client.send(&signed).await.expect(200);
+            }
+            client.send_signed(&presigned(owner)).await.expect(200);
+            let told = [&home, &away].into_iter().flat_map(Region::seen);
+            assert!(
+                told.into_iter().all(|seen| seen.header(OWNER).is_none()),
+                "the stores' accounts are others"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_copy_never_reads_a_bucket_that_only_shares_its_source_s_name() {
     // `vault` is an access point at home; away another's bucket has that very name
     let home = Region::start("home", &["photos-home", "vault-home"]);

@@ -34,6 +34,7 @@ fn named(name: &str, ids: &[RegionId], home: &RegionId) -> AccessPoint {
     AccessPoint {
         name: AccessPointName::new(name),
         alias: None,
+        owner: None,
         members: ids.iter().map(member).collect(),
         reads: Rule { order: Order::Nearest, failover: true },
         writes: Rule { order: Order::Home, failover: false },

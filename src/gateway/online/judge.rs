@@ -256,6 +256,7 @@ mod tests {
         AccessPoint {
             name: AccessPointName::new("photos"),
             alias: None,
+            owner: None,
             members: (0..regions).map(member).collect(),
             reads: Rule { order: Order::Nearest, failover: true },
             writes: Rule { order: Order::Home, failover },

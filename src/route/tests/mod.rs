@@ -46,6 +46,7 @@ impl Rig {
         let access_point = AccessPoint {
             name: AccessPointName::new("photos"),
             alias: None,
+            owner: None,
             members: names.iter().map(member).collect(),
             reads: Rule { order: Order::Nearest, failover: true },
             writes: Rule { order: Order::Home, failover: false },
