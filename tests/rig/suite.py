@@ -28,6 +28,7 @@ from places import CACHE, ROOT, say
 from processes import NotReady
 from replicator import InThread
 from report import FAIL, NOT_RUN, Report, Result
+from scoreboard.rows import CI as CI_ROWS
 from stores import Store
 
 TIERS = {"ci": ["moto", "ceph"], "full": ["moto", "ceph", "garage"]}
@@ -78,8 +79,9 @@ def main() -> int:
         scoreboard = chosen.only in (None, "scoreboard")
         if not chosen.direct and scoreboard and not chosen.store:
             short = chosen.tier == "ci"
-            result = board.execute(None, short, True, board.RATE, scratch / "scoreboard")
-            board.into(report, result, None, short)
+            rows = CI_ROWS if short else None
+            result = board.execute(rows, short, True, board.RATE, scratch / "scoreboard")
+            board.into(report, result, rows, short)
             if not isinstance(result, str):
                 print(board.shown(result.lines))
     except KeyboardInterrupt:

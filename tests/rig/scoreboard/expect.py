@@ -301,10 +301,7 @@ def refused_fast(e: Evidence) -> Finding:
 
 
 def no_stampede(e: Evidence) -> Finding:
-    """No more connections are made in the first two seconds than twice what were open before.
-
-    Where the machine stalls, requests come in bunches, and each of a bunch takes a connection: 16 in 80 ms.
-    """
+    """No more connections are made in the first two seconds than twice what were open before."""
     made = [
         (
             t,
@@ -320,8 +317,7 @@ def no_stampede(e: Evidence) -> Finding:
     before = [value for t, value in made if t <= e.healed]
     behind = [value for t, value in made if t <= e.healed + 2.5]
     fresh = (behind[-1] if behind else 0) - (before[-1] if before else 0)
-    text = f"{fresh:.0f} connects ({open_before:.0f} open before)"
-    return Finding(text, fresh <= 2 * max(open_before, 8), 0.8, (e.healed, e.healed + 2.5))
+    return Finding(f"{fresh:.0f} connects ({open_before:.0f} open before)", fresh <= 2 * max(open_before, 8))
 
 
 def goodput_back(e: Evidence) -> Finding:
