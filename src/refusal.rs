@@ -53,6 +53,10 @@ pub struct Refusal {
     pub cause: Option<String>,
 }
 
+/// Seconds that `Retry-After` says at the most, and over which it is spread.
+const RETRY_AFTER_MOST: u32 = 5;
+const RETRY_AFTER_SPREAD: u32 = 4;
+
 impl Refusal {
     /// With the code's own status and words.
     #[must_use]
@@ -89,7 +93,7 @@ impl Refusal {
         self
     }
 
-    /// With `Retry-After`, in seconds.
+    /// With `Retry-After`, in seconds at the least.
     #[must_use]
     pub fn after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
@@ -133,7 +137,11 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         insert_text(headers, &HeaderName::from_static("x-amz-request-id"), &id);
         if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, seconds.into());
+            // spread by the id, which is random: those who were refused together do not come back together
+            // (overload draws its own)
+            let spread = if self.code == Code::ServiceUnavailable.as_str() { RETRY_AFTER_SPREAD } else { 1 };
+            let more = u32::try_from(request_id.0 % u64::from(spread)).unwrap_or_default();
+            headers.insert(RETRY_AFTER, seconds.saturating_add(more).min(RETRY_AFTER_MOST).into());
         }
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -263,7 +271,7 @@ impl From<NoRoute> for Refusal {
     fn from(no_route: NoRoute) -> Self {
         let words = no_route.to_string();
         match no_route {
-            NoRoute::NotHonoured { .. } | NoRoute::ConditionalRefused => {
+            NoRoute::NotHonoured { .. } | NoRoute::ConditionalRefused | NoRoute::ConditionElsewhere => {
                 Self::because(Code::NotImplemented, Blame::House, words)
             }
             _ => Self::unavailable(Blame::Region, words),
@@ -313,5 +321,29 @@ impl From<Unanswered> for Refusal {
                 Self::new(Code::SlowDown, Blame::House).after(1).caused_by("limits.in_flight_per_region")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn retry_after(refusal: &Refusal, id: u64) -> Option<u32> {
+        let response = refusal.respond("/k", RequestId(id), false);
+        response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
+    }
+
+    #[test]
+    fn who_is_sent_away_together_comes_back_at_different_times() {
+        let out = Refusal::unavailable(Blame::Region, "every region is out");
+        let told: BTreeSet<_> = (0..100).filter_map(|id| retry_after(&out, id)).collect();
+        assert!(told.len() >= 3 && told.iter().all(|after| (1..=5).contains(after)), "{told:?}");
+        // overload has drawn its own
+        let full = Refusal::new(Code::SlowDown, Blame::House).after(2);
+        let told: BTreeSet<_> = (0..100).filter_map(|id| retry_after(&full, id)).collect();
+        assert_eq!(told, BTreeSet::from([2]));
+        assert_eq!(retry_after(&Refusal::new(Code::NoSuchBucket, Blame::Client), 1), None);
     }
 }

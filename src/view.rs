@@ -115,7 +115,8 @@ pub struct Limits {
     /// `400 MaxMessageLengthExceeded`.
     pub xml_body: ByteCount,
     /// Attempts for one request, the first included. Default 3, one for each of three regions.
-    /// After the last one `503 ServiceUnavailable`.
+    /// After the last one `503 ServiceUnavailable`. What only one region may answer, and it answers
+    /// with an error, is tried there twice more.
     pub attempts: u32,
     /// How often the reply to one GET that broke off is gone on with. Default 3: a reply that breaks
     /// a fourth time is of an object or a path that breaks every reply. After that, and with 0 at
@@ -166,7 +167,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For TCP and TLS together. Default 2 s. Then the next region.
     pub tls: Duration,
-    /// For the first byte of a region's answer to a read. Then the next region.
+    /// For the first byte of a region's answer to a read. Then the next region; where an access point
+    /// has but one, the last try of `auto` waits as long as the request has, 30 s in all.
     pub first_byte: FirstByte,
     /// For the answer after the last byte of an upload. Default 30 s; S3's own tail is about 5 s.
     /// Then the outcome is settled, which takes as long at most and never more than 10 s, else
@@ -201,8 +203,8 @@ pub struct Timeouts {
 pub enum FirstByte {
     /// Three times the slowest answer in a thousand, within 500 ms and 5 s: about one false alarm
     /// in a thousand. 5 s while a region's answers are not known (a hundred lately, of the same
-    /// class), and where no other region would be tried: probes find one that hangs before that.
-    /// The default.
+    /// class), and where no other region would be tried: probes find one that hangs before that. No more
+    /// than 1 s in a region that was out within ten minutes. The default.
     #[default]
     Auto,
     /// This long, in every region.
@@ -276,6 +278,13 @@ impl Endpoint {
             authority.push_str(itoa::Buffer::new().format(self.port));
         }
         authority
+    }
+
+    /// Whether what goes there does not leave this machine.
+    #[must_use]
+    pub fn is_within_the_machine(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
     /// Whether it is one of Amazon's.
@@ -388,17 +397,19 @@ impl AccessPoints {
 
     /// What a client means by a bucket: the access point of that name or alias, else the wildcard,
     /// unless it is the physical bucket of a named one, in whatever region: nobody goes round an
-    /// access point to its data. Without a wildcard, which could have a bucket of that name, the
-    /// account behind an access point's name is passed over: SDKs make `NAME-ACCOUNT.domain` of the
-    /// ARN of an access point and an endpoint of the caller's own.
+    /// access point to its data. The account behind an access point's name is passed over, since SDKs make
+    /// `NAME-ACCOUNT.domain` of the ARN of an access point and an endpoint of the caller's own: with a
+    /// wildcard, which could have a bucket of that name, only the access point's own account.
     #[must_use]
     pub fn resolve(&self, bucket: &str) -> Option<&Arc<AccessPoint>> {
         if let Some(point) = self.named.get(bucket) {
             return Some(point);
         }
-        match &self.wildcard {
-            Some(wildcard) => (!self.taken.contains(&BucketName::new(bucket))).then_some(wildcard),
-            None => self.named.get(without_account(bucket)?),
+        let meant = split_account(bucket).and_then(|(name, account)| Some((self.named.get(name)?, account)));
+        match (&self.wildcard, meant) {
+            (None, meant) => meant.map(|(point, _)| point),
+            (Some(_), Some((point, account))) if point.owner.as_deref() == Some(account) => Some(point),
+            (Some(wildcard), _) => (!self.taken.contains(&BucketName::new(bucket))).then_some(wildcard),
         }
     }
 
@@ -434,9 +445,9 @@ impl AccessPoints {
 }
 
 /// An access point's name without the account that SDKs put behind it: `-` and twelve digits.
-fn without_account(name: &str) -> Option<&str> {
-    let (name, account) = name.rsplit_once('-')?;
-    (account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+fn split_account(bucket: &str) -> Option<(&str, &str)> {
+    let split = bucket.rsplit_once('-')?;
+    (split.1.len() == 12 && split.1.bytes().all(|byte| byte.is_ascii_digit())).then_some(split)
 }
 
 /// The clients, found by their names.
@@ -502,6 +513,12 @@ mod tests {
         assert_eq!(found("photos-111122223333").as_deref(), Some("*"), "the wildcard's own may be called so");
         assert_eq!(found("photos-fra"), None);
         assert_eq!(points.iter().count(), 2);
+        let mut owned = AccessPoint::clone(&point("photos", None, Some("photos-fra")));
+        owned.owner = Some("111122223333".to_owned());
+        let points = AccessPoints::new(vec![Arc::new(owned), point("*", None, None)]);
+        let found = |bucket: &str| points.resolve(bucket).map(|point| point.name.to_string());
+        assert_eq!(found("photos-111122223333").as_deref(), Some("photos"), "its own account");
+        assert_eq!(found("photos-999922223333").as_deref(), Some("*"));
 
         let points = AccessPoints::new(vec![point("photos", None, Some("photos-fra"))]);
         assert!(points.resolve("other").is_none());

@@ -20,6 +20,12 @@ impl Pace {
     pub fn over(window: Duration) -> Self {
         Self { window, bytes: window.as_secs().max(1).saturating_mul(1024) }
     }
+
+    /// A byte within `window`: of an answer by which a store says that it is still at work.
+    #[must_use]
+    pub fn sign_of_life(window: Duration) -> Self {
+        Self { window, bytes: 1 }
+    }
 }
 
 /// Time waited and bytes moved since the last full measure of progress.

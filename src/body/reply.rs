@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -100,8 +101,11 @@ struct Sequel {
     resume: Option<Box<dyn Resume>>,
     /// Bytes of the whole reply, where told.
     total: Option<u64>,
-    /// It was gone on with: what the client was told of its length is no longer what is told to us.
-    resumed: bool,
+    /// How often it was gone on with: from the first time on, what the client was told of its length is no
+    /// longer what is told to us.
+    resumes: u32,
+    /// The trailer that says so to a client whose protocol has trailers.
+    told_in: Option<&'static HeaderName>,
     /// How the region's reply broke off last.
     broke: Option<Ending>,
     /// Its region seemed lost, and nobody else had the rest: not asked about twice.
@@ -236,10 +240,24 @@ impl Reply {
         self
     }
 
+    /// Where it was gone on with, it ends with a trailer of this name that says how often. HTTP/1.1 has
+    /// none behind a body whose length was told, and leaves it out.
+    #[must_use]
+    pub fn telling(mut self, trailer: &'static HeaderName) -> Self {
+        self.sequel.told_in = Some(trailer);
+        self
+    }
+
+    /// The trailer, once.
+    fn farewell(&mut self) -> Option<HeaderMap> {
+        let name = self.sequel.told_in.take().filter(|_| self.sequel.resumes > 0)?;
+        Some(HeaderMap::from_iter([(name.clone(), HeaderValue::from(self.sequel.resumes))]))
+    }
+
     /// Whether it has no bytes at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_end_stream()
+        self.is_read()
     }
 
     /// Reads the rest into memory, at most `limit` bytes: `None` where it is longer or breaks off.
@@ -292,6 +310,22 @@ impl Reply {
         }
     }
 
+    /// Whether the last byte was handed over.
+    fn is_read(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            // The client knows by the length that it was told, however the rest is framed.
+            Content::Stream(_) if self.sequel.resumes > 0 && self.sequel.total == Some(self.given) => true,
+            Content::Stream(stream) => {
+                stream.edit.is_none()
+                    && stream.ahead.is_empty()
+                    && stream.incoming.is_end_stream()
+                    && !self.is_short()
+            }
+            Content::Resuming(..) | Content::Working(_) => false,
+        }
+    }
+
     /// What the region's end, or its breaking off, is for the client: a clean end short of the
     /// length that was told is none.
     fn is_short(&self) -> bool {
@@ -305,7 +339,7 @@ impl Reply {
             return false;
         }
         self.given = given;
-        if self.sequel.resume.is_some() && !self.is_end_stream() {
+        if self.sequel.resume.is_some() && !self.is_read() {
             self.watch_reader();
         }
         true
@@ -367,7 +401,8 @@ impl Reply {
             Resumed::Rest(mut rest, next) => {
                 self.content = std::mem::replace(&mut rest.content, Content::Whole(None));
                 self.sequel.resume = Some(next);
-                (self.sequel.resumed, self.sequel.stays) = (true, false);
+                self.sequel.resumes += 1;
+                self.sequel.stays = false;
                 (self.sequel.pause, self.sequel.handed) = (None, None);
                 None
             }
@@ -473,6 +508,11 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let reply = self.get_mut();
+        if reply.is_read()
+            && let Some(trailers) = reply.farewell()
+        {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         loop {
             let next = match &mut reply.content {
                 Content::Whole(bytes) => bytes.take().map(Ok),
@@ -499,7 +539,7 @@ impl Body for Reply {
             };
             let ending = match next {
                 Some(Ok(bytes)) if reply.hand(&bytes) => {
-                    if reply.is_end_stream() {
+                    if reply.is_read() {
                         reply.release_if_read();
                         reply.ended(Ending::Whole);
                     }
@@ -515,7 +555,7 @@ impl Body for Reply {
                 None => {
                     reply.release();
                     reply.ended(Ending::Whole);
-                    return Poll::Ready(None);
+                    return Poll::Ready(reply.farewell().map(|trailers| Ok(Frame::trailers(trailers))));
                 }
             };
             let how = if ending == Ending::Stalled { How::Stalled } else { How::Cut };
@@ -527,18 +567,8 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Whole(bytes) => bytes.is_none(),
-            // The client knows by the length that it was told, however the rest is framed.
-            Content::Stream(_) if self.sequel.resumed && self.sequel.total == Some(self.given) => true,
-            Content::Stream(stream) => {
-                stream.edit.is_none()
-                    && stream.ahead.is_empty()
-                    && stream.incoming.is_end_stream()
-                    && !self.is_short()
-            }
-            Content::Resuming(..) | Content::Working(_) => false,
-        }
+        let tells = self.sequel.resumes > 0 && self.sequel.told_in.is_some();
+        self.is_read() && !tells
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -547,7 +577,7 @@ impl Body for Reply {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Content::Stream(stream)
-                if stream.edit.is_none() && stream.ahead.is_empty() && !self.sequel.resumed =>
+                if stream.edit.is_none() && stream.ahead.is_empty() && self.sequel.resumes == 0 =>
             {
                 stream.incoming.size_hint()
             }
@@ -559,7 +589,7 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         // An empty body is never polled: hyper knows from `is_end_stream` that nothing comes.
-        let whole = self.is_end_stream();
+        let whole = self.is_read();
         if whole {
             self.release_if_read();
         }

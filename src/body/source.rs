@@ -389,7 +389,20 @@ impl Source {
     /// # Errors
     /// The body's fault.
     pub async fn verify_if_short(&self) -> Result<(), BodyFault> {
-        if !self.shared.verifies || self.length() > HOLD_BACK {
+        self.verify_if(self.length() <= HOLD_BACK).await
+    }
+
+    /// The same of a body that is kept here for replay, so that what follows it is known before any of
+    /// it goes on.
+    ///
+    /// # Errors
+    /// The body's fault.
+    pub async fn verify_if_kept(&self) -> Result<(), BodyFault> {
+        self.verify_if(self.shared.replayable).await
+    }
+
+    async fn verify_if(&self, fits: bool) -> Result<(), BodyFault> {
+        if !self.shared.verifies || !fits {
             return Ok(());
         }
         poll_fn(|cx| self.shared.intake.borrow_mut().poll_whole(cx)).await

@@ -17,6 +17,7 @@ use crate::gateway::online::{self, Found, Looked};
 use crate::listen::Address;
 #[cfg(feature = "demo")]
 use crate::names::RegionId;
+use crate::s3::profile::{Feature, Features};
 use crate::units;
 
 /// One S3 endpoint over buckets in many regions: verified, routed to the nearest healthy region,
@@ -100,8 +101,11 @@ pub struct Check {
     /// kept where the configuration counts on them, and for the time. Writes nothing.
     #[arg(long)]
     pub online: bool,
-    /// With `--online`: also put a small key next to the probe's where writes may go, put it again under
-    /// a condition and with a wrong checksum, which the store must refuse, and delete it.
+    /// With `--online`: also put a small key next to the probe's where writes may go, and ask the store for
+    /// all that a region's profile can say of it: conditional writes, each checksum, trailers, hashes,
+    /// encryption, lock, ACLs, tags, versions, attributes, names in hosts. What the profile claims and the
+    /// store lacks is a warning or a fault, what it denies and the store has a hint; a line says which
+    /// profile fits. Then delete the key, and each version that was made of it.
     #[arg(long, requires = "online")]
     pub write: bool,
 }
@@ -210,13 +214,20 @@ fn told_online(one: &Looked, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "{}: {whose}: {words}", found.verdict())?;
         }
     }
+    if let Some(fit) = &one.fit {
+        writeln!(out, "{whose}: {}", fit.words())?;
+    }
     Ok(())
 }
 
-/// All of them side by side, a column for each check that was made of any.
+/// All of them side by side, a column for each check that was made of any; and what their stores were seen
+/// to do, a column for each store.
 fn table_online(looked: &[Looked], out: &mut impl Write) -> io::Result<()> {
     let made = |check: &online::Check| looked.iter().any(|one| one.of(*check).is_some());
-    let checks: Vec<online::Check> = online::Check::ALL.into_iter().filter(made).collect();
+    let checks: Vec<online::Check> = online::Check::COMMON.into_iter().filter(made).collect();
+    if checks.is_empty() {
+        return Ok(());
+    }
     let mut heads = vec!["access point".to_owned(), "region".to_owned(), "bucket".to_owned()];
     heads.extend(checks.iter().map(|check| check.name().replace('_', " ")));
     let mut rows = vec![heads];
@@ -225,13 +236,39 @@ fn table_online(looked: &[Looked], out: &mut impl Write) -> io::Result<()> {
         row.extend(checks.iter().map(|check| one.of(*check).map_or("-", Found::verdict).to_owned()));
         rows.push(row);
     }
-    if checks.is_empty() {
+    aligned(&rows, out)?;
+
+    let asked: Vec<&Looked> = looked.iter().filter(|one| one.fit.is_some()).collect();
+    if asked.is_empty() {
         return Ok(());
     }
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..checks.len() + 3).map(width).collect();
-    for row in &rows {
+    let mut heads = vec!["capability".to_owned()];
+    heads.extend(asked.iter().map(|one| format!("{} in {}", one.access_point, one.region)));
+    let mut rows = vec![heads];
+    for can in online::Capability::ALL {
+        let mut row = vec![can.name().to_owned()];
+        row.extend(asked.iter().map(|one| capability_cell(one, can)));
+        rows.push(row);
+    }
+    writeln!(out)?;
+    aligned(&rows, out)?;
+    writeln!(out)
+}
+
+/// What was seen, and what is to be said of it.
+fn capability_cell(one: &Looked, can: online::Capability) -> String {
+    let shown = one.shown(can).map_or("-", online::Shown::name);
+    match one.of(online::Check::Can(can)) {
+        Some(found) if found.says().is_some() => format!("{shown} ({})", found.verdict()),
+        _ => shown.to_owned(),
+    }
+}
+
+/// Rows in columns as wide as they must be.
+fn aligned(rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max();
+    let widths: Vec<usize> = (0..).map_while(width).collect();
+    for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
@@ -241,7 +278,16 @@ fn table_online(looked: &[Looked], out: &mut impl Write) -> io::Result<()> {
 fn looked_json(looked: &Looked) -> serde_json::Value {
     let said: Vec<&str> = looked.findings.iter().filter_map(|(_, found)| found.says()).collect();
     let checks = looked.findings.iter().map(|(check, found)| {
-        (check.name().to_owned(), json!({ "verdict": found.verdict(), "says": found.says() }))
+        let mut told = json!({ "verdict": found.verdict(), "says": found.says() });
+        let shown = match check {
+            online::Check::Can(can) => looked.shown(*can),
+            _ => None,
+        };
+        if let (Some(shown), Some(told)) = (shown, told.as_object_mut()) {
+            told.insert("store".to_owned(), shown.name().into());
+            told.insert("seen".to_owned(), shown.words().into());
+        }
+        (check.name().to_owned(), told)
     });
     json!({
         "access_point": looked.access_point.as_str(),
@@ -250,6 +296,19 @@ fn looked_json(looked: &Looked) -> serde_json::Value {
         "verdict": looked.worst(),
         "says": (!said.is_empty()).then(|| said.join("; ")),
         "checks": checks.collect::<serde_json::Map<_, _>>(),
+        "fit": looked.fit.as_ref().map(fit_json),
+    })
+}
+
+fn fit_json(fit: &online::Fit) -> serde_json::Value {
+    let names = |features: Features| features.iter().map(Feature::name).collect::<Vec<_>>();
+    json!({
+        "profile": fit.ready,
+        "settings": fit.settings,
+        "configured": fit.configured,
+        "has": names(fit.has),
+        "lacks": names(fit.lacks),
+        "untold": fit.untold.iter().map(|(feature, _)| feature.name()).collect::<Vec<_>>(),
     })
 }
 

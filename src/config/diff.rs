@@ -1,8 +1,9 @@
 //! What a reload changes, and what of it needs a restart.
 
+use crate::admin::AdminSettings;
 use crate::listen::ListenerSettings;
 use crate::names::{ExposeSecret, Secret};
-use crate::policy::RegionCredentials;
+use crate::policy::{Client, RegionCredentials};
 use crate::sigv4::{Credential, Key};
 use crate::view::{CredentialSource, RegionSettings};
 
@@ -31,30 +32,46 @@ pub enum How {
 }
 
 /// Everything that differs, in the order of the file's sections.
+///
+/// Here and below every struct that is compared field by field is taken apart: a field that is new to it
+/// and not compared would be a setting that no reload puts in force.
 #[must_use]
 pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
+    let Settings {
+        logical_region,
+        tokens,
+        state_dir,
+        listeners,
+        admin,
+        domains,
+        regions,
+        access_points,
+        clients: _,
+        keys: _,
+        limits,
+        timeouts,
+        telemetry,
+    } = old;
     let mut changes = Changes(Vec::new());
-    changes.whole("logical_region", old.logical_region == new.logical_region, false);
-    changes.whole("tokens", same_secrets(old.tokens.as_deref(), new.tokens.as_deref()), false);
-    changes.whole("state_dir", old.state_dir == new.state_dir, true);
-    changes.listeners(&old.listeners, &new.listeners);
-    let same_admin = old.admin.address == new.admin.address
-        && same_secret(old.admin.token.as_ref(), new.admin.token.as_ref());
-    changes.whole("admin", same_admin, true);
-    changes.whole("domains", old.domains == new.domains, false);
-    changes.named("region", (&old.regions, &new.regions), |r| r.id.to_string(), same_region, false);
+    changes.whole("logical_region", *logical_region == new.logical_region, false);
+    changes.whole("tokens", same_secrets(tokens.as_deref(), new.tokens.as_deref()), false);
+    changes.whole("state_dir", *state_dir == new.state_dir, true);
+    changes.listeners(listeners, &new.listeners);
+    changes.whole("admin", same_admin(admin, &new.admin), true);
+    changes.whole("domains", *domains == new.domains, false);
+    changes.named("region", (regions, &new.regions), |r| r.id.to_string(), same_region, false);
     changes.named(
         "access point",
-        (&old.access_points, &new.access_points),
+        (access_points, &new.access_points),
         |point| point.name.to_string(),
         |a, b| a == b,
         false,
     );
     let (old_clients, new_clients) = (clients(old), clients(new));
     changes.named("client", (&old_clients, &new_clients), |(c, _)| c.name.to_string(), same_client, false);
-    changes.whole("limits", old.limits == new.limits, false);
-    changes.whole("timeouts", old.timeouts == new.timeouts, false);
-    changes.whole("telemetry", old.telemetry == new.telemetry, true);
+    changes.whole("limits", *limits == new.limits, false);
+    changes.whole("timeouts", *timeouts == new.timeouts, false);
+    changes.whole("telemetry", *telemetry == new.telemetry, true);
     changes.0
 }
 
@@ -113,14 +130,15 @@ impl Changes {
     }
 }
 
-type ClientAndKey<'a> = (&'a crate::policy::Client, &'a Key);
+type ClientAndKey<'a> = (&'a Client, &'a Key);
 
 fn clients(settings: &Settings) -> Vec<ClientAndKey<'_>> {
     settings.clients.iter().zip(&settings.keys).collect()
 }
 
 fn same_client((a, a_key): &ClientAndKey<'_>, (b, b_key): &ClientAndKey<'_>) -> bool {
-    let same_credentials = match (&a.region_credentials, &b.region_credentials) {
+    let Client { name, grant, region_credentials } = a;
+    let same_credentials = match (region_credentials, &b.region_credentials) {
         (RegionCredentials::None, RegionCredentials::None) => true,
         (RegionCredentials::Same(a), RegionCredentials::Same(b)) => same_credential(a, b),
         (RegionCredentials::Map(a), RegionCredentials::Map(b)) => {
@@ -129,32 +147,45 @@ fn same_client((a, a_key): &ClientAndKey<'_>, (b, b_key): &ClientAndKey<'_>) -> 
         }
         _ => false,
     };
-    a.grant == b.grant
-        && same_credentials
-        && a_key.access_key_id == b_key.access_key_id
-        && a_key.secret.expose_secret() == b_key.secret.expose_secret()
-        && same_secret(a_key.session_token.as_ref(), b_key.session_token.as_ref())
+    *name == b.name && *grant == b.grant && same_credentials && same_key(a_key, b_key)
+}
+
+fn same_key(a: &Key, b: &Key) -> bool {
+    let Key { access_key_id, secret, session_token, client, allowances } = a;
+    *access_key_id == b.access_key_id
+        && secret.expose_secret() == b.secret.expose_secret()
+        && same_secret(session_token.as_ref(), b.session_token.as_ref())
+        && *client == b.client
+        && *allowances == b.allowances
+}
+
+fn same_admin(a: &AdminSettings, b: &AdminSettings) -> bool {
+    let AdminSettings { address, token } = a;
+    *address == b.address && same_secret(token.as_ref(), b.token.as_ref())
 }
 
 fn same_region(a: &RegionSettings, b: &RegionSettings) -> bool {
-    let same_credentials = match (&a.credentials, &b.credentials) {
+    let RegionSettings { id, endpoint, signing_region, profile, credentials, tls, probe, kms_keys } = a;
+    let same_credentials = match (credentials, &b.credentials) {
         (CredentialSource::Chain, CredentialSource::Chain) => true,
         (CredentialSource::Static(a), CredentialSource::Static(b)) => same_credential(a, b),
         _ => false,
     };
     same_credentials
-        && a.endpoint == b.endpoint
-        && a.signing_region == b.signing_region
-        && a.profile == b.profile
-        && a.tls == b.tls
-        && a.probe == b.probe
-        && a.kms_keys == b.kms_keys
+        && *id == b.id
+        && *endpoint == b.endpoint
+        && *signing_region == b.signing_region
+        && *profile == b.profile
+        && *tls == b.tls
+        && *probe == b.probe
+        && *kms_keys == b.kms_keys
 }
 
 fn same_credential(a: &Credential, b: &Credential) -> bool {
-    a.access_key_id == b.access_key_id
-        && a.secret.expose_secret() == b.secret.expose_secret()
-        && same_secret(a.session_token.as_ref(), b.session_token.as_ref())
+    let Credential { access_key_id, secret, session_token } = a;
+    *access_key_id == b.access_key_id
+        && secret.expose_secret() == b.secret.expose_secret()
+        && same_secret(session_token.as_ref(), b.session_token.as_ref())
 }
 
 fn same_secret(a: Option<&Secret>, b: Option<&Secret>) -> bool {

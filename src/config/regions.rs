@@ -111,9 +111,7 @@ fn signing_region(section: &Section<'_>, endpoint: Option<&Endpoint>) -> Option<
 /// A customer's key does not go over a network in plain text: S3 wants HTTPS for it. Within the machine
 /// nobody else sees it.
 fn keep_keys_off_the_wire(section: &Section<'_>, endpoint: &Endpoint, profile: &mut Profile) {
-    let within = endpoint.host == "localhost"
-        || endpoint.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    if endpoint.tls || within {
+    if endpoint.tls || endpoint.is_within_the_machine() {
         return;
     }
     if section.node("honours").is_some() && profile.honours.has(Feature::SseC) {

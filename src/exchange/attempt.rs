@@ -155,13 +155,6 @@ pub async fn attempt(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared) -> Res
     Ok(Answer { head, body, connection, pool, request_sent, ttfb, ahead, in_flight })
 }
 
-/// A kept connection, unless one has failed this request already.
-fn take(desk: &Desk<'_>, this: &Try<'_>, authority: &str, now: Instant) -> Option<Connection> {
-    let idle_max = desk.timeouts.upstream_idle;
-    let wanted = Wanted { authority, host: this.lane.host(authority), avoid: &this.avoid, idle_max };
-    (!this.fresh).then(|| this.lane.pool.take(&wanted, now)).flatten()
-}
-
 /// A connection to send on, unless it is called off before there is one.
 async fn connect(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     tokio::select! {
@@ -195,8 +188,16 @@ async fn until(instant: Option<Instant>) {
 
 async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connection, bool), Outcome> {
     let authority = head.first_text("host").unwrap_or_default();
-    let (now, lane) = (desk.clock.mono(), this.lane);
-    while let Some(mut kept) = take(desk, this, authority, now) {
+    let (lane, idle_max) = (this.lane, desk.timeouts.upstream_idle);
+    let wanted = Wanted { authority, host: lane.host(authority), avoid: &this.avoid, idle_max };
+    let mut waits = !this.fresh;
+    loop {
+        let idle = (!this.fresh).then(|| lane.pool.take(&wanted, desk.clock.mono())).flatten();
+        let kept = match idle {
+            None if std::mem::take(&mut waits) => lane.wait(&wanted).await,
+            idle => idle,
+        };
+        let Some(mut kept) = kept else { break };
         // It was given back at its last body byte; its driver may still have to notice. What may
         // not be repeated at will is not risked on a connection that has just ended.
         let ready = kept.sender.is_ready()
@@ -204,12 +205,14 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
         if ready && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
-        lane.pool.was_closed(&kept, desk.timeouts.upstream_idle, now);
+        lane.pool.was_closed(&kept, idle_max, desk.clock.mono());
     }
+    let lease = lane.pool.dials();
     let dialled = lane.dial(authority, &this.avoid, desk.timeouts).await;
     let dialled = dialled.map_err(|fault| not_connected(&fault))?;
-    let connection = lane.open(dialled, authority).await.map_err(|_| unreachable(Never::Reset))?;
-    Ok((connection, false))
+    lease.dialled(desk.clock.mono());
+    let opened = lane.open(dialled, authority, lease).await;
+    Ok((opened.map_err(|_| unreachable(Never::Reset))?, false))
 }
 
 const fn unreachable(never: Never) -> Outcome {

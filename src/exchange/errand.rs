@@ -36,6 +36,9 @@ pub struct Errand<'a> {
     pub source: &'a Source,
     /// What is known of it where the object's head can show whether it was done.
     pub written: Option<&'a dyn Written>,
+    /// Another region's answer is in hand, and this one is asked only to be sure: it is not waited for
+    /// once it went out.
+    pub in_hand: bool,
     /// What is sent to the region of a step.
     pub prepare: &'a dyn Fn(&Step, &RegionSettings) -> Prepared,
     /// The regions that follow, decided afresh on the view in force; those given are ranked last.

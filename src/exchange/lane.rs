@@ -12,7 +12,7 @@ use metrics::Gauge;
 
 use super::dial::{self, DialFault, DialTimeouts, Dialled, Target};
 use super::meters::Meter;
-use super::pool::{Connection, Pool};
+use super::pool::{Connection, Lease, Pool, Waited, Wanted};
 use super::socket::Socket;
 use super::tls::{MachineRoots, TlsClient, TlsFault};
 use crate::body::Upload;
@@ -94,6 +94,17 @@ impl Lane {
         }
     }
 
+    /// A connection that another request gives back, where waiting for it is sooner than making one.
+    pub async fn wait(&self, wanted: &Wanted<'_>) -> Option<Connection> {
+        let (outcome, given) = match self.pool.wait(wanted).await {
+            Waited::Not => return None,
+            Waited::Given(given) => ("given", Some(given)),
+            Waited::InVain => ("vain", None),
+        };
+        metric::counter(Metric::UpstreamWaits, &[self.region.as_str(), outcome]).increment(1);
+        given
+    }
+
     /// Connects to an authority of this region; addresses in `avoid` are tried last.
     ///
     /// # Errors
@@ -136,11 +147,12 @@ impl Lane {
         );
     }
 
-    /// Speaks HTTP/1.1 over a fresh connection; a task of this worker moves its bytes.
+    /// Speaks HTTP/1.1 over a fresh connection, in use under `lease`; a task of this worker moves its
+    /// bytes.
     ///
     /// # Errors
     /// hyper's, where the connection ended at once.
-    pub async fn open(&self, dialled: Dialled, authority: &str) -> hyper::Result<Connection> {
+    pub async fn open(&self, dialled: Dialled, authority: &str, lease: Lease) -> hyper::Result<Connection> {
         let pulse = self.meter.addresses.pulse(dialled.address);
         let socket = Socket::new(dialled.stream);
         let (sender, driver) = http1::Builder::new()
@@ -148,8 +160,8 @@ impl Lane {
             .handshake::<_, Upload>(TokioIo::new(socket.clone()))
             .await?;
         let driver = tokio::task::spawn_local(driver);
-        let open = self.connections.clone();
-        Ok(Connection::new(sender, driver.abort_handle(), socket, Rc::from(authority), pulse, open))
+        let (speaker, open) = ((sender, driver.abort_handle()), self.connections.clone());
+        Ok(Connection::new(speaker, socket, Rc::from(authority), pulse, open, lease))
     }
 }
 

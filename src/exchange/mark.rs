@@ -6,9 +6,9 @@
 //! can be missed. Below [`KNOWN`] answers in a row nothing is expected. Another store, which a reload
 //! names, is learnt anew (`Meters::renew`).
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use http::{HeaderMap, Method, StatusCode};
+
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// The header that AWS and those who follow it put on every answer.
 const MARK: &str = "x-amz-request-id";
@@ -54,12 +54,13 @@ impl Mark {
         match (headers.contains_key(MARK), known >= KNOWN) {
             (false, known) => {
                 if !known {
-                    seen.store(0, Ordering::Relaxed);
+                    seen.swap(0, Ordering::Relaxed);
                 }
                 known
             }
             (true, false) => {
-                seen.store(known + 1, Ordering::Relaxed);
+                // Whoever else counted meanwhile counts: that an answer lacked it is never written over.
+                let _raced = seen.compare_exchange(known, known + 1, Ordering::Relaxed, Ordering::Relaxed);
                 false
             }
             (true, true) => false,

@@ -11,6 +11,7 @@ mod errand;
 mod hedge;
 pub mod idle;
 pub mod lane;
+pub mod line;
 pub mod mark;
 pub mod meters;
 pub mod moved;

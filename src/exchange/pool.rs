@@ -1,8 +1,10 @@
 //! Our own small pool over hyper's connection API: last in, first out; idle for at most
 //! `timeouts.upstream_idle`, or less where the region closes earlier; none to an address that is out
-//! or that DNS has given up; no retry out of sight. One a region and worker, so no lock.
+//! or that DNS has given up; no retry out of sight. Who finds none idle may wait for one that is
+//! given back, where that is sooner than making one. One a region and worker, so no lock.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -11,10 +13,12 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http1::SendRequest;
 use metrics::Gauge;
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::addresses::{Addresses, Pulse};
 use super::idle::IdleLimit;
+use super::line::Line;
 use super::socket::Socket;
 use crate::body::Upload;
 use crate::clock::Clock;
@@ -40,22 +44,48 @@ pub struct Connection {
     /// How long it had lain idle when it was taken last; `None` while it is fresh.
     rested: Option<Duration>,
     open: Gauge,
+    /// Its use; `None` while it is idle.
+    lease: Option<Lease>,
+}
+
+/// A connection that is being made or is in use, as its pool knows it, until this is dropped.
+pub struct Lease {
+    pool: Rc<Inside>,
+    /// `None` once it was told that the connection is given back.
+    place: Option<usize>,
+}
+
+/// What came of waiting for a connection.
+pub enum Waited {
+    /// Making one is sooner.
+    Not,
+    /// Somebody gave theirs back.
+    Given(Connection),
+    /// Nobody did.
+    InVain,
+}
+
+/// Who waits for a connection of theirs.
+struct Waiting {
+    authority: Rc<str>,
+    avoid: SmallVec<[SocketAddr; 2]>,
+    hand: oneshot::Sender<Connection>,
 }
 
 impl Connection {
     /// A connection whose bytes are moved between `sender` and `socket` by `driver`, counted in
-    /// `open` for as long as it is.
+    /// `open` for as long as it is, and in use under `lease`.
     #[must_use]
     pub fn new(
-        sender: SendRequest<Upload>,
-        driver: AbortHandle,
+        (sender, driver): (SendRequest<Upload>, AbortHandle),
         socket: Socket,
         authority: Rc<str>,
         pulse: Arc<Pulse>,
         open: Gauge,
+        lease: Lease,
     ) -> Self {
         open.increment(1.0);
-        Self { sender, driver, socket, authority, pulse, rested: None, open }
+        Self { sender, driver, socket, authority, pulse, rested: None, open, lease: Some(lease) }
     }
 
     /// Where it goes.
@@ -83,6 +113,29 @@ impl Drop for Connection {
     }
 }
 
+impl Lease {
+    /// The connection was made.
+    pub fn dialled(&self, now: Instant) {
+        if let Some(place) = self.place {
+            self.pool.line.borrow_mut().dialled(place, now);
+        }
+    }
+
+    fn given_back(&mut self, now: Instant) {
+        if let Some(place) = self.place.take() {
+            self.pool.line.borrow_mut().given_back(place, now);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.pool.line.borrow_mut().ended(place);
+        }
+    }
+}
+
 struct Idle {
     connection: Connection,
     since: Instant,
@@ -107,6 +160,10 @@ struct Inside {
     followed: Cell<Followed>,
     /// The addresses whose connections are not to be used again, as of the last look.
     unwanted: RefCell<SmallVec<[SocketAddr; 2]>>,
+    /// What is being made and in use.
+    line: RefCell<Line>,
+    /// Who waits, the first first. As many as there are requests: no more than may be in flight.
+    waiting: RefCell<VecDeque<Waiting>>,
 }
 
 /// What a pool has seen of the world around it.
@@ -146,6 +203,8 @@ impl Pool {
             sweeping: Cell::default(),
             followed: Cell::default(),
             unwanted: RefCell::default(),
+            line: RefCell::default(),
+            waiting: RefCell::default(),
         }))
     }
 
@@ -169,9 +228,36 @@ impl Pool {
                 continue;
             }
             connection.rested = Some(rested);
+            connection.lease = Some(self.0.taken(now));
             return Some(connection);
         }
         None
+    }
+
+    /// Waits for a connection that somebody gives back, where that is sooner than making one.
+    pub async fn wait(&self, wanted: &Wanted<'_>) -> Waited {
+        let ahead = self.0.expectant();
+        let longest = self.0.line.borrow().wait(ahead, self.0.clock.mono());
+        let Some(longest) = longest else { return Waited::Not };
+        let (hand, mut given) = oneshot::channel();
+        let (authority, avoid) = (Rc::from(wanted.authority), SmallVec::from(wanted.avoid));
+        self.0.waiting.borrow_mut().push_back(Waiting { authority, avoid, hand });
+        if let Ok(Ok(given)) = tokio::time::timeout(longest, &mut given).await {
+            return Waited::Given(given);
+        }
+        // what came at the last moment is not lost
+        given.close();
+        if let Ok(given) = given.try_recv() {
+            return Waited::Given(given);
+        }
+        self.0.line.borrow_mut().waited_in_vain(self.0.clock.mono());
+        Waited::InVain
+    }
+
+    /// A connection is being made.
+    #[must_use]
+    pub fn dials(&self) -> Lease {
+        self.0.dials(self.0.clock.mono())
     }
 
     /// A connection that was taken from here turned out to be closed by the region.
@@ -184,15 +270,19 @@ impl Pool {
     }
 
     /// Gives a connection back after a whole reply to a wholly sent request.
-    pub fn put(&self, connection: Connection, idle_max: Duration, now: Instant) {
+    pub fn put(&self, mut connection: Connection, idle_max: Duration, now: Instant) {
         if connection.sender.is_closed() || self.0.unwanted.borrow().contains(&connection.address()) {
             return;
+        }
+        if let Some(mut lease) = connection.lease.take() {
+            lease.given_back(now);
         }
         if connection.rested.is_some() {
             let mut limit = self.0.limit.get();
             limit.was_open(idle_max, now);
             self.0.limit.set(limit);
         }
+        let Some(connection) = self.0.hand_on(connection, now) else { return };
         let mut idle = self.0.idle.borrow_mut();
         if idle.len() >= IDLE_MAX {
             idle.remove(0);
@@ -240,6 +330,44 @@ async fn sweep(pool: Weak<Inside>) {
 }
 
 impl Inside {
+    fn taken(self: &Rc<Self>, now: Instant) -> Lease {
+        let place = self.line.borrow_mut().taken(now);
+        Lease { pool: Rc::clone(self), place: Some(place) }
+    }
+
+    fn dials(self: &Rc<Self>, now: Instant) -> Lease {
+        let place = self.line.borrow_mut().dials(now);
+        Lease { pool: Rc::clone(self), place: Some(place) }
+    }
+
+    /// How many wait; those that have gone are forgotten.
+    fn expectant(&self) -> usize {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|one| !one.hand.is_closed());
+        waiting.len()
+    }
+
+    /// Gives a connection to the first who waits for one like it; back where nobody does.
+    fn hand_on(self: &Rc<Self>, mut connection: Connection, now: Instant) -> Option<Connection> {
+        loop {
+            let fits = |one: &Waiting| {
+                one.authority == connection.authority
+                    && !one.avoid.contains(&connection.address())
+                    && !one.hand.is_closed()
+            };
+            let at = self.waiting.borrow().iter().position(fits);
+            let Some(one) = at.and_then(|at| self.waiting.borrow_mut().remove(at)) else {
+                return Some(connection);
+            };
+            connection.rested = Some(Duration::ZERO);
+            connection.lease = Some(self.taken(now));
+            match one.hand.send(connection) {
+                Ok(()) => return None,
+                Err(back) => connection = back,
+            }
+        }
+    }
+
     /// Looks whether an address went out or DNS says something new, and ends the idle connections
     /// that this concerns; those in use end when they are given back.
     fn follow(&self, host: &str, now: Instant) {
@@ -333,7 +461,9 @@ mod tests {
             let (sender, driver) = http1::handshake::<_, Upload>(TokioIo::new(socket.clone())).await.unwrap();
             let driver = tokio::task::spawn_local(driver).abort_handle();
             let open = metric::gauge(Metric::UpstreamConnections, &["eu"]);
-            Connection::new(sender, driver, socket, Rc::from(HOST), self.addresses.pulse(self.at(last)), open)
+            let (pulse, lease) = (self.addresses.pulse(self.at(last)), self.pool.dials());
+            lease.dialled(Self::now());
+            Connection::new((sender, driver), socket, Rc::from(HOST), pulse, open, lease)
         }
 
         async fn put(&mut self, last: u8) {
@@ -424,6 +554,78 @@ mod tests {
                     tokio::time::sleep(3 * SWEEP_EVERY).await;
                     assert!(scene.pool.is_empty(), "kept although nobody asks for them");
                 }
+            })
+            .await;
+    }
+
+    /// A scene whose one region is 60 ms away, and a connection to it in use.
+    async fn far_scene() -> (Scene, Connection) {
+        let mut scene = Scene::with(&[41, 42]).await;
+        let lease = scene.pool.dials();
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        lease.dialled(Scene::now());
+        drop(lease);
+        scene.put(41).await;
+        let busy = scene.take(&[]).unwrap();
+        (scene, busy)
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn who_finds_none_idle_is_given_the_next_that_is_put_back() {
+        LocalSet::new()
+            .run_until(async {
+                let (scene, busy) = far_scene().await;
+                let wanted = Wanted { authority: HOST, host: HOST, avoid: &[], idle_max: IDLE };
+                let began = Scene::now();
+                let later = async {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    scene.pool.put(busy, IDLE, Scene::now());
+                };
+                let (given, ()) = tokio::join!(scene.pool.wait(&wanted), later);
+                assert!(matches!(given, Waited::Given(given) if given.address() == scene.at(41)));
+                assert_eq!(Scene::now() - began, Duration::from_millis(30));
+                assert!(scene.pool.is_empty() && scene.pool.0.waiting.borrow().is_empty());
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn what_does_not_fit_is_given_to_nobody_and_waited_for_in_vain_once() {
+        LocalSet::new()
+            .run_until(async {
+                let (scene, busy) = far_scene().await;
+                let avoid = [scene.at(41)];
+                let wanted = Wanted { authority: HOST, host: HOST, avoid: &avoid, idle_max: IDLE };
+                let began = Scene::now();
+                let later = async {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    scene.pool.put(busy, IDLE, Scene::now());
+                };
+                let (given, ()) = tokio::join!(scene.pool.wait(&wanted), later);
+                assert!(matches!(given, Waited::InVain));
+                let waited = Scene::now() - began;
+                assert!(
+                    waited >= Duration::from_millis(85),
+                    "longer than a dial, which two of them took 52 ms for: {waited:?}"
+                );
+                assert_eq!(scene.pool.len(), 1);
+                let _busy = scene.take(&[]).unwrap();
+                assert!(matches!(scene.pool.wait(&wanted).await, Waited::Not));
+                assert_eq!(Scene::now() - began, waited, "not again at once");
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn who_has_gone_is_passed_over() {
+        LocalSet::new()
+            .run_until(async {
+                let (scene, busy) = far_scene().await;
+                let wanted = Wanted { authority: HOST, host: HOST, avoid: &[], idle_max: IDLE };
+                let gone = tokio::time::timeout(Duration::from_millis(10), scene.pool.wait(&wanted)).await;
+                assert!(gone.is_err());
+                scene.pool.put(busy, IDLE, Scene::now());
+                assert_eq!(scene.pool.len(), 1);
             })
             .await;
     }

@@ -23,6 +23,7 @@ use super::meters::Meters;
 use super::moved::{self, Place};
 use super::skew;
 use super::tls::MachineRoots;
+use crate::body::progress::Pace;
 use crate::body::source::HOLD_BACK;
 use crate::body::{Reply, Source};
 use crate::chance::Coin;
@@ -30,7 +31,7 @@ use crate::clock::Clock;
 use crate::credentials;
 use crate::dns::Resolver;
 use crate::dns::accrual::Blame;
-use crate::fleet::{self, Digest, Event, Never, Signal, Standing};
+use crate::fleet::{self, Digest, Event, Never, PATIENCE_MOST, Signal, Standing};
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::hedge::Hedges;
@@ -39,7 +40,8 @@ use crate::route::{
     Unsent, Verdict,
 };
 use crate::s3::Call;
-use crate::s3::operation::{BodyKind, Class, Kind};
+use crate::s3::operation::{BodyKind, Class, Facts, Kind};
+use crate::s3::reply::code_in_head;
 use crate::s3::xml::{self, StoreError};
 use crate::sigv4::{Credential, KeyCache};
 use crate::steward;
@@ -373,10 +375,14 @@ impl<'a> Run<'a> {
         turn(plan.steps.iter().filter(|step| !refuses(step)).find(open).ok_or(Unanswered::Full)?, None)
     }
 
-    /// Where a request goes that is above a region's rate: to another one that the plan allows and
+    /// Where a read goes that is above a region's rate: to another one that the plan allows and
     /// that is not itself near what it can take, so that one throttled region does not push over
-    /// the next. `None` where it is not above the rate, or must wait.
+    /// the next. `None` where it is not above the rate, or must wait: of two writes of a key that go
+    /// to two regions which serve, the older might win by their clocks.
     fn spared<'p>(&self, step: &Step, plan: &'p Plan, view: &View, most: usize) -> Option<&'p Step> {
+        if self.kind() == Kind::Write {
+            return None;
+        }
         let now = self.exchange.clock.mono();
         let rate = view.table.row(&step.region)?.rate?;
         let meter = |region: &RegionId| self.exchange.meters.of(region);
@@ -557,9 +563,16 @@ impl<'a> Run<'a> {
         began: Instant,
     ) -> Result<(Judged, Option<Duration>), Unanswered> {
         let view = self.exchange.view.load_full();
-        let alone = alone || u32::from(self.attempts) + 1 >= view.limits.attempts;
-        let patience = patience(&view, step, self.errand.permit, self.errand.source, alone);
-        match self.send(&view, step, began, patience).await {
+        let last = u32::from(self.attempts) + 1 >= view.limits.attempts;
+        let others = if last {
+            Others::None
+        } else if alone {
+            Others::Here
+        } else {
+            Others::Elsewhere
+        };
+        let patience = patience(&view, step, self.errand.permit, self.errand.source, others);
+        match self.send(&view, step, alone, began, patience).await {
             Ok((answer, moved)) => {
                 let ttfb = answer.ttfb;
                 Ok((self.read(answer, step, moved).await, Some(ttfb)))
@@ -591,6 +604,7 @@ impl<'a> Run<'a> {
         &self,
         view: &Arc<View>,
         step: &Step,
+        alone: bool,
         now: Instant,
         patience: Duration,
     ) -> Result<(Answer, Option<Arc<RegionSettings>>), Failed> {
@@ -602,7 +616,11 @@ impl<'a> Run<'a> {
         let facts = self.errand.permit.call().facts();
         let kind = facts.kind;
         let still_worth_waiting = |region: &RegionId| {
-            step.last_resort || self.exchange.view.load().table.standing(region, kind) != Standing::Out
+            let view = self.exchange.view.load();
+            step.is_worth_waiting(
+                alone && !self.errand.in_hand,
+                view.table.row(region).map(|row| row.of(kind)),
+            )
         };
         let desk = Desk {
             clock: self.exchange.clock,
@@ -660,7 +678,8 @@ impl<'a> Run<'a> {
     async fn read(&self, answer: Answer, step: &Step, went_by: Option<Arc<RegionSettings>>) -> Judged {
         let Answer { mut head, body, connection, pool, request_sent, ttfb: _, ahead, in_flight } = answer;
         let view = self.exchange.view.load();
-        let pace = crate::body::progress::Pace::over(view.timeouts.body_progress);
+        let facts = self.errand.permit.call().facts();
+        let pace = reply_pace(&view.timeouts, facts);
         let idle_max = view.timeouts.upstream_idle;
         drop(view);
         let clock = self.exchange.clock;
@@ -675,7 +694,6 @@ impl<'a> Run<'a> {
             }
         });
         let mut body = Reply::stream(body, pace, release);
-        let facts = self.errand.permit.call().facts();
         let (mut error, mut doubt) = (None, Doubt::None);
         if head.status == StatusCode::OK && facts.doubtful_success {
             doubt = Box::pin(super::doubt::look_inside(&head.headers, &mut body)).await;
@@ -718,17 +736,12 @@ impl<'a> Run<'a> {
         Judged { outcome, kept: false, blame: Blame::Region, answer, doubt }
     }
 
-    /// What the answer to a HEAD says without a document: MinIO names the code in a header, AWS throttles
-    /// with a reason of its own, and a region that throttles means no more by a bare 503.
+    /// What the answer to a HEAD says without a document.
     fn told_by_head(&self, head: &http::response::Parts, region: &RegionId) -> Option<String> {
-        if let Some(code) = head.headers.get("x-minio-error-code") {
-            return code.to_str().ok().map(str::to_owned);
-        }
-        let throttles = || self.exchange.meters.of(region).throttles(self.exchange.clock.mono());
+        let throttles = self.exchange.meters.of(region).throttles(self.exchange.clock.mono());
         let reason = head.extensions.get::<hyper::ext::ReasonPhrase>();
-        let slow_down = head.status == StatusCode::SERVICE_UNAVAILABLE
-            && (reason.is_some_and(|reason| reason.as_bytes() == b"Slow Down") || throttles());
-        slow_down.then(|| "SlowDown".to_owned())
+        let reason = reason.map(hyper::ext::ReasonPhrase::as_bytes);
+        code_in_head(head.status, &head.headers, reason, throttles).map(str::to_owned)
     }
 
     /// Whether a refusal is of our clock (it says so, or says nothing and is dated far from what we
@@ -880,27 +893,50 @@ fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// How long the first byte of an answer may take once the request is out; `alone`: no other region
-/// would be tried after this one.
-fn patience(view: &View, step: &Step, permit: &Permit, source: &Source, alone: bool) -> Duration {
-    /// Three times the slowest answer in a thousand, within these bounds (`first_byte: auto`).
-    const LEAST: Duration = Duration::from_millis(500);
-    const MOST: Duration = Duration::from_secs(5);
+/// What would be tried after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// Another region.
+    Elsewhere,
+    /// The same region, perhaps at another address of it.
+    Here,
+    /// Nothing.
+    None,
+}
+
+/// How long the first byte of an answer may take once the request is out.
+fn patience(view: &View, step: &Step, permit: &Permit, source: &Source, others: Others) -> Duration {
     let timeouts: &Timeouts = &view.timeouts;
     let facts = permit.call().facts();
     match (facts.class, facts.kind) {
         (Class::Long, _) => timeouts.complete,
-        (_, Kind::Write) if source.length() > 0 => timeouts.put_answer,
-        (_, Kind::Write) => MOST,
+        // a write, or a question that is answered by reading a whole object: SelectObjectContent
+        (_, Kind::Write | Kind::Read) if source.length() > 0 => timeouts.put_answer,
+        (_, Kind::Write) => PATIENCE_MOST,
         (Class::Get | Class::List | Class::Put, Kind::Read) => match timeouts.first_byte {
             FirstByte::Fixed(patience) => patience,
-            // nothing is won by giving up what nobody else would answer
-            FirstByte::Auto if alone => MOST,
+            // nothing is won by giving up what nobody else would ever answer
+            FirstByte::Auto if others == Others::None && permit.access_point().members.len() == 1 => {
+                READ_DEADLINE
+            }
+            FirstByte::Auto if others != Others::Elsewhere => PATIENCE_MOST,
             FirstByte::Auto => {
-                let seen = view.table.row(&step.region).and_then(|row| row.quantile_of(facts.class));
-                seen.map_or(MOST, |seen| (seen.p999 * 3).clamp(LEAST, MOST))
+                let row = view.table.row(&step.region);
+                row.map_or(PATIENCE_MOST, |row| row.patience_of(facts.class))
             }
         },
+    }
+}
+
+/// How much of an answer must come in which time. What takes a store minutes is kept alive by it with
+/// white space, and a search with messages that say nothing.
+fn reply_pace(timeouts: &Timeouts, facts: &Facts) -> Pace {
+    match facts.class {
+        Class::Long => Pace::sign_of_life(timeouts.complete),
+        _ if facts.doubtful_success || facts.body == BodyKind::Document => {
+            Pace::sign_of_life(timeouts.body_progress)
+        }
+        Class::Get | Class::List | Class::Put => Pace::over(timeouts.body_progress),
     }
 }
 

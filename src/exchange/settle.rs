@@ -169,7 +169,7 @@ fn answer(fate: Fate, evidence: &Evidence, headers: &HeaderMap, step: &Step) -> 
             let code = Code::PreconditionFailed.as_str().to_owned();
             (Reply::empty(), Some(StoreError { code, ..StoreError::default() }))
         }
-        Fate::NotDone | Fate::Unknown => return None,
+        Fate::NotDone | Fate::Unclear | Fate::Unknown => return None,
     };
     Some(Reached { head, body, error, step: step.clone() })
 }

@@ -162,6 +162,14 @@ pub enum ProbeFault {
     ServerError(u16),
 }
 
+impl ProbeFault {
+    /// Whether the region answered at all.
+    #[must_use]
+    pub const fn is_an_answer(self) -> bool {
+        matches!(self, Self::ServerError(_))
+    }
+}
+
 /// What a [`Transition`] is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {

@@ -54,6 +54,16 @@ struct Ejection {
     until_contradicted: Instant,
     /// Probes failed too: a passing one is then news.
     probes_agree: bool,
+    /// It was for an answer, and nothing was left unanswered since.
+    errs: bool,
+}
+
+/// An ejection that is held against the region.
+#[derive(Clone, Copy, Debug)]
+struct Flap {
+    at: Instant,
+    /// It had served before: no trial that failed.
+    served: bool,
 }
 
 /// The machine of one (region, kind).
@@ -69,7 +79,7 @@ pub(super) struct Health {
     probe_passed_at: Option<Instant>,
     trials: u32,
     ejection: Option<Ejection>,
-    flaps: VecDeque<Instant>,
+    flaps: VecDeque<Flap>,
     held_until: Option<Instant>,
     /// Since when it has not been healthy, trials that failed included.
     down_since: Option<Instant>,
@@ -119,7 +129,7 @@ impl Health {
     /// and neither this nor a hold-down is held against the region.
     pub(super) fn absolve(&mut self, settings: &FleetSettings) {
         let Some(down) = self.down_since else { return };
-        while self.flaps.back().is_some_and(|at| *at >= down) {
+        while self.flaps.back().is_some_and(|flap| flap.at >= down) {
             self.flaps.pop_back();
         }
         self.held_until = self.held_until.filter(|_| !self.flaps.is_empty());
@@ -127,6 +137,16 @@ impl Health {
             ejection.until = ejection.until.min(self.since + settings.ejection);
             ejection.until_contradicted = ejection.until;
         }
+    }
+
+    /// Whether it is out for what it answered, and still answers.
+    pub(super) fn errs(&self) -> bool {
+        self.ejection.is_some_and(|ejection| ejection.errs)
+    }
+
+    /// Whether an ejection is still held against it.
+    pub(super) fn flapped(&self) -> bool {
+        !self.flaps.is_empty()
     }
 
     pub(super) fn held_until(&self) -> Option<Instant> {
@@ -174,10 +194,15 @@ impl Health {
         self.streak.answered();
     }
 
-    /// A request of the other kind was answered at `at`: the region could be reached then.
-    pub(super) fn reached(&mut self, at: Instant) {
-        if !self.failed_after(at) {
-            self.streak.connected();
+    /// A request of the other kind was answered at `at`: the region could be reached then. One that was
+    /// answered as it should be (`sound`) says more than the probes that failed before it.
+    pub(super) fn reached(&mut self, at: Instant, sound: bool) {
+        if self.failed_after(at) {
+            return;
+        }
+        self.streak.connected();
+        if sound && self.standing != Standing::Out {
+            self.probe_fails = 0;
         }
     }
 
@@ -213,6 +238,9 @@ impl Health {
         coin: &mut Coin,
     ) -> Option<Change> {
         self.streak.unanswered(key, scene.settings.window, scene.now);
+        if let Some(ejection) = &mut self.ejection {
+            ejection.errs = false;
+        }
         let count = self.streak.never();
         if self.standing == Standing::Probation {
             let agree = never.is_of_the_connection();
@@ -281,6 +309,7 @@ impl Health {
             Standing::Out => {
                 if let Some(ejection) = &mut self.ejection {
                     ejection.probes_agree = true;
+                    ejection.errs &= fault.is_an_answer();
                 }
                 None
             }
@@ -298,7 +327,7 @@ impl Health {
     /// What time alone changes.
     pub(super) fn tick(&mut self, scene: Scene<'_>) -> Option<Change> {
         self.streak.forget_old(scene.settings.window, scene.now);
-        while self.flaps.front().is_some_and(|at| age(*at, scene.now) > scene.settings.flap_memory) {
+        while self.flaps.front().is_some_and(|flap| age(flap.at, scene.now) > scene.settings.flap_memory) {
             self.flaps.pop_front();
         }
         match self.standing {
@@ -317,10 +346,12 @@ impl Health {
                 let dwelt = self.since + settings.suspect_dwell;
                 Some(self.streak.last.map_or(dwelt, |last| dwelt.max(last + settings.window)))
             }
-            Standing::Out => self
-                .ejection
-                .filter(|_| self.probe_passes >= settings.rise)
-                .map(|ejection| ejection.ends().max(self.since + settings.out_dwell)),
+            Standing::Out => {
+                let risen = self.ejection.filter(|_| self.probe_passes >= settings.rise);
+                risen.map(|ejection| {
+                    ejection.ends().max(self.since + settings.out_dwell).max(self.steady_at(settings))
+                })
+            }
         }
     }
 
@@ -419,11 +450,21 @@ impl Health {
         let ejection = self.ejection?;
         let dwelt = age(self.since, scene.now) >= scene.settings.out_dwell;
         let risen = self.probe_passes >= scene.settings.rise;
-        let over = scene.now >= ejection.ends() && risen;
+        let over = risen && scene.now >= ejection.ends().max(self.steady_at(scene.settings));
         // a passing probe is news where probes failed too; else it takes more of them
         let needed = scene.needed && (risen || (ejection.probes_agree && self.probe_passes > 0));
         (dwelt && (over || needed))
             .then(|| self.enter(Standing::Probation, Cause::ProbesPassed(self.probe_passes), scene))
+    }
+
+    /// When it will have been well for long enough to be believed, if no probe fails until then.
+    fn steady_at(&self, settings: &FleetSettings) -> Instant {
+        let well_since = self.probe_failed_at.map_or(self.since, |failed| failed.max(self.since));
+        let outages = self.flaps.iter().filter(|flap| flap.served).count();
+        match u32::try_from(outages).unwrap_or(u32::MAX) {
+            0 | 1 => well_since,
+            more => well_since + doubled(settings.steady, more - 2, settings.ejection_cap),
+        }
     }
 
     fn eject(&mut self, why: Cause, probes_agree: bool, scene: Scene<'_>, coin: &mut Coin) -> Change {
@@ -434,10 +475,15 @@ impl Health {
             if self.flaps.len() >= FLAPS {
                 self.flaps.pop_front();
             }
-            self.flaps.push_back(scene.now);
+            self.flaps.push_back(Flap { at: scene.now, served: self.standing.is_serving() });
             let hold = doubled(settings.hold_down, self.earlier_flaps(), settings.hold_down_cap);
             self.held_until = Some(scene.now + hold);
         }
+        // the failure that ejects is the last one
+        let errs = match why {
+            Cause::ProbesFailed(_, fault) => fault.is_an_answer(),
+            _ => self.streak.never() == 0,
+        };
         let change = self.enter(Standing::Out, why, scene);
         let times = if scene.frozen { 0 } else { self.earlier_flaps() };
         let jitter = 1.0 + settings.ejection_jitter * (2.0 * coin.share() - 1.0);
@@ -450,6 +496,7 @@ impl Health {
             until: scene.now + length,
             until_contradicted: scene.now + contradicted,
             probes_agree,
+            errs,
         });
         change
     }
@@ -465,7 +512,11 @@ impl Health {
         self.since = scene.now;
         match to {
             Standing::Out => self.down_since = self.down_since.or(Some(scene.now)),
-            Standing::Healthy => self.down_since = None,
+            Standing::Healthy => {
+                self.down_since = None;
+                // reads return slowly from now on, however long it was out
+                self.held_until = self.held_until.map(|until| until.max(scene.now));
+            }
             Standing::Unknown | Standing::Suspect | Standing::Probation => {}
         }
         self.trials = 0;

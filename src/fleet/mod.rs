@@ -39,7 +39,7 @@ pub use offer::Rate;
 pub use quantile::{Quantiles, Times};
 pub use settings::{FleetSettings, Margin};
 pub use standing::Standing;
-pub use table::{KindRow, Lag, Pace, RegionRow, RegionTable};
+pub use table::{KindRow, Lag, PATIENCE_MOST, Pace, RegionRow, RegionTable};
 pub use trial::{Trial, Turn};
 
 use health::{Change, Health, Scene};
@@ -77,6 +77,8 @@ pub struct Fleet {
     lags: BTreeMap<(RegionId, RegionId), (Duration, Instant)>,
     /// Every region failed at once, and none serves yet.
     suspicious: bool,
+    /// When the first region served again after that, while it is recent.
+    regained: Option<Instant>,
 }
 
 /// How long a measured lag counts: several write probes, so that a lost one changes nothing.
@@ -121,6 +123,7 @@ impl Fleet {
             groups: Vec::new(),
             lags: BTreeMap::new(),
             suspicious: false,
+            regained: None,
         }
     }
 
@@ -185,6 +188,7 @@ impl Fleet {
         }
         self.forget_refusals(now, &mut transitions);
         self.lags.retain(|_, (_, at)| now.saturating_duration_since(*at) < LAG_MEMORY);
+        self.regained = self.regained.filter(|_| self.regaining_ends().is_some_and(|end| now < end));
         transitions.extend(self.suspect_ourselves(now));
         if now.saturating_duration_since(self.compared) >= COMPARE_EVERY {
             transitions.extend(self.compare(now));
@@ -206,7 +210,8 @@ impl Fleet {
             .iter()
             .flat_map(|region| [region.reads.due(&self.settings), region.writes.due(&self.settings)])
             .flatten();
-        standings.chain(expiries).chain(compare).chain(self.look_due).min()
+        let regained = self.regaining_ends();
+        standings.chain(expiries).chain(compare).chain(self.look_due).chain(regained).min()
     }
 
     /// The picture that routing reads.
@@ -271,6 +276,12 @@ impl Fleet {
             }
         }
         if !self.believes_probe(place, alive, now, &mut transitions) {
+            // what is out is let in again by the requests that contradict the probe: no other would ever pass
+            for kind in [Kind::Read, Kind::Write] {
+                self.change(place, kind, now, &mut transitions, |health, scene| {
+                    (health.standing() == Standing::Out).then(|| health.probe_passed(scene)).flatten()
+                });
+            }
             return transitions;
         }
         for kind in [Kind::Read, Kind::Write] {
@@ -334,8 +345,12 @@ impl Fleet {
                 health.unreachable(never, scene, coin)
             }
             Signal::NeverAnswered(_) => None,
-            Signal::Answered { .. } | Signal::ServerError(_) | Signal::Throttled => {
-                health.reached(at);
+            Signal::Answered { .. } => {
+                health.reached(at, true);
+                None
+            }
+            Signal::ServerError(_) | Signal::Throttled => {
+                health.reached(at, false);
                 None
             }
         });
@@ -418,10 +433,21 @@ impl Fleet {
         });
     }
 
+    /// When the first region after a total outage is no longer the only one by chance.
+    fn regaining_ends(&self) -> Option<Instant> {
+        self.regained.map(|since| since + self.settings.regaining)
+    }
+
     /// Whether no other region of any of its access points serves, and whether none of at least
-    /// one does.
+    /// one does. Which region is found first after a total outage is chance, and all traffic is at
+    /// it: for a while the others are needed as if there were none.
     fn company(&self, place: usize, kind: Kind) -> (bool, bool) {
         let Some(region) = self.regions.get(place) else { return (true, true) };
+        let (alone, needed) = self.company_now(region, kind);
+        (alone, needed || (self.regained.is_some() && !region.of(kind).standing().is_serving()))
+    }
+
+    fn company_now(&self, region: &Region, kind: Kind) -> (bool, bool) {
         let serves = |other: &Region| other.id != region.id && other.of(kind).standing().is_serving();
         let (mut alone, mut needed, mut shared) = (true, false, false);
         for group in self.groups.iter().filter(|group| group.contains(&region.id)) {
@@ -514,6 +540,8 @@ impl Fleet {
             .map(|class| spread(class)?.quantiles(self.settings.quantile_memory, now));
         let kind_row = |health: &Health, trial: &Trial| KindRow {
             standing: health.standing(),
+            errs: health.errs(),
+            flapped: health.flapped(),
             held_until: health.held_until(),
             trial: trial.clone(),
         };
@@ -552,6 +580,7 @@ impl Fleet {
         let pace = |health: &Health, kind: Kind| match health.standing() {
             Standing::Healthy | Standing::Probation => Pace::Normal,
             Standing::Unknown | Standing::Suspect => Pace::Fast(self.settings.probe_fast),
+            Standing::Out if self.regained.is_some() => Pace::Fast(self.settings.probe_regaining),
             Standing::Out if needed(kind) => Pace::Fast(self.settings.probe_fast),
             Standing::Out => match health.probe_passes() {
                 0 => Pace::Down(self.down_pace(health.probe_fails())),

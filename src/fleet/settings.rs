@@ -34,6 +34,10 @@ pub struct FleetSettings {
     pub ejection: Duration,
     /// The longest ejection. Default 60 s.
     pub ejection_cap: Duration,
+    /// How long a region that flapped must have been well, by its probes, before it is tried again; each further
+    /// flap doubles it, to [`Self::ejection_cap`]. One that is up for five seconds and down for five would
+    /// else be taken in and left again all the while. Default 10 s.
+    pub steady: Duration,
     /// Share by which an ejection is shortened or lengthened by chance, 0 to 1. Default 0.5, so
     /// that many gateways do not return at once.
     pub ejection_jitter: f64,
@@ -87,6 +91,13 @@ pub struct FleetSettings {
     pub probe_down: Duration,
     /// The longest pause between probes. Default 5 s.
     pub probe_down_cap: Duration,
+    /// How long after a total outage, from the first region that serves again, the others are probed
+    /// and taken back as if none did. Default 2 s: which one is found first is chance, and the nearest
+    /// may be ready a moment after the farthest.
+    pub regaining: Duration,
+    /// Pause between their probes during that time. Default 20 ms: what goes to a far region
+    /// meanwhile dials it anew, request for request.
+    pub probe_regaining: Duration,
 }
 
 /// How much better, for how long.
@@ -123,6 +134,7 @@ impl Default for FleetSettings {
             out_dwell: Duration::from_secs(1),
             ejection: Duration::from_secs(2),
             ejection_cap: Duration::from_mins(1),
+            steady: Duration::from_secs(10),
             ejection_jitter: 0.5,
             contradicted: Duration::from_mins(1),
             contradicted_cap: Duration::from_mins(2),
@@ -155,6 +167,8 @@ impl Default for FleetSettings {
             probe_doubt: Duration::from_millis(10),
             probe_down: Duration::from_secs(2),
             probe_down_cap: Duration::from_secs(5),
+            regaining: Duration::from_secs(2),
+            probe_regaining: Duration::from_millis(20),
         }
     }
 }

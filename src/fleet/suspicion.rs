@@ -101,6 +101,7 @@ impl Fleet {
             (Standing::Healthy, Standing::Suspect, Cause::AllFailed(count))
         };
         self.suspicious = to == Standing::Suspect;
+        self.regained = (!self.suspicious).then_some(now);
         if self.suspicious {
             for region in &mut self.regions {
                 region.reads.absolve(&self.settings);

@@ -26,6 +26,10 @@ pub enum Pace {
 pub struct KindRow {
     /// Its standing.
     pub standing: Standing,
+    /// It is out for what it answered, and answers: what nobody else may answer can still be asked there.
+    pub errs: bool,
+    /// It was out within [`super::FleetSettings::flap_memory`].
+    pub flapped: bool,
     /// Not preferred before this, while another region serves.
     pub held_until: Option<Instant>,
     /// Whose turn it is to try the region while it is in probation.
@@ -85,6 +89,14 @@ impl RegionRow {
         self.quantiles.get(class_slot(class)).copied().flatten()
     }
 
+    /// How long the first byte of a read's answer is waited for, where another region may be asked
+    /// instead (`first_byte: auto`): three times the slowest answer in a thousand.
+    #[must_use]
+    pub fn patience_of(&self, class: Class) -> Duration {
+        let most = if self.reads.flapped { PATIENCE_FLAPPED } else { PATIENCE_MOST };
+        self.quantile_of(class).map_or(most, |seen| (seen.p999 * 3).clamp(PATIENCE_LEAST, most))
+    }
+
     /// Whether the region answered anything within the last second and is healthy for writes: a
     /// write may then be sent without waiting for `100 Continue`.
     #[must_use]
@@ -93,6 +105,14 @@ impl RegionRow {
             && self.last_answer.is_some_and(|at| now.saturating_duration_since(at) <= FRESH)
     }
 }
+
+/// The bounds of `first_byte: auto`; the most is also what holds while little is known of a region.
+const PATIENCE_LEAST: Duration = Duration::from_millis(500);
+/// See [`PATIENCE_LEAST`].
+pub const PATIENCE_MOST: Duration = Duration::from_secs(5);
+/// The most where a region was out lately: what was learnt of it then is of its outage, and another may
+/// begin at any time, which is noticed only after so long.
+const PATIENCE_FLAPPED: Duration = Duration::from_secs(1);
 
 /// How recent an answer must be to spare `Expect: 100-continue`. Longer would let more writes be
 /// sent in full into a region that has just hung.

@@ -101,8 +101,9 @@ pub struct ListenerSettings {
     /// Origins that browsers may come from where requests are not verified; each as a browser
     /// sends it (`https://app.example.com`).
     pub allow_origins: Vec<String>,
-    /// Whether replies carry `x-nearpoint-region`, `-attempts` and `-resumed`. Off beyond
-    /// loopback unless the operator says so: they name regions.
+    /// Whether replies carry `x-nearpoint-region` and `x-nearpoint-attempts`. Off beyond loopback
+    /// unless the operator says so: they name regions. How often a body was resumed is not known yet
+    /// when its head leaves: the access log says it.
     pub debug_headers: bool,
 }
 

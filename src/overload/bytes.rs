@@ -4,9 +4,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::places::{Asker, SLOTS};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known when a document asks for bytes, itself not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,12 @@ impl ByteRoom {
     /// All free.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let slots = std::iter::repeat_with(AtomicU64::default).take(SLOTS).collect();
+        Self::with_slots(SLOTS)
+    }
+
+    /// The same for as many clients' slots.
+    pub(super) fn with_slots(slots: usize) -> Arc<Self> {
+        let slots = std::iter::repeat_with(AtomicU64::default).take(slots).collect();
         Arc::new(Self { taken: AtomicU64::new(0), slots })
     }
 

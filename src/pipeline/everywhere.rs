@@ -167,11 +167,7 @@ impl Share {
         let document = (!self.told.is_empty()).then_some(&self.told[..]);
         let mut outgoing = Outgoing::new(visit, &source, document);
         if self.document.is_some() {
-            outgoing.dropped_headers =
-                &["content-md5", "x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
-            if !self.told.is_empty() {
-                outgoing.replaced_headers.push(("content-md5", intake::md5(&self.told)));
-            }
+            outgoing.change_document();
         }
         Ok(travel(visit, &self.permit, self.plan.clone(), &outgoing).await?)
     }

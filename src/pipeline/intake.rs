@@ -13,8 +13,9 @@ use crate::body::progress::Pace;
 use crate::body::source::{Decoder, HOLD_BACK, Intake};
 use crate::body::{BodyFault, Source};
 use crate::head::strict::UPLOAD_MAX;
+use crate::policy::Grant;
 use crate::refusal::{Blame, Refusal};
-use crate::route::EtagCheck;
+use crate::route::{EtagCheck, Plan};
 use crate::s3::checksum::{Algorithm, Hasher};
 use crate::s3::integrity::{self, Declared};
 use crate::s3::operation::{BodyKind, Kind, Operation};
@@ -269,13 +270,27 @@ pub(super) async fn document(visit: &Visit<'_>, source: &Source) -> Result<Bytes
             return Err(Refusal::new(Code::InvalidPartOrder, Blame::Client));
         }
     }
+    // The store would judge our credential, not the client's, and the bucket is a name of the store's.
+    let judged_there = visit.sender.grant == Grant::StoreJudges;
+    let restores = visit.call.operation == Operation::RestoreObject && !document.is_empty();
+    if restores && !judged_there && xml::restores_elsewhere(&document)? {
+        let words = "An OutputLocation names a bucket of the store, which clients here do not know.";
+        return Err(Refusal::because(Code::NotImplemented, Blame::Client, words));
+    }
     Ok(document)
 }
 
-/// Whether an object's ACL is set to what we told of one: each region's owner was shown as one name
-/// that no region knows. Clients that copy an object put its ACL back (s3cmd).
-pub(super) fn is_told_acl(visit: &Visit<'_>, document: &[u8]) -> bool {
-    visit.call.operation == Operation::PutObjectAcl
-        && !visit.access_point.is_wildcard()
-        && xml::is_private_acl(document, super::relay::OWNER)
+/// A document with the keys of the region that it goes to, where clients have other names for those. The
+/// requests that name keys in a document have one region to go to, whatever becomes of it.
+pub(super) fn with_own_keys(visit: &Visit<'_>, plan: &Plan, document: &[u8]) -> Option<Bytes> {
+    let region = visit.view.region(&plan.steps.first()?.region)?;
+    region.kms_keys.in_document(visit.call.operation, document).map(Bytes::from)
+}
+
+/// The canned ACL that stands for what an object's ACL is set to, where it names but the owner that we
+/// told: each region's was shown as one name that no region knows. Clients put back what they were told
+/// when they copy an object, or with a grant more (s3cmd).
+pub(super) fn told_acl(visit: &Visit<'_>, document: &[u8]) -> Option<&'static str> {
+    let ours = visit.call.operation == Operation::PutObjectAcl && !visit.access_point.is_wildcard();
+    ours.then(|| xml::canned_acl(document, super::owner::SHOWN)).flatten()
 }

@@ -13,7 +13,6 @@ use smallvec::SmallVec;
 
 use super::House;
 use super::sender::Sender;
-use super::shield::NOT_FOUND;
 use crate::body::Reply;
 use crate::body::reply::Ending;
 use crate::clock::{Clock, Moment};
@@ -33,6 +32,10 @@ static ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 static DEBUG_REGION: HeaderName = HeaderName::from_static("x-nearpoint-region");
 static DEBUG_ATTEMPTS: HeaderName = HeaderName::from_static("x-nearpoint-attempts");
+static DEBUG_RESUMED: HeaderName = HeaderName::from_static("x-nearpoint-resumed");
+
+/// The outcome of a try that was answered, and had nothing of what was asked for.
+const NOT_FOUND: &str = "not found";
 
 /// One request's line, under way.
 pub(super) struct Ledger {
@@ -292,7 +295,10 @@ impl Ledger {
                 headers.insert(&DEBUG_ATTEMPTS, attempts);
             }
         }
-        response.map(|body| body.observed(Box::new(move |ending, bytes| entry.write(Some(ending), bytes))))
+        response.map(|body| {
+            let body = if debug_headers { body.telling(&DEBUG_RESUMED) } else { body };
+            body.observed(Box::new(move |ending, bytes| entry.write(Some(ending), bytes)))
+        })
     }
 }
 

@@ -20,7 +20,8 @@ use crate::policy;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{self, Affinity, Change, GiveUp, NoRoute, Permit, Versions};
 use crate::s3::buckets::{self, Asked, Bucket};
-use crate::s3::xml::{self, DeleteRequest, NotDeleted, ObjectToDelete};
+use crate::s3::profile::Feature;
+use crate::s3::xml::{self, DeleteRequest, NotDeleted, ObjectToDelete, UploadsAsked};
 use crate::s3::{Code, Malformed, merge};
 use crate::telemetry::metric::{self, Metric};
 use crate::token::{self, Binding, Kind, NotOpened};
@@ -30,7 +31,7 @@ use crate::units::UnixSeconds;
 const UPLOADS_MAX: usize = 1000;
 
 /// `DeleteObjects`: every key is authorised on its own; versions go where they are.
-pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn delete_objects(mut visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
     let document = intake::document(&visit, &source).await;
     visit.ledger.received(source.wire_bytes());
@@ -41,6 +42,15 @@ pub(super) async fn delete_objects(visit: Visit<'_>, body: Incoming) -> Result<R
         let action = if object.version_id.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
         let (grant, name) = (&visit.sender.grant, &visit.access_point.name);
         policy::decide_key(grant, &visit.call, action, name, object.key.as_bytes())?;
+    }
+    if request.objects.iter().any(|object| !object.conditions.is_empty()) {
+        // A store that passes over them would delete what was not meant.
+        let call = Arc::make_mut(&mut visit.call);
+        call.conditional_write = true;
+        call.depends_on = call.depends_on.with(Feature::ConditionalDeletes);
+        for object in request.objects.iter().filter(|object| !object.conditions.is_empty()) {
+            shield::refuse_condition_on_what_moved(&visit, object.key.as_bytes())?;
+        }
     }
     let parts = by_region(&visit, &request)?;
     if let [part] = parts.as_slice() {
@@ -117,8 +127,7 @@ impl Part {
         let document = Bytes::from(self.request.document());
         let source = Source::full(document.clone());
         let mut outgoing = Outgoing::new(visit, &source, Some(&document));
-        outgoing.replaced_headers.push(("content-md5", intake::md5(&document)));
-        outgoing.dropped_headers = &["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
+        outgoing.change_document();
         let mut reached = travel(visit, permit, plan, &outgoing).await?;
         if reached.head.status.is_success() {
             let failed = not_deleted(&mut reached).await;
@@ -206,13 +215,10 @@ fn located(
 
 /// `ListMultipartUploads`: every region's page, merged by key, ids wrapped.
 pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Refusal> {
-    let query = visit.head.query();
-    let wanted = parameter(query, "max-uploads").map_or(Ok(UPLOADS_MAX), |text| text.parse::<usize>());
-    let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?;
-    let wanted = wanted.min(UPLOADS_MAX);
+    let asked = uploads_asked(&visit)?;
     let mut merged: Option<xml::UploadsPage> = None;
     for member in visit.access_point.members.clone() {
-        let Some(page) = page_of(&visit, &member.region, wanted).await? else { continue };
+        let Some(page) = page_of(&visit, &member.region, &asked).await? else { continue };
         merged = Some(match merged {
             None => page,
             Some(first) => first.merged(page),
@@ -220,24 +226,36 @@ pub(super) async fn list_uploads(visit: Visit<'_>) -> Result<Response<Reply>, Re
     }
     let mut page =
         merged.ok_or_else(|| Refusal::unavailable(Blame::Region, "no region listed its uploads"))?;
-    relay::logical_bucket(&visit).clone_into(&mut page.bucket);
-    page.echo("MaxUploads", &wanted.to_string());
-    page.echo("UploadIdMarker", &parameter(query, "upload-id-marker").unwrap_or_default());
-    page.cut(wanted);
-    Ok(local::document(page.document()))
+    page.cut(asked.max_uploads);
+    Ok(local::document(page.document(&asked)))
+}
+
+fn uploads_asked(visit: &Visit<'_>) -> Result<UploadsAsked, Refusal> {
+    let value = |name| parameter(visit.head.query(), name);
+    let wanted = value("max-uploads").map_or(Ok(UPLOADS_MAX), |text| text.parse::<usize>());
+    let wanted = wanted.map_err(|_| Malformed::argument("max-uploads", "", "not an integer"))?;
+    Ok(UploadsAsked {
+        bucket: relay::logical_bucket(visit).to_owned(),
+        prefix: value("prefix"),
+        delimiter: value("delimiter"),
+        key_marker: value("key-marker").unwrap_or_default(),
+        upload_id_marker: value("upload-id-marker").unwrap_or_default(),
+        max_uploads: wanted.min(UPLOADS_MAX),
+        encoded: value("encoding-type").as_deref() == Some("url"),
+    })
 }
 
 /// A region's uploads after the markers. `None` where it is out or does not answer: its uploads are
 /// then as unreachable as their parts, and a listing without them, said and counted, is better than
 /// none. A region that answers, and be it with an error, is never left out.
 ///
-/// It is asked for as many as the client: the first `wanted` of all are among the first `wanted` of
+/// It is asked for as many as the client: the first so many of all are among the first so many of
 /// each. What it says is counted as a document of the request: the merged page is no longer than all of
 /// them together.
 async fn page_of(
     visit: &Visit<'_>,
     region: &RegionId,
-    wanted: usize,
+    wanted: &UploadsAsked,
 ) -> Result<Option<xml::UploadsPage>, Refusal> {
     let permit = bound(visit, Some(region));
     let source = Source::empty();
@@ -259,19 +277,19 @@ async fn page_of(
     let admit = |bytes: usize| intake::hold(visit, bytes as u64);
     let document = reached.body.collect_admitted(relay::DOCUMENT, admit).await?;
     let document = document.ok_or_else(|| Refusal::unavailable(Blame::Region, "a listing broke off"))?;
-    let mut page = xml::list_uploads_result(&document).map_err(unreadable)?;
+    let mut page = xml::list_uploads_result(&document, wanted.encoded).map_err(unreadable)?;
     let wrapper = Wrapper::new(visit.view, &visit.access_point, visit.call.bucket(), region);
     let wrapped = page.uploads.iter().map(|upload| {
         let begun = Begun { initiated: initiation(&upload.initiated), nonce: None };
-        wrapper.upload(&upload.upload_id, &page.key_of(upload), begun)
+        wrapper.upload(&upload.upload_id, &upload.key, begun)
     });
     let wrapped: Vec<String> = wrapped.collect();
     for (upload, id) in page.uploads.iter_mut().zip(wrapped) {
         upload.upload_id = id;
     }
     if !page.next_upload_id_marker.is_empty() {
-        let key = page.next_key();
-        page.next_upload_id_marker = wrapper.upload(&page.next_upload_id_marker, &key, NOWHEN);
+        page.next_upload_id_marker =
+            wrapper.upload(&page.next_upload_id_marker, &page.next_key_marker, NOWHEN);
     }
     Ok(Some(page))
 }
@@ -326,9 +344,9 @@ fn leave_out(visit: &Visit<'_>, region: &RegionId, silence: Unanswered) {
 
 /// The markers as a region understands them: an upload's id means something in its own region
 /// only; elsewhere the listing goes on behind the key.
-fn markers(visit: &Visit<'_>, region: &RegionId, wanted: usize) -> Result<Replaced, Refusal> {
+fn markers(visit: &Visit<'_>, region: &RegionId, wanted: &UploadsAsked) -> Result<Replaced, Refusal> {
     let mut replaced = Replaced::new();
-    replaced.push(("max-uploads", Some(wanted.to_string())));
+    replaced.push(("max-uploads", Some(wanted.max_uploads.to_string())));
     let query = visit.head.query();
     let (Some(key), Some(text)) = (parameter(query, "key-marker"), parameter(query, "upload-id-marker"))
     else {

@@ -5,6 +5,7 @@
 //! before proved: there is no plan without a permit and no permit without a verified sender.
 
 mod blame;
+mod checksums;
 mod copies;
 mod entrance;
 mod everywhere;
@@ -251,9 +252,10 @@ impl Visit<'_> {
         Permit::granted(self.reachable(), self.sender.client.clone(), Arc::clone(&self.call), affinity)
     }
 
-    /// A stranger that sends its body only once it is asked to: the region says whether it may.
-    fn waits_for_the_region(&self) -> bool {
-        self.sender.anonymous_upstream && self.head.first("expect").is_some()
+    /// A stranger that sends its body only once it is asked to: the region says whether it may. What is
+    /// empty behind its framing is complete with its head, and nothing of it would be held back.
+    fn waits_for_the_region(&self, source: &Source) -> bool {
+        self.sender.anonymous_upstream && source.length() > 0 && self.head.first("expect").is_some()
     }
 
     /// The access point less the regions that do not have a copy's source: stores copy only what
@@ -275,6 +277,7 @@ impl Visit<'_> {
 /// Plans, takes the body in, sends it to a region and brings the answer; a read that found nothing
 /// asks on.
 async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
+    shield::refuse_condition_on_what_moved(&visit, visit.call.key())?;
     let recalled = shield::recall(&visit);
     let permit = visit.permit_by(recalled.as_ref());
     let plan = plan(&visit, &permit)?;
@@ -283,18 +286,30 @@ async fn carry(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusa
         Cargo::File(upload) => Box::pin(intake::receive_file(&visit, *upload)).await?,
         Cargo::Nothing => Source::empty(),
     };
-    if !visit.waits_for_the_region() {
+    if !visit.waits_for_the_region(&source) {
         source.verify_if_short().await?;
+        if outgoing::is_trailer_told_ahead(&visit, &plan) {
+            source.verify_if_kept().await?;
+        }
     }
     let document = match visit.call.facts().body {
         BodyKind::Document => Some(intake::document(&visit, &source).await?),
         BodyKind::Empty | BodyKind::Stream => None,
     };
-    let told = document.as_deref().is_some_and(|document| intake::is_told_acl(&visit, document));
-    let sent = if told { Source::empty() } else { source.clone() };
-    let mut outgoing = Outgoing::new(&visit, &sent, document.as_deref().filter(|_| !told));
-    if told {
-        outgoing.say_private();
+    let told = document.as_deref().and_then(|document| intake::told_acl(&visit, document));
+    let own = document.as_deref().and_then(|document| intake::with_own_keys(&visit, &plan, document));
+    let sent = match &own {
+        _ if told.is_some() => Source::empty(),
+        Some(own) => Source::full(own.clone()),
+        None => source.clone(),
+    };
+    let written = own.as_deref().or(document.as_deref()).filter(|_| told.is_none());
+    let mut outgoing = Outgoing::new(&visit, &sent, written);
+    if let Some(canned) = told {
+        outgoing.say_acl(canned);
+    }
+    if own.is_some() {
+        outgoing.change_document();
     }
     let reached = travel(&visit, &permit, plan, &outgoing).await;
     visit.ledger.received(source.wire_bytes());
@@ -322,6 +337,7 @@ async fn travel(
         came: visit.ledger.came(),
         source: outgoing.source,
         written: outgoing.provable(),
+        in_hand: false,
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,

@@ -1,22 +1,33 @@
 //! What a region gets: the head in its terms, and the body as its store understands it.
 
 use super::Visit;
-use super::ids::Replaced;
+use super::ids::{Replaced, parameter};
 use crate::body::Source;
 use crate::body::upload::Framing;
 use crate::exchange::Prepared;
 use crate::head::Head;
 use crate::names::BucketName;
-use crate::route::Step;
+use crate::route::{self, Step};
 use crate::s3::call::CopySource;
-use crate::s3::checksum::Algorithm;
+use crate::s3::checksum::{Algorithm, Hasher};
+use crate::s3::operation::Operation;
 use crate::s3::outbound::{self, Physical};
-use crate::s3::profile::{Feature, Profile, Trailers};
+use crate::s3::profile::{Feature, Profile};
 use crate::sigv4::{Payload, PayloadMark};
 use crate::view::RegionSettings;
 
 /// Longest `Via` that is carried on; a longer one is somebody's loop.
 const VIA_MAX: usize = 1024;
+
+/// Whether the body goes first to a store that knows checksums and no trailers: a checksum that follows
+/// the body is kept there only if it goes ahead of it.
+pub(super) fn is_trailer_told_ahead(visit: &Visit<'_>, plan: &route::Plan) -> bool {
+    let first = plan.steps.first().and_then(|step| visit.view.region(&step.region));
+    // the profile first: most bodies go where trailers pass, and need not be asked for theirs
+    first.map(|region| region.profile).is_some_and(|profile| {
+        !profile.passes_trailers() && super::intake::trailer(visit).is_some_and(|one| profile.keeps(one))
+    })
+}
 
 /// What stays the same over all regions of one request.
 pub(super) struct Outgoing<'a> {
@@ -55,12 +66,21 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The object's owner, who has another id in each region, has full control and nobody else has any.
-    pub(super) fn say_private(&mut self) {
+    /// An ACL by its canned name in place of a document: the object's owner has another id in each region.
+    pub(super) fn say_acl(&mut self, canned: &str) {
         self.dropped_headers =
             &["content-md5", "content-type", "x-amz-checksum-", "x-amz-sdk-checksum-algorithm"];
-        self.replaced_headers.push(("x-amz-acl", "private".to_owned()));
+        self.replaced_headers.push(("x-amz-acl", canned.to_owned()));
         self.trailer = None;
+    }
+
+    /// The document is not as the client sent it: it gets another checksum in the place of the client's.
+    pub(super) fn change_document(&mut self) {
+        self.dropped_headers =
+            &["content-md5", "x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"];
+        if let Some(document) = self.document {
+            self.replaced_headers.push(("content-md5", super::intake::md5(document)));
+        }
     }
 
     /// The request as the region of a step gets it.
@@ -76,6 +96,9 @@ impl<'a> Outgoing<'a> {
         let profile = region.profile;
         let mut query = self.visit.ids.query_in(&step.region);
         query.extend(self.replaced_query.iter().cloned());
+        if self.asks_for_our_region(region) {
+            query.push(("bucket-region", None));
+        }
         let authority = region.endpoint.authority();
         let physical = Physical {
             host: &authority,
@@ -85,13 +108,14 @@ impl<'a> Outgoing<'a> {
             base_path: &region.endpoint.base_path,
             query,
             kms_keys: &region.kms_keys,
+            as_the_client: self.visit.sender.signs_itself(&step.region),
             copy_source: self.visit.call.copy_source.as_ref().map(|source| self.copy_source(source, step)),
         };
         let mut head = outbound::outbound(&self.visit.head, &self.visit.call, &physical);
         head.push("host", physical.authority(&self.visit.call).as_bytes());
         self.mark(&mut head);
-        if profile.honours.has(Feature::Checksums) && super::resume::adds_checksums(self.visit) {
-            super::resume::ask_for_checksums(&mut head);
+        if profile.honours.has(Feature::Checksums) && super::checksums::adds(self.visit) {
+            super::checksums::ask(&mut head);
         }
         if !self.dropped_headers.is_empty() {
             head.retain(|field| !self.dropped_headers.iter().any(|dropped| field.name.starts_with(dropped)));
@@ -100,6 +124,17 @@ impl<'a> Outgoing<'a> {
             head.set(name, value.as_bytes());
         }
         head
+    }
+
+    /// Whether the buckets of the region that clients see are asked for, where the store calls it otherwise:
+    /// to clients all of its buckets are in that one.
+    fn asks_for_our_region(&self, region: &RegionSettings) -> bool {
+        if self.visit.call.operation != Operation::ListBuckets {
+            return false;
+        }
+        let ours = self.visit.view.logical_region.answer(self.visit.sender.region.as_deref());
+        let asked = parameter(self.visit.head.query(), "bucket-region");
+        asked.as_deref() == Some(ours) && region.signing_region != ours
     }
 
     /// The source in the region that copies. Plans hold no region without it; a name that no
@@ -127,6 +162,7 @@ impl<'a> Outgoing<'a> {
     /// How the body goes: as the store understands it, and never less protected than it could be.
     fn body(&self, head: &mut Head, profile: Profile) -> (Framing, PayloadMark) {
         if let Some(digest) = self.document_hash {
+            self.protect_document(head, profile);
             return (Framing::Plain, PayloadMark::Sha256(digest));
         }
         if self.source.length() == 0 && self.trailer.is_none() {
@@ -150,11 +186,30 @@ impl<'a> Outgoing<'a> {
         }
     }
 
+    /// The checksum that came behind a document goes ahead of it, or another in its place where the store
+    /// does not know it: AWS refuses many a document that has none. One that was changed here has its own
+    /// already, and in the head of a completion it would be the object's.
+    fn protect_document(&self, head: &mut Head, profile: Profile) {
+        let (Some(document), Some(algorithm)) = (self.document, self.trailer) else { return };
+        let completes = self.visit.call.operation == Operation::CompleteMultipartUpload;
+        if completes || !self.dropped_headers.is_empty() {
+            return;
+        }
+        if profile.keeps(algorithm) {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(document);
+            head.set(algorithm.header(), hasher.finish_text().as_bytes());
+            self.announce(head, algorithm);
+        } else if head.count("content-md5") == 0 {
+            head.set("content-md5", super::intake::md5(document).as_bytes());
+        }
+    }
+
     fn trailing(&self, head: &mut Head, profile: Profile, algorithm: Algorithm) -> (Framing, PayloadMark) {
         let name = algorithm.header();
         // A short body is verified already: its checksum goes ahead of it, where it is understood.
         if let Some(value) = self.source.trailer(name) {
-            if profile.honours.has(Feature::Checksums) && algorithm.is_common() {
+            if profile.keeps(algorithm) {
                 head.set(name, value.as_bytes());
                 self.announce(head, algorithm);
             }
@@ -162,8 +217,7 @@ impl<'a> Outgoing<'a> {
         }
         // Unsigned there is no mark by which a store would know the framing from the object; and of
         // the newest algorithms not every store knows the trailer.
-        let passes = profile.trailers == Trailers::Pass && profile.honours.has(Feature::Trailers);
-        if self.visit.sender.anonymous_upstream || !passes || !algorithm.is_common() {
+        if self.visit.sender.anonymous_upstream || !profile.passes_trailers() || !algorithm.is_common() {
             return (Framing::Plain, PayloadMark::Unsigned);
         }
         let encoding = match head.first_text("content-encoding") {

@@ -10,6 +10,8 @@ use crate::s3::query::Query;
 use crate::s3::{Call, Code};
 use crate::view::View;
 
+/// Whom every region's owner and grantees are shown as.
+pub(super) const SHOWN: &str = "nearpoint";
 /// Of the bucket that the request is of.
 const EXPECTED: &str = "x-amz-expected-bucket-owner";
 /// Of the bucket that a copy is made from.

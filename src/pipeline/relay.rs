@@ -7,7 +7,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 
 use super::ids::{Begun, Wrapper, parameter};
-use super::{Visit, intake};
+use super::{Visit, intake, owner};
 use crate::body::Reply;
 use crate::body::reply::{Broken, Edit};
 use crate::exchange::Reached;
@@ -18,15 +18,12 @@ use crate::s3::bucket_policy::{self, Untellable};
 use crate::s3::kms::NO_KEYS;
 use crate::s3::operation::Tells;
 use crate::s3::profile::{Feature, Features};
-use crate::s3::query::encode_into;
 use crate::s3::reply::{Mapping, reply_headers};
 use crate::s3::rewrite::{Edits, Near, Rewriter, Slot};
-use crate::s3::{Call, Code};
+use crate::s3::{Call, Code, listed};
 use crate::token::Position;
 use crate::view::View;
 
-/// Whom every region's owner and grantees are shown as.
-pub(super) const OWNER: &str = "nearpoint";
 /// Most of a document that is read whole to be merged with others.
 pub(super) const DOCUMENT: usize = 8 * 1024 * 1024;
 
@@ -87,6 +84,8 @@ pub(super) fn map_headers(
         location: Some(logical_bucket(visit)),
         versions: honours.has(Feature::Versioning),
         kms_keys: settings.map_or(&NO_KEYS, |settings| &settings.kms_keys),
+        transparent: visit.access_point.is_wildcard(),
+        encryption_context: visit.head.first("x-amz-server-side-encryption-context"),
         version: &version,
         source_version: &source_version,
     };
@@ -187,16 +186,33 @@ fn error(visit: &Visit<'_>, reached: Reached) -> Response<Reply> {
     answer
 }
 
+/// Characters of a store's message that are logged.
+const MESSAGE_LOGGED: usize = 256;
+
 /// A store's error as ours, where it is part of an answer.
 pub(super) fn refusal(visit: &Visit<'_>, reached: &Reached) -> Refusal {
     let status = reached.head.status;
     let code = reached.error.as_ref().map_or("", |error| error.code.as_str());
-    if status.is_client_error() || status.is_server_error() {
-        let ours = visit.sender.credential_id(&reached.step.region) == CredentialId::Region;
-        said(code, status, ours)
-    } else {
-        Refusal::unavailable(Blame::Region, format!("the store answers {status}"))
+    if !status.is_client_error() && !status.is_server_error() {
+        return Refusal::unavailable(Blame::Region, format!("the store answers {status}"));
     }
+    let ours = visit.sender.credential_id(&reached.step.region) == CredentialId::Region;
+    let mut refusal = said(code, status, ours);
+    let Some(theirs) = &reached.error else { return refusal };
+    // most errors are told in S3's own words, and those are in the code
+    if !theirs.message.is_empty() && theirs.message != refusal.message {
+        let told: String = theirs.message.chars().take(MESSAGE_LOGGED).collect();
+        refusal.cause = Some(format!("the store says {code}: {told}"));
+    }
+    if refusal.code == theirs.code {
+        refusal.details.extend(theirs.details.iter().cloned());
+        let point = &visit.access_point;
+        if !ours && point.is_wildcard() && point.members.len() == 1 && !theirs.message.is_empty() {
+            // it is told of its own buckets, and of nobody but itself
+            refusal.message = theirs.message.clone().into();
+        }
+    }
+    refusal
 }
 
 /// Their code as S3 would say it. What blames a credential says nothing to the client but that it
@@ -241,6 +257,7 @@ fn said(code: &str, status: StatusCode, ours: bool) -> Refusal {
         && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
     {
         refusal.code = code.to_owned().into();
+        refusal.message = "The store refused the request.".into();
     }
     refusal
 }
@@ -340,11 +357,11 @@ impl Words {
                 let key = String::from_utf8_lossy(self.call.key());
                 Some(format!("/{}/{key}", self.bucket))
             }
-            Slot::Endpoint => Some(String::new()),
             Slot::RequestId | Slot::HostId => Some(self.request_id.clone()),
             // Its documents are the store's own: grants there name the same accounts.
-            Slot::Owner | Slot::Arn if self.access_point.is_wildcard() => None,
-            Slot::Owner => Some(OWNER.to_owned()),
+            Slot::Owner | Slot::Tenant | Slot::Arn if self.access_point.is_wildcard() => None,
+            Slot::Owner => Some(owner::SHOWN.to_owned()),
+            Slot::Endpoint | Slot::Tenant => Some(String::new()),
             Slot::Arn => match self.kms_key(near.text) {
                 Some(key) => Some(key),
                 None => near.text.starts_with("arn:").then(String::new),
@@ -372,7 +389,7 @@ impl Words {
 
     /// A key of the client's, as it asked keys to be shown.
     fn key(&self, key: Option<&str>) -> Option<String> {
-        if self.url_keys { key.map(encoded_key) } else { key.map(str::to_owned) }
+        if self.url_keys { key.map(|key| listed::encoded(key.as_bytes())) } else { key.map(str::to_owned) }
     }
 
     /// An upload's id: the client's own token again where it named one.
@@ -403,13 +420,6 @@ impl Words {
 fn begun(visit: &Visit<'_>, region: &RegionId) -> Begun {
     let initiated = visit.house.exchange.meters.of(region).not_before(visit.ledger.came_at());
     Begun { initiated, nonce: visit.nonce.get() }
-}
-
-/// A key as `encoding-type=url` shows it.
-fn encoded_key(key: &str) -> String {
-    let mut out = String::with_capacity(key.len());
-    encode_into(key.as_bytes(), b"/", &mut out);
-    out
 }
 
 struct Editor<F>(Rewriter<F>);

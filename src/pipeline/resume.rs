@@ -5,8 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 
+use super::checksums;
 use super::ids::Ids;
 use super::ledger::Ledger;
 use super::outgoing::Outgoing;
@@ -18,15 +19,11 @@ use crate::exchange::{Abandoned, Errand, Journey, Prepared, Reached, Resumption}
 use crate::fleet::Standing;
 use crate::head::Head;
 use crate::route::resume::{Ask, Broken, How, Thread};
-use crate::route::{AccessPoint, Etags, Permit, Step, Versions};
+use crate::route::{AccessPoint, Permit, Step};
 use crate::s3::Call;
-use crate::s3::hoist::hoisted;
 use crate::s3::operation::Kind;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::RegionSettings;
-
-/// Asks a store for checksums.
-const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
 
 /// What the missing bytes are asked for without: what the first answer has settled.
 const SETTLED: &[&str] = &["range", "if-"];
@@ -40,36 +37,6 @@ pub(super) fn thread(visit: &Visit<'_>, reached: &Reached) -> Option<Thread> {
     Thread::of(&reached.step.region, reached.head.status, &reached.head.headers)
 }
 
-/// Whether we ask for checksums although the client did not: where replies may move to another
-/// region and nothing else would prove that it has the same version. Stores that honour checksums
-/// give them to any GET for the asking; they compute nothing for it. The client does not see them.
-pub(super) fn adds_checksums(visit: &Visit<'_>) -> bool {
-    let point = &visit.access_point;
-    visit.call.facts().resumable
-        && visit.view.limits.resumes > 0
-        && point.members.len() > 1
-        && point.may_move(Kind::Read)
-        && point.versions != Versions::Shared
-        && point.etags != Etags::Stable
-        && visit.call.version_id.is_none()
-        && visit.head.count(CHECKSUM_MODE) == 0
-        && hoisted(&visit.head).is_ok_and(|hoisted| hoisted.iter().all(|(name, _)| name != CHECKSUM_MODE))
-}
-
-/// Asks for checksums.
-pub(super) fn ask_for_checksums(head: &mut Head) {
-    head.set(CHECKSUM_MODE, b"ENABLED");
-}
-
-/// Takes out the checksums that the client did not ask for.
-fn hide_checksums(headers: &mut HeaderMap) {
-    let theirs: Vec<_> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-amz-checksum-")).cloned().collect();
-    for name in theirs {
-        headers.remove(name);
-    }
-}
-
 /// The answer with what going on with it takes. Moves only; nothing is made before a reply breaks.
 pub(super) fn keep(
     visit: Visit<'_>,
@@ -77,8 +44,8 @@ pub(super) fn keep(
     thread: Option<Thread>,
     mut response: Response<Reply>,
 ) -> Response<Reply> {
-    if adds_checksums(&visit) {
-        hide_checksums(response.headers_mut());
+    if checksums::adds(&visit) {
+        checksums::hide(response.headers_mut());
     }
     let Some(thread) = thread else { return response };
     let total = thread.total();
@@ -175,6 +142,7 @@ async fn fetch(
         came: visit.ledger.came(),
         source: &source,
         written: None,
+        in_hand: false,
         prepare: &|step, region| outgoing.prepare(step, region),
         replan: &|tried| super::replan(visit, permit, tried),
         anonymous: visit.sender.anonymous_upstream,
@@ -216,7 +184,7 @@ fn asked(visit: &Visit<'_>, source: &Source, step: &Step, settings: &RegionSetti
         head.push("if-match", etag.as_bytes());
     }
     if ask.checksums {
-        ask_for_checksums(head);
+        checksums::ask(head);
     }
     prepared
 }

@@ -44,6 +44,11 @@ impl Sender {
         self.client.as_ref().map_or(CredentialId::Region, |client| client.credential_id(region))
     }
 
+    /// Whether its requests are signed in a region with a pair of its own.
+    pub(super) fn signs_itself(&self, region: &RegionId) -> bool {
+        self.client.as_ref().is_some_and(|client| client.credential(region).is_some())
+    }
+
     /// A pair of its own for a region.
     pub(super) fn own_credential(&self, region: &RegionId) -> Option<Arc<Credential>> {
         self.client.as_ref()?.credential(region).map(|credential| Arc::new(credential.clone()))

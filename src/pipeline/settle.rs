@@ -88,7 +88,7 @@ impl Written for Outgoing<'_> {
         head.set_target(&path, None);
         head.retain(|field| ASKED_WITH.contains(&field.name) || field.name.starts_with(CUSTOMER_KEY));
         if region.profile.honours.has(Feature::Checksums) {
-            super::resume::ask_for_checksums(&mut head);
+            super::checksums::ask(&mut head);
         }
         Prepared { head, framing: Framing::Plain, payload: PayloadMark::Empty }
     }

@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 
 use super::ids::bound_bucket;
 use super::outgoing::Outgoing;
-use super::{Visit, blame, plan_on};
+use super::{Visit, blame};
 use crate::exchange::{Errand, Journey, Reached};
 use crate::fleet::Standing;
 use crate::names::{AccessPointName, RegionId};
 use crate::refusal::{Blame, Refusal};
 use crate::route::memory::{Change, Forgotten, Memory, Recalled, Tended, Tending};
 use crate::route::shield::{self, Case, Certainty, Finding, Heard, Next};
-use crate::route::{AccessPoint, Affinity, Etags, Order, Permit, Traces};
+use crate::route::{AccessPoint, Affinity, ConditionalWrites, Etags, Order, Permit, Traces};
 use crate::s3::Call;
 use crate::s3::call::CopySource;
 use crate::s3::operation::Kind;
@@ -28,8 +28,6 @@ use crate::telemetry::metric::{self, Metric};
 use crate::units::UnixSeconds;
 use crate::view::View;
 
-/// The outcome of a try that was answered, and had nothing of what was asked for.
-pub(super) const NOT_FOUND: &str = "not found";
 /// Keys looked after in one go: about a millisecond, for which workers may have to wait.
 const TENDED: usize = 4_096;
 /// How often it is said that keys are forgotten: a busy gateway forgets with every write.
@@ -257,6 +255,26 @@ pub(super) fn begins_there(visit: &Visit<'_>, recalled: &Recalled) -> bool {
     point.lag_shield.begins_there(recalled, point.etags == Etags::Stable, age)
 }
 
+/// A condition is home's to judge, and of a key that was changed elsewhere while home was out it may not
+/// know yet: what it says could be true of an older object only.
+///
+/// # Errors
+/// `503` until home has had the lag window to take the change over.
+pub(super) fn refuse_condition_on_what_moved(visit: &Visit<'_>, key: &[u8]) -> Result<(), Refusal> {
+    let (point, call) = (&visit.access_point, &visit.call);
+    if !call.conditional_write || point.conditional_writes != ConditionalWrites::Home {
+        return Ok(());
+    }
+    let recalled = visit.house.changes.recall(point, call.bucket(), key);
+    match recalled.filter(|recalled| recalled.away) {
+        None => Ok(()),
+        Some(recalled) => Err(Refusal::unavailable(
+            Blame::Region,
+            format!("home may not have what {} took of this key while it was out", recalled.region),
+        )),
+    }
+}
+
 /// Whether the operator lets reads go to a region: a list leaves regions out for a reason.
 fn may_read(point: &AccessPoint, region: &RegionId) -> bool {
     match &point.reads.order {
@@ -367,7 +385,13 @@ pub(super) async fn look_further(
     };
     let left_out =
         point.members.iter().map(|member| &member.region).filter(|region| !may_read(point, region));
-    let tried = visit.ledger.tried_in_vain(&first.step.region);
+    // Whose word decides is asked once more, and waited for as long as it serves: that it was slow, or
+    // failed once, while another had an answer ready does not make that answer true.
+    let decides = |region: &RegionId| {
+        *region == point.home || recalled.as_ref().is_some_and(|recalled| recalled.region == *region)
+    };
+    let mut tried = visit.ledger.tried_in_vain(&first.step.region);
+    tried.retain(|region| !decides(region));
     for region in tried.iter().chain(left_out) {
         heard.push(silent(region));
         answers.push(None);
@@ -434,7 +458,7 @@ fn count(point: &AccessPoint, outcome: &'static str) {
     metric::counter(Metric::ShieldReads, &[point.name.as_str(), outcome]).increment(1);
 }
 
-/// Asks one region the same; `None` where it is out, or did not answer.
+/// Asks one region the same; `None` where it is out by now, goes out meanwhile, or did not answer.
 async fn ask(visit: &Visit<'_>, region: &RegionId, outgoing: &Outgoing<'_>) -> Option<Reached> {
     let permit = Permit::granted(
         visit.reachable(),
@@ -442,7 +466,7 @@ async fn ask(visit: &Visit<'_>, region: &RegionId, outgoing: &Outgoing<'_>) -> O
         Arc::clone(&visit.call),
         Affinity::Region(region.clone()),
     );
-    let answer = match plan_on(visit, visit.view, &permit, &[]) {
+    let answer = match super::replan(visit, &permit, &[]) {
         Ok(plan) => {
             let errand = Errand {
                 permit: &permit,
@@ -450,6 +474,7 @@ async fn ask(visit: &Visit<'_>, region: &RegionId, outgoing: &Outgoing<'_>) -> O
                 source: outgoing.source,
                 // a read leaves nothing to be proven
                 written: None,
+                in_hand: true,
                 prepare: &|step, region| outgoing.prepare(step, region),
                 replan: &|tried| super::replan(visit, &permit, tried),
                 anonymous: visit.sender.anonymous_upstream,

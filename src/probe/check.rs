@@ -25,8 +25,10 @@ use crate::exchange::tls::TlsClient;
 use crate::fleet::{Never, ProbeFault};
 use crate::head::Head;
 use crate::names::{BucketName, RegionId};
+use crate::route::Meaning;
 use crate::s3::profile::Addressing;
 use crate::s3::query::encode_into;
+use crate::s3::reply::code_in_head;
 use crate::s3::xml::{StoreError, read_error};
 use crate::sigv4::{self, Credential, KeyCache, PayloadMark};
 use crate::units::UnixSeconds;
@@ -119,6 +121,8 @@ pub struct Alive {
     pub ttfb: Duration,
     /// 100 to 999.
     pub status: u16,
+    /// What it means: 404 and 403 are answers, and one that asks for less is no failure.
+    pub meaning: Meaning,
 }
 
 /// Why there was no answer.
@@ -271,7 +275,11 @@ async fn ask(
     if to_head {
         line.0 = Some(open);
     }
-    Ok(Alive { ttfb, status: response.status().as_u16() })
+    let status = response.status();
+    let reason =
+        response.extensions().get::<hyper::ext::ReasonPhrase>().map(hyper::ext::ReasonPhrase::as_bytes);
+    let code = code_in_head(status, response.headers(), reason, meter.throttles(now.mono));
+    Ok(Alive { ttfb, status: status.as_u16(), meaning: Meaning::of_head(status.as_u16(), code) })
 }
 
 /// Settles who is to blame for a refusal: asks for the first byte of `key` in `bucket` with
@@ -363,6 +371,16 @@ async fn answer(
     Ok(Answered { status, headers, code, region: named.flatten() })
 }
 
+/// An answer, read whole.
+pub(super) struct Exchanged {
+    /// 100 to 999.
+    pub(super) status: u16,
+    /// The head's fields.
+    pub(super) headers: HeaderMap,
+    /// The body; empty where it was too long, cut or late.
+    pub(super) document: Bytes,
+}
+
 /// One request over a connection of its own, its answer read whole. What the answer says of the
 /// region's clock is noted.
 pub(super) async fn exchange(
@@ -371,14 +389,18 @@ pub(super) async fn exchange(
     (head, body): (&Head, Bytes),
     tools: &Tools,
     deadline: Instant,
-) -> Result<(u16, Bytes), CheckFault> {
+) -> Result<Exchanged, CheckFault> {
     let mut open = connect(site, Some(bucket), tools, deadline).await?;
     let response = send(&mut open, head, Full::new(body), deadline).await?;
     tools.meters.of(&site.region).dated(response.headers(), tools.clock.now());
-    let status = response.status().as_u16();
-    let document = Limited::new(response.into_body(), DOCUMENT_MAX).collect();
+    let (parts, body) = response.into_parts();
+    let document = Limited::new(body, DOCUMENT_MAX).collect();
     let document = timeout_at(deadline.into(), document).await.ok().and_then(Result::ok);
-    Ok((status, document.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+    Ok(Exchanged {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        document: document.map(http_body_util::Collected::to_bytes).unwrap_or_default(),
+    })
 }
 
 /// A connection of its own; what certificate the region shows is noted.

@@ -33,6 +33,7 @@ use crate::exchange::meters::Meters;
 use crate::exchange::tls::TlsClient;
 use crate::fleet::{Pace, ProbeFault};
 use crate::names::{BucketName, CredentialId, RegionId};
+use crate::route::Meaning;
 use crate::view::RegionSettings;
 use schedule::Schedule;
 
@@ -155,11 +156,11 @@ async fn wait_until_due(region: &RegionId, schedule: &Schedule, outlook: &mut im
     }
 }
 
-/// A server error says that something answers, and that it does not work. `None` where the region
-/// was not asked.
+/// A server error says that something answers, and that it does not work; one that asks for less says that
+/// it does. `None` where the region was not asked.
 fn judged(result: &Result<Alive, CheckFault>) -> Option<Result<Duration, ProbeFault>> {
     Some(match result {
-        Ok(alive) if alive.status >= 500 => Err(ProbeFault::ServerError(alive.status)),
+        Ok(alive) if alive.meaning == Meaning::ServerFault => Err(ProbeFault::ServerError(alive.status)),
         Ok(alive) => Ok(alive.ttfb),
         Err(fault) => Err(ProbeFault::Never(fault.never()?)),
     })

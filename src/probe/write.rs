@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Method;
 
-use super::check::{CheckFault, Site, exchange, sign};
+use super::check::{CheckFault, Exchanged, Site, exchange, sign};
 use super::written::{Mark, Outstanding, Rhythm, look_pause};
 use super::{Outlook, ProbeTarget, Tools};
 use crate::chance::Coin;
@@ -139,8 +139,8 @@ async fn put(target: &ProbeTarget, bucket: &BucketName, key: &str, mark: &Mark, 
     sign(&mut head, credential.as_deref(), &target.site, &payload, (&target.region, tools));
     let deadline = tools.clock.mono() + WRITE_TIMEOUT;
     match exchange(&target.site, bucket, (&head, body), tools, deadline).await {
-        Ok((200..=299, _)) => Wrote::Taken,
-        Ok((status, document)) => {
+        Ok(Exchanged { status: 200..=299, .. }) => Wrote::Taken,
+        Ok(Exchanged { status, document, .. }) => {
             let code = read_error(&document).map(|error| error.code);
             match Meaning::read(status, code.as_deref()) {
                 Meaning::ServerFault => Wrote::Failed(ProbeFault::ServerError(status)),
@@ -162,10 +162,11 @@ async fn get(follower: &Follower, key: &str, tools: &Tools) -> Result<Option<Mar
     let (payload, whose) = (PayloadMark::Empty, (&follower.region, tools));
     sign(&mut head, credential.as_deref(), &follower.site, &payload, whose);
     let deadline = tools.clock.mono() + LOOK_TIMEOUT;
-    match exchange(&follower.site, &follower.bucket, (&head, Bytes::new()), tools, deadline).await? {
-        (200, document) => Ok(std::str::from_utf8(&document).ok().and_then(Mark::read)),
-        (404, _) => Ok(None),
-        (status, _) => Err(CheckFault::Broken(format!("status {status}"))),
+    let got = exchange(&follower.site, &follower.bucket, (&head, Bytes::new()), tools, deadline).await?;
+    match got.status {
+        200 => Ok(std::str::from_utf8(&got.document).ok().and_then(Mark::read)),
+        404 => Ok(None),
+        status => Err(CheckFault::Broken(format!("status {status}"))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an operator says about an access point. Pure settings; config compiles into them.
 
-use super::hedge::Hedge;
-use super::shield::LagShield;
+use std::time::Duration;
+
 use crate::names::{AccessPointName, BucketName, RegionId};
 use crate::s3::operation::Kind;
 
@@ -154,5 +154,34 @@ impl AccessPoint {
     pub fn may_move(&self, kind: Kind) -> bool {
         let rule = self.rule(kind);
         rule.failover || (kind == Kind::Write && rule.order == Order::Nearest)
+    }
+}
+
+/// `hedge: {reads: …}` of an access point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hedge {
+    /// No read is tried twice at a time.
+    #[default]
+    Off,
+    /// A read that is slower than 95 of 100 in its region and class.
+    Auto,
+    /// A read that is not answered after so long.
+    After(Duration),
+}
+
+/// `lag_shield` of an access point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LagShield {
+    /// Reads that find nothing are asked again at home, and where else writes went.
+    pub fallback: bool,
+    /// The lag window: how long what this process saw written or deleted is read where that
+    /// happened. Zero: nothing is remembered.
+    pub remember: Duration,
+}
+
+impl Default for LagShield {
+    /// A quarter of an hour: what AWS promises of 99.99 % of the objects it replicates.
+    fn default() -> Self {
+        Self { fallback: true, remember: Duration::from_mins(15) }
     }
 }

@@ -25,17 +25,16 @@ mod why;
 mod tests;
 
 pub use access_point::{
-    AccessPoint, ConditionalWrites, EtagCheck, Etags, Member, Order, Replication, Rule, Versions, WILDCARD,
+    AccessPoint, ConditionalWrites, EtagCheck, Etags, Hedge, LagShield, Member, Order, Replication, Rule,
+    Versions, WILDCARD,
 };
 pub use affinity::Affinity;
 pub use budget::Budget;
-pub use hedge::Hedge;
 pub use memory::{Change, Memory, Recalled};
 pub use outcome::{Meaning, Outcome, Sent, Stage, Unsent};
 pub use permit::Permit;
 pub use plan::{NoRoute, Plan, Scene, Step, Steps, plan};
 pub use poison::Poison;
-pub use shield::LagShield;
 pub use traces::Traces;
 pub use verdict::{BodyState, GiveUp, Question, Verdict, after_canary, after_settlement, verdict};
 pub use why::{Fitness, Scope, Why};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::chance::Coin;
-use crate::fleet::RegionTable;
+use crate::fleet::{KindRow, RegionTable, Standing};
 use crate::names::{BucketName, RegionId};
 use crate::s3::operation::{Kind, Reach};
 use crate::s3::profile::Features;
@@ -46,6 +46,18 @@ pub struct Step {
     pub last_resort: bool,
 }
 
+impl Step {
+    /// Whether an answer from there is still worth waiting for, `half` being the region's for this kind of
+    /// request. Not where the region went out because it gives none and another may be asked. Where it is
+    /// the only one (`alone`) or answers, be it errors, what is under way is left alone: cut off it would
+    /// certainly fail, and a body that moves may yet arrive.
+    #[must_use]
+    pub fn is_worth_waiting(&self, alone: bool, half: Option<&KindRow>) -> bool {
+        let silent = half.is_some_and(|half| half.standing == Standing::Out && !half.errs);
+        self.last_resort || alone || !silent
+    }
+}
+
 /// Steps, in order.
 pub type Steps = SmallVec<[Step; 4]>;
 
@@ -84,6 +96,10 @@ pub enum NoRoute {
     /// Conditional writes are refused on this access point: 501.
     #[error("conditional writes are refused here")]
     ConditionalRefused,
+    /// An upload that was begun elsewhere would decide its condition there, while others are decided at
+    /// home: two could both say yes. 501.
+    #[error("this upload was begun in another region than the one in which conditions are decided")]
+    ConditionElsewhere,
 }
 
 /// Orders the regions for one request.
@@ -91,7 +107,8 @@ pub enum NoRoute {
 /// # Errors
 /// [`NoRoute`], each variant with the status it stands for. If a region that may take the request
 /// is not out there is always a plan; if all are out there still is one, which fails open, unless
-/// the request is bound to one region that is out for reads too while others serve.
+/// the request is bound to one region that is out for reads too, and not for errors that it answers,
+/// while others serve.
 pub fn plan(permit: &Permit, scene: &Scene<'_>, coin: &mut Coin) -> Result<Plan, NoRoute> {
     let course = Course::of(permit)?;
     require_features(permit, scene)?;
@@ -166,7 +183,14 @@ impl<'a> Course<'a> {
         if conditional && access_point.conditional_writes == ConditionalWrites::Refuse {
             return Err(NoRoute::ConditionalRefused);
         }
+        let at_home = conditional && access_point.conditional_writes == ConditionalWrites::Home;
         let (bound, yields) = match permit.affinity() {
+            // of a version its own region decides
+            Affinity::Region(region)
+                if at_home && call.facts().reach == Reach::Upload && *region != access_point.home =>
+            {
+                return Err(NoRoute::ConditionElsewhere);
+            }
             Affinity::Region(region) => {
                 return match access_point.member(region) {
                     Some(member) => Ok(Course { scope: Scope::Bound, only: Some(&member.region), ..order }),
@@ -177,7 +201,7 @@ impl<'a> Course<'a> {
             Affinity::Recent(region) => (Some(region), true),
             Affinity::None => (None, false),
         };
-        if conditional && access_point.conditional_writes == ConditionalWrites::Home {
+        if at_home {
             return Ok(home);
         }
         match call.facts().reach {
@@ -199,8 +223,9 @@ impl<'a> Course<'a> {
 
     /// The refusal of a request that only one region may take, which is out while others serve.
     /// Where none of the access point's serves it is tried all the same: it is the only candidate,
-    /// or perhaps it is our own network. So is a write whose region serves reads: it is reachable,
-    /// some of its writes fail, and to refuse them all would be worse than to try.
+    /// or perhaps it is our own network. So is what a region may take that is out for errors it
+    /// answers, and a write whose region serves reads: it is reachable, some of its requests fail,
+    /// and to refuse them all would be worse than to try.
     fn down(&self, permit: &Permit, ranked: &Candidates<'_>, scene: &Scene<'_>) -> Option<NoRoute> {
         let only = match self.scope {
             Scope::Order(_) => return None,
@@ -208,11 +233,11 @@ impl<'a> Course<'a> {
         };
         let members = permit.access_point().members.iter();
         let others = members.filter(|member| member.region != only.member.region);
-        let served = others
-            .map(|member| scene.table.standing(&member.region, self.kind))
-            .any(crate::fleet::Standing::is_eligible);
-        let reachable =
-            self.kind == Kind::Write && scene.table.standing(&only.member.region, Kind::Read).is_serving();
+        let served =
+            others.map(|member| scene.table.standing(&member.region, self.kind)).any(Standing::is_eligible);
+        let serves_reads = scene.table.standing(&only.member.region, Kind::Read).is_serving();
+        let errs = scene.table.row(&only.member.region).is_some_and(|row| row.of(self.kind).errs);
+        let reachable = errs || (self.kind == Kind::Write && serves_reads);
         if only.fitness != Fitness::Out || !served || reachable {
             return None;
         }

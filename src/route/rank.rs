@@ -104,7 +104,8 @@ pub(super) fn candidates<'a>(
     ranked
 }
 
-/// Failing open: whoever succeeded last comes first; among equals, whoever is least behind home.
+/// Failing open: whoever succeeded last comes first, in whole seconds; among equals, whoever is least
+/// behind home.
 pub(super) fn by_last_success(ranked: &mut Candidates<'_>, permit: &Permit, scene: &Scene<'_>) {
     let home = &permit.access_point().home;
     let lag = |candidate: &Candidate<'_>| match &candidate.member.region {
@@ -112,7 +113,8 @@ pub(super) fn by_last_success(ranked: &mut Candidates<'_>, permit: &Permit, scen
         region => scene.table.lag(home, region).unwrap_or(Duration::MAX),
     };
     ranked.sort_by_key(|candidate| {
-        (candidate.tried, std::cmp::Reverse(candidate.last_success), lag(candidate), candidate.place)
+        let age = candidate.last_success.map(|at| scene.now.saturating_duration_since(at).as_secs());
+        (candidate.tried, age.unwrap_or(u64::MAX), lag(candidate), candidate.place)
     });
 }
 
@@ -159,7 +161,7 @@ fn candidate<'a>(
     let missing = missing(permit.call().depends_on, &member.region, scene);
     let (fitness, tier) = if missing.is_empty() {
         row.map_or((Fitness::Fit(Standing::Unknown), Tier::Unknown), |row| {
-            fitness(permit, row, course, scene.now, coin)
+            fitness(permit, row, course, scene, coin)
         })
     } else {
         (Fitness::Lacks(missing), Tier::Unfit)
@@ -197,7 +199,7 @@ fn fitness(
     permit: &Permit,
     row: &RegionRow,
     course: &Course<'_>,
-    now: Instant,
+    scene: &Scene<'_>,
     coin: &mut Coin,
 ) -> (Fitness, Tier) {
     let refused = &row.refused_credentials;
@@ -214,7 +216,9 @@ fn fitness(
         Standing::Out => (Fitness::Out, Tier::Unfit),
         Standing::Unknown => (Fitness::Fit(standing), Tier::Unknown),
         Standing::Probation => (Fitness::Fit(standing), Tier::Probation),
-        Standing::Healthy | Standing::Suspect if is_held(half, kind, now, coin) => {
+        Standing::Healthy | Standing::Suspect
+            if is_held(half, kind, scene.now, coin) || (kind == Kind::Write && lags(permit, row, scene)) =>
+        {
             (Fitness::Held(standing), Tier::Held)
         }
         Standing::Healthy | Standing::Suspect if row.slow && minds_slowness(course) => {
@@ -237,6 +241,22 @@ const RAMP: Duration = Duration::from_secs(30);
 
 /// The share of reads that returns at once.
 const RAMP_START: f64 = 0.1;
+
+/// How far a region may be behind the others, for writes to return to it: replication takes seconds
+/// where nothing is wrong.
+const RETURN_LAG: Duration = Duration::from_secs(10);
+/// How long after the hold-down writes stay away for that at most: a region that is never nearer to the
+/// others is one that replication has left behind, and that is the operator's affair.
+const RETURN_LAG_MOST: Duration = Duration::from_mins(10);
+
+/// Whether a region that is back has yet to take over what the others took meanwhile, as the replication
+/// canary measures it. Of two writes of a key the older might win there.
+fn lags(permit: &Permit, row: &RegionRow, scene: &Scene<'_>) -> bool {
+    let Some(until) = row.writes.held_until else { return false };
+    let others = || permit.access_point().members.iter().filter(|member| member.region != row.region);
+    let behind = || others().filter_map(|other| scene.table.lag(&other.region, &row.region)).max();
+    scene.now < until + RETURN_LAG_MOST && behind().is_some_and(|lag| lag > RETURN_LAG)
+}
 
 fn is_held(half: &KindRow, kind: Kind, now: Instant, coin: &mut Coin) -> bool {
     let Some(until) = half.held_until else { return false };

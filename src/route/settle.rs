@@ -293,6 +293,9 @@ pub enum Fate {
     ConditionFailed,
     /// It was not, and what was sent is gone.
     NotDone,
+    /// Another object is there, newer than the write may be, or one that proves nothing: a repeat
+    /// elsewhere might undo what somebody else was told is stored.
+    Unclear,
     /// Nobody can say.
     Unknown,
 }
@@ -304,6 +307,7 @@ impl Fate {
         match self {
             Self::Done => "proven",
             Self::ConditionFailed | Self::NotDone => "refuted",
+            Self::Unclear => "unclear",
             Self::Unknown => "unknown",
         }
     }
@@ -356,7 +360,8 @@ impl Inquiry {
         match finding {
             Finding::Done => return Next::Settled(Fate::Done),
             Finding::ConditionFailed => return Next::Settled(Fate::ConditionFailed),
-            Finding::Unclear | Finding::Withheld => return Next::Settled(Fate::Unknown),
+            Finding::Unclear => return Next::Settled(Fate::Unclear),
+            Finding::Withheld => return Next::Settled(Fate::Unknown),
             Finding::Nothing => match (self.loss, std::mem::replace(&mut self.nothing_seen, true)) {
                 (Loss::Fault | Loss::Gone, _) | (Loss::Ended, true) => return Next::Settled(Fate::NotDone),
                 (Loss::Ended, false) => return self.again(PAUSE_ABSENT, now),

@@ -6,28 +6,12 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::access_point::LagShield;
 use super::memory::{Change, Recalled};
 use crate::names::RegionId;
 use crate::s3::Call;
 use crate::s3::operation::{BodyKind, Kind, Level, Operation, Reach, Replay};
 use crate::units::UnixSeconds;
-
-/// `lag_shield` of an access point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LagShield {
-    /// Reads that find nothing are asked again at home, and where else writes went.
-    pub fallback: bool,
-    /// The lag window: how long what this process saw written or deleted is read where that
-    /// happened. Zero: nothing is remembered.
-    pub remember: Duration,
-}
-
-impl Default for LagShield {
-    /// A quarter of an hour: what AWS promises of 99.99 % of the objects it replicates.
-    fn default() -> Self {
-        Self { fallback: true, remember: Duration::from_mins(15) }
-    }
-}
 
 /// The part of the lag window after which what was written has most likely arrived: 10 s of 15 min, as
 /// replication takes seconds where nothing is wrong.
@@ -143,7 +127,7 @@ pub struct Case<'a> {
     /// More keys were changed in them than are remembered.
     pub overflowed: bool,
     /// How many of those heard were not asked for the shield's sake: those that the read was tried at
-    /// in vain, those that take no reads, and who answered first.
+    /// in vain and whose word does not decide, those that take no reads, and who answered first.
     pub before: usize,
 }
 

@@ -9,7 +9,12 @@ use crate::head::Head;
 pub fn conditions_write(header: &str) -> bool {
     matches!(
         header,
-        "if-match" | "if-none-match" | "x-amz-if-match-last-modified-time" | "x-amz-if-match-size"
+        "if-match"
+            | "if-none-match"
+            | "x-amz-if-match-initiated-time"
+            | "x-amz-if-match-last-modified-time"
+            | "x-amz-if-match-size"
+            | "x-amz-object-if-match"
     )
 }
 

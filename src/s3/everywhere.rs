@@ -5,7 +5,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use crate::s3::operation::Operation;
-use crate::s3::xml::{NAMESPACE, element, malformed, walk};
+use crate::s3::xml::{NAMESPACE, element, malformed, position, walk};
 use crate::s3::{Code, Malformed};
 
 /// Whether a setting names what only one region has: buckets, queues, accounts, keys of encryption.
@@ -135,10 +135,6 @@ fn place(text: &str) -> Result<Option<Place>, Malformed> {
             _ => {}
         }
     }
-}
-
-fn position(reader: &Reader<&[u8]>) -> usize {
-    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
 /// What one region's answer is to a change of a bucket that is made in each.

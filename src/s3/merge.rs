@@ -1,53 +1,16 @@
 //! One answer out of several regions': uploads under way, and deletions. Pure.
 
-use std::borrow::Cow;
-
-use crate::s3::query::decode;
-use crate::s3::xml::{NAMESPACE, ObjectToDelete, Upload, UploadsPage, element};
-
-/// Key order is that of bytes, whatever the encoding of the page.
-fn key_bytes(key: &str, page_is_encoded: bool) -> Cow<'_, [u8]> {
-    if page_is_encoded {
-        decode(key).unwrap_or(Cow::Borrowed(key.as_bytes()))
-    } else {
-        Cow::Borrowed(key.as_bytes())
-    }
-}
+use crate::s3::xml::{NAMESPACE, ObjectToDelete, UploadsPage, element};
 
 impl UploadsPage {
-    /// Whether its keys are percent-encoded (`encoding-type=url`).
-    #[must_use]
-    pub fn is_encoded(&self) -> bool {
-        self.echoed.iter().any(|(name, value)| *name == "EncodingType" && value == "url")
-    }
-
-    /// The key of one of its uploads, decoded.
-    #[must_use]
-    pub fn key_of<'a>(&self, upload: &'a Upload) -> Cow<'a, [u8]> {
-        key_bytes(&upload.key, self.is_encoded())
-    }
-
-    /// The key marker of the next page, decoded.
-    #[must_use]
-    pub fn next_key(&self) -> Vec<u8> {
-        key_bytes(&self.next_key_marker, self.is_encoded()).into_owned()
-    }
-
-    /// Says what was asked, whatever the region was asked in turn.
-    pub fn echo(&mut self, name: &'static str, value: &str) {
-        self.echoed.retain(|(have, _)| *have != name);
-        self.echoed.push((name, value.to_owned()));
-    }
-
     /// The last key that this page is complete up to; `None` where it is complete.
     fn bound(&self) -> Option<Vec<u8>> {
-        self.truncated.then(|| self.next_key())
+        self.truncated.then(|| self.next_key_marker.clone())
     }
 
-    /// This page and another region's, by key. Complete only as far as both are.
+    /// This page and another region's, by key in the order of bytes. Complete only as far as both are.
     #[must_use]
     pub fn merged(mut self, other: Self) -> Self {
-        let encoded = self.is_encoded();
         let bounds = [self.bound(), other.bound()];
         let nearer = match &bounds {
             [Some(ours), Some(theirs)] if theirs < ours => Some(&other),
@@ -65,12 +28,12 @@ impl UploadsPage {
         self.uploads.extend(other.uploads);
         self.prefixes.extend(other.prefixes);
         let bound = bounds.into_iter().flatten().min();
-        let within = |key: &str| bound.as_ref().is_none_or(|bound| *key_bytes(key, encoded) <= **bound);
+        let within = |key: &Vec<u8>| bound.as_ref().is_none_or(|bound| key <= bound);
         self.uploads.retain(|upload| within(&upload.key));
-        self.prefixes.retain(|prefix| within(prefix));
+        self.prefixes.retain(within);
         // Stable: within a key the uploads of one region stay in its order.
-        self.uploads.sort_by(|one, two| key_bytes(&one.key, encoded).cmp(&key_bytes(&two.key, encoded)));
-        self.prefixes.sort_by(|one, two| key_bytes(one, encoded).cmp(&key_bytes(two, encoded)));
+        self.uploads.sort_by(|one, two| one.key.cmp(&two.key));
+        self.prefixes.sort();
         self.prefixes.dedup();
         self
     }
@@ -78,22 +41,16 @@ impl UploadsPage {
     /// Ends the page after `most` uploads and prefixes, but never within a key: another region's
     /// uploads of that key could not be asked for again.
     pub fn cut(&mut self, most: usize) {
-        let encoded = self.is_encoded();
         if self.uploads.len() + self.prefixes.len() <= most || most == 0 {
             return;
         }
-        let mut order: Vec<Vec<u8>> = self
-            .uploads
-            .iter()
-            .map(|upload| &upload.key)
-            .chain(&self.prefixes)
-            .map(|key| key_bytes(key, encoded).into_owned())
-            .collect();
+        let keys = self.uploads.iter().map(|upload| &upload.key);
+        let mut order: Vec<&Vec<u8>> = keys.chain(&self.prefixes).collect();
         order.sort();
-        let Some(last) = order.get(most - 1).cloned() else { return };
+        let Some(last) = order.get(most - 1).map(|last| Vec::clone(last)) else { return };
         let before = self.uploads.len() + self.prefixes.len();
-        self.uploads.retain(|upload| *key_bytes(&upload.key, encoded) <= *last);
-        self.prefixes.retain(|prefix| *key_bytes(prefix, encoded) <= *last);
+        self.uploads.retain(|upload| upload.key <= last);
+        self.prefixes.retain(|prefix| *prefix <= last);
         if self.uploads.len() + self.prefixes.len() == before {
             return;
         }
@@ -102,11 +59,9 @@ impl UploadsPage {
             return;
         }
         self.truncated = true;
-        let upload = self.uploads.iter().rev().find(|upload| *key_bytes(&upload.key, encoded) == *last);
-        let prefix = self.prefixes.iter().find(|prefix| *key_bytes(prefix, encoded) == *last);
+        let upload = self.uploads.iter().rev().find(|upload| upload.key == last);
         self.next_upload_id_marker = upload.map(|upload| upload.upload_id.clone()).unwrap_or_default();
-        self.next_key_marker =
-            upload.map(|upload| upload.key.clone()).or_else(|| prefix.cloned()).unwrap_or_default();
+        self.next_key_marker = last;
     }
 }
 
@@ -167,17 +122,18 @@ pub fn delete_results(documents: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::xml::{Upload, list_uploads_result};
 
     fn page(keys: &[(&str, &str)], next: Option<&str>) -> UploadsPage {
         let uploads = keys.iter().map(|(key, id)| Upload {
-            key: (*key).to_owned(),
+            key: (*key).into(),
             upload_id: (*id).to_owned(),
             ..Upload::default()
         });
         UploadsPage {
             uploads: uploads.collect(),
             truncated: next.is_some(),
-            next_key_marker: next.unwrap_or_default().to_owned(),
+            next_key_marker: next.unwrap_or_default().into(),
             ..UploadsPage::default()
         }
     }
@@ -195,10 +151,23 @@ mod tests {
             "c may come after keys that the second region did not list"
         );
         assert!(merged.truncated);
-        assert_eq!(merged.next_key_marker, "b");
+        assert_eq!(merged.next_key_marker, b"b");
         let whole = page(&[("b", "1")], None).merged(page(&[("a", "2")], None));
         assert_eq!(ids(&whole), ["2", "1"]);
         assert!(!whole.truncated);
+    }
+
+    #[test]
+    fn a_prefix_of_two_regions_is_one_however_each_spells_it() {
+        let page = |prefix: &str| {
+            let document = format!(
+                "<ListMultipartUploadsResult><EncodingType>url</EncodingType><CommonPrefixes><Prefix>{prefix}\
+                 </Prefix></CommonPrefixes></ListMultipartUploadsResult>"
+            );
+            list_uploads_result(document.as_bytes(), true).unwrap()
+        };
+        let merged = page("my+dir/").merged(page("my%20dir/"));
+        assert_eq!(merged.prefixes, [b"my dir/".to_vec()]);
     }
 
     #[test]
@@ -206,7 +175,7 @@ mod tests {
         let mut merged = page(&[("a", "1"), ("b", "2"), ("b", "3"), ("c", "4")], None);
         merged.cut(2);
         assert_eq!(ids(&merged), ["1", "2", "3"]);
-        assert_eq!((merged.next_key_marker.as_str(), merged.next_upload_id_marker.as_str()), ("b", "3"));
+        assert_eq!((&*merged.next_key_marker, merged.next_upload_id_marker.as_str()), (&b"b"[..], "3"));
         let mut short = page(&[("a", "1")], None);
         short.cut(1);
         assert!(!short.truncated);
@@ -219,7 +188,7 @@ mod tests {
         let mut merged = more.merged(page(&[("b", "3"), ("c", "4")], None));
         merged.cut(2);
         assert_eq!(ids(&merged), ["1", "2", "3"]);
-        assert_eq!((merged.next_key_marker.as_str(), merged.next_upload_id_marker.as_str()), ("b", "2"));
+        assert_eq!((&*merged.next_key_marker, merged.next_upload_id_marker.as_str()), (&b"b"[..], "2"));
     }
 
     #[test]
@@ -231,13 +200,13 @@ mod tests {
         };
         let three =
             ended(["1", "2"], "np1_x").merged(ended(["3", "4"], "np1_y")).merged(ended(["5", "6"], ""));
-        assert_eq!((three.truncated, three.next_key_marker.as_str()), (true, "b"));
+        assert_eq!((three.truncated, &*three.next_key_marker), (true, &b"b"[..]));
         assert_eq!(markers(&three.next_upload_id_marker).collect::<Vec<_>>(), ["np1_x", "np1_y"]);
         let mut cut = three.clone();
         cut.cut(4);
         assert_eq!(cut, three, "a page is never cut within a key");
         let nearer = three.merged(page(&[("a", "7")], Some("a")));
-        assert_eq!((nearer.next_key_marker.as_str(), nearer.next_upload_id_marker.as_str()), ("a", ""));
+        assert_eq!((&*nearer.next_key_marker, nearer.next_upload_id_marker.as_str()), (&b"a"[..], ""));
         assert_eq!(markers("np1_x").collect::<Vec<_>>(), ["np1_x"]);
     }
 

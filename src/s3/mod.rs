@@ -16,6 +16,7 @@ pub mod hoist;
 pub mod integrity;
 pub mod kept;
 pub mod kms;
+pub mod listed;
 pub mod merge;
 pub mod operation;
 pub mod outbound;

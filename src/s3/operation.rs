@@ -315,7 +315,7 @@ operations! {
         READ.action("s3:GetObjectTorrent").versioned("s3:GetObjectVersionTorrent").tells(Tells::Others);
     RestoreObject = POST Object "restore": SET.action("s3:RestoreObject");
     SelectObjectContent = POST Object "select":
-        READ.action("s3:GetObject").replay(Replay::Unsent).body(BodyKind::Document);
+        READ.action("s3:GetObject").versioned("s3:GetObjectVersion").body(BodyKind::Document);
     // data of buckets
     ListObjectsV2 = GET Bucket "list-type": LIST.action("s3:ListBucket").tells(Tells::Names);
     ListObjects = GET Bucket "": LIST.action("s3:ListBucket").tells(Tells::Names);

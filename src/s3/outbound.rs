@@ -1,11 +1,12 @@
 //! The head that a region gets, built from scratch. Pure.
 //!
-//! Nothing of the client's authentication, framing or connection travels on. The raw bytes of the
-//! key do. What goes on is a list of what S3 knows, plus every `x-amz-*` that is not listed below,
+//! Nothing of the client's authentication, framing or connection travels on, nor what its `Connection`
+//! nominates. The raw bytes of the key do. What goes on is a list of what S3 knows, plus every `x-amz-*` that is not listed below,
 //! since new ones keep coming.
 
 use std::borrow::Cow;
 
+use http::Method;
 use smallvec::SmallVec;
 
 use crate::head::{Field, Head};
@@ -36,6 +37,8 @@ pub struct Physical<'a> {
     pub query: SmallVec<[(&'static str, Option<String>); 2]>,
     /// What clients call the region's keys.
     pub kms_keys: &'a KmsKeys,
+    /// The request is signed with a pair of the client's own there, and not with the region's.
+    pub as_the_client: bool,
     /// The copy source in this region's words, percent-encoded; see [`copy_source`].
     pub copy_source: Option<String>,
 }
@@ -72,6 +75,7 @@ fn is_kept(name: &str) -> bool {
             | "traceparent"
             | "tracestate"
             | "user-agent"
+            | "x-amzn-trace-id"
     )
 }
 
@@ -122,7 +126,10 @@ pub fn outbound(head: &Head, call: &Call, to: &Physical<'_>) -> Head {
         // Documents are read and edited here; which codings an object may come in is the client's.
         out.push("accept-encoding", b"identity");
     }
-    for field in head.fields() {
+    let nominated = nominated(head);
+    let stays =
+        |field: &Field<'_>| nominated.iter().any(|own| own.eq_ignore_ascii_case(field.name.as_bytes()));
+    for field in head.fields().filter(|field| !stays(field)) {
         if let Some(value) = value_for(field.name, field.value, head, call, to) {
             out.push(field.name, &value);
         }
@@ -139,6 +146,13 @@ pub fn outbound(head: &Head, call: &Call, to: &Physical<'_>) -> Head {
         out.push("x-amz-copy-source", source.as_bytes());
     }
     out
+}
+
+/// The fields that `Connection` says are for this hop alone. What a request cannot do without is not among
+/// them: [`crate::head::strict`] refuses a head that nominates it.
+fn nominated(head: &Head) -> SmallVec<[&[u8]; 4]> {
+    let names = head.all("connection").flat_map(|names| names.split(|byte| *byte == b','));
+    names.map(<[u8]>::trim_ascii).collect()
 }
 
 fn path(call: &Call, to: &Physical<'_>) -> String {
@@ -159,12 +173,30 @@ fn path(call: &Call, to: &Physical<'_>) -> String {
     path
 }
 
+/// Whether a parameter goes on. One that is not S3's may be the store's own (`?usage` of Ceph's): a read
+/// that goes under the client's name and with its own pair is a matter between those two. A write is not:
+/// what we take it for is what must be carried out.
+fn goes_on(pair: Pair<'_>, head: &Head, to: &Physical<'_>) -> bool {
+    let reads = matches!(*head.method(), Method::GET | Method::HEAD);
+    is_known(pair) || (reads && to.bucket.is_none() && to.as_the_client && !is_of_the_way(pair))
+}
+
+/// Whether a parameter is of the way here: one that presigned requests have, of whichever version of
+/// signatures, or the name by which SDKs tell their operations apart.
+fn is_of_the_way(pair: Pair<'_>) -> bool {
+    const OTHERS: [&str; 4] = ["AWSAccessKeyId", "Signature", "Expires", "x-id"];
+    pair.name().is_none_or(|name| {
+        let amz = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+        amz || OTHERS.iter().any(|own| name.eq_ignore_ascii_case(own))
+    })
+}
+
 /// The client's own parameters in their order and bytes, but for those of the region's.
 fn query(head: &Head, to: &Physical<'_>) -> Option<String> {
     let raw = head.query().unwrap_or_default();
     let mut out = String::with_capacity(raw.len());
     let mut added: SmallVec<[&str; 4]> = SmallVec::new();
-    for pair in Query::new(raw).pairs().filter(|pair| is_known(*pair)) {
+    for pair in Query::new(raw).pairs().filter(|pair| goes_on(*pair, head, to)) {
         match to.query.iter().find(|(name, _)| pair.is(name)) {
             Some((name, value)) => {
                 added.push(name);
@@ -247,11 +279,15 @@ fn amz_travels(name: &str, value: &[u8], call: &Call, to: &Physical<'_>) -> bool
         | "rename-source"
         | "meta-nearpoint-write" => false,
         _ if name.starts_with("copy-source-") => is_copy(call),
+        // A code that is good once, and a session's secret: they prove who the client is, and say nothing
+        // beside another's signature.
+        "mfa" | "s3session-token" => to.as_the_client,
         // An account of one region's vendor; another region's bucket has another owner.
         "expected-bucket-owner" | "source-expected-bucket-owner" => to.bucket.is_none(),
         // What every store does anyway, but some refuse to be told.
         "acl" => to.honours.has(Feature::Acl) || !is_default_acl(value),
-        "storage-class" => !value.is_empty() && value != b"STANDARD",
+        // A copy onto itself may change nothing else.
+        "storage-class" => !value.is_empty() && (value != b"STANDARD" || is_copy(call)),
         "tagging" => to.honours.has(Feature::Tagging) || !value.is_empty(),
         _ if name.starts_with("checksum-") => to.honours.has(Feature::Checksums),
         _ => true,
@@ -312,6 +348,7 @@ mod tests {
             base_path: "",
             query: SmallVec::new(),
             kms_keys: &NO_KEYS,
+            as_the_client: false,
             copy_source: None,
         }
     }
@@ -410,6 +447,8 @@ mod tests {
             ("x-amz-sdk-checksum-algorithm", "SHA256"),
             ("x-amz-copy-source-if-match", "x"),
             ("x-amz-expected-bucket-owner", "111122223333"),
+            ("x-amz-mfa", "20899872 301749"),
+            ("x-amz-s3session-token", "t"),
             ("x-nearpoint-region", "x"),
             ("x-amz-meta-nearpoint-write", "x"),
             ("x-custom", "x"),
@@ -427,6 +466,55 @@ mod tests {
             &physical(Some(&"photos-fra".into()), Addressing::Path, "aws"),
         );
         assert_eq!(others(&out), kept.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn parameters_of_the_store_s_own_go_with_a_read_of_the_client_s_own() {
+        let usage = "/b?usage&allow-unordered=true&max-keys=1&X-Amz-Signature=s&x-amz-acl=private&Expires=1&x-id=ListObjects";
+        let known = Some("max-keys=1");
+        let all = Some("usage&allow-unordered=true&max-keys=1");
+        let bucket = BucketName::new("physical");
+        for (method, as_the_client, physical_name, sent) in [
+            (Method::GET, true, None, all),
+            (Method::HEAD, true, None, all),
+            (Method::GET, false, None, known),
+            (Method::GET, true, Some(&bucket), known),
+            (Method::PUT, true, None, known),
+        ] {
+            let to = Physical { as_the_client, ..physical(physical_name, Addressing::Path, "aws") };
+            let head = Head::new(method.clone(), usage);
+            assert_eq!(query(&head, &to).as_deref(), sent, "{method} {as_the_client} {physical_name:?}");
+        }
+    }
+
+    #[test]
+    fn what_proves_the_client_goes_along_where_the_client_s_own_pair_signs() {
+        let proofs = [("x-amz-mfa", "20899872 301749"), ("x-amz-s3session-token", "t")];
+        let delete = head(&Method::DELETE, "/photos/k?versionId=v", &proofs);
+        let hoisted = "/photos/k?versionId=v&X-Amz-Mfa=1%202&X-Amz-S3session-Token=t&X-Amz-Signature=s";
+        let hoisted = head(&Method::DELETE, hoisted, &[]);
+        for as_the_client in [false, true] {
+            let to = Physical { as_the_client, ..physical(None, Addressing::Path, "aws") };
+            for head in [&delete, &hoisted] {
+                let sent = sent(head, &to);
+                let wanted = if as_the_client { proofs.map(|(name, _)| name).to_vec() } else { Vec::new() };
+                assert_eq!(others(&sent), wanted, "{}", head.target());
+                assert_eq!(sent.query(), Some("versionId=v"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_connection_nominates_stays_here() {
+        let fields = [
+            ("connection", "close, Cache-Control ,x-other\u{e9}"),
+            ("cache-control", "no-store"),
+            ("connection", "expires"),
+            ("expires", "0"),
+            ("content-language", "en"),
+        ];
+        let put = head(&Method::PUT, "/photos/k", &fields);
+        assert_eq!(others(&sent(&put, &physical(None, Addressing::Path, "aws"))), ["content-language"]);
     }
 
     #[test]
@@ -511,6 +599,10 @@ mod tests {
             others(&sent(&put, &physical(None, Addressing::Path, "garage"))),
             ["x-amz-acl", "x-amz-storage-class"]
         );
+        // of a copy onto itself it may be all that changes
+        let copy = [("x-amz-copy-source", "/photos/k"), ("x-amz-storage-class", "STANDARD")];
+        let copy = sent(&head(&Method::PUT, "/photos/k", &copy), &physical(None, Addressing::Path, "aws"));
+        assert!(others(&copy).contains(&"x-amz-storage-class"), "{:?}", others(&copy));
     }
 
     #[test]

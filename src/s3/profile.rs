@@ -1,15 +1,20 @@
 //! What a store understands, and ready profiles of the stores we know. Pure.
 //!
-//! Source of the profiles: measured where the store could be run (MinIO, Garage 2.5, Ceph RGW 16.2,
-//! moto 5.2), else its vendor's compatibility pages. In doubt a feature is left out: the request is
+//! Source of the profiles: measured where the store could be run (Garage 2.5, Ceph RGW 16.2, moto 5.2),
+//! else its source or its vendor's compatibility pages. In doubt a feature is left out: the request is
 //! then refused with `501` instead of half carried out.
+
+use super::checksum::Algorithm;
 
 /// One thing that a request may depend on and a store may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Feature {
-    /// `If-Match` and `If-None-Match` on writes.
+    /// `If-Match` and `If-None-Match` on puts and on the ends of uploads.
     ConditionalWrites,
+    /// Conditions on deletions, and on what a copy is written over: stores pass over these that meet
+    /// those on puts.
+    ConditionalDeletes,
     /// SSE-S3.
     Sse,
     /// SSE-KMS and DSSE.
@@ -34,8 +39,9 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ConditionalWrites,
+        Self::ConditionalDeletes,
         Self::Sse,
         Self::SseKms,
         Self::SseC,
@@ -53,6 +59,7 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Self::ConditionalWrites => "conditional_writes",
+            Self::ConditionalDeletes => "conditional_deletes",
             Self::Sse => "sse",
             Self::SseKms => "sse_kms",
             Self::SseC => "sse_c",
@@ -199,7 +206,7 @@ pub struct Profile {
 /// nothing until the configuration says otherwise.
 pub const READY: [(&str, Profile); 9] = [
     ("aws", AWS),
-    ("minio", Profile { addressing: Addressing::Path, ..AWS }),
+    ("minio", MINIO),
     ("garage", GARAGE),
     ("ceph", CEPH),
     ("r2", R2),
@@ -215,6 +222,14 @@ const AWS: Profile = Profile {
     trailers: Trailers::Pass,
     body_hash: BodyHash::Store,
     signed_path: SignedPath::Reencoded,
+};
+
+/// Passes over conditions on deletions and copies, and over ACLs, of which it knows the calls only
+/// (by its source; it was not run).
+const MINIO: Profile = Profile {
+    honours: AWS.honours.without(Features::of(&[Feature::ConditionalDeletes, Feature::Acl])),
+    addressing: Addressing::Path,
+    ..AWS
 };
 
 /// The least that is S3. Also Google's XML API: it refuses trailers and has checksums, versions,
@@ -284,6 +299,18 @@ impl Profile {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         READY.iter().find(|(own, _)| *own == name).map(|(_, profile)| *profile)
+    }
+
+    /// Whether what follows a body is sent on behind it.
+    #[must_use]
+    pub fn passes_trailers(self) -> bool {
+        self.trailers == Trailers::Pass && self.honours.has(Feature::Trailers)
+    }
+
+    /// Whether a checksum by this algorithm is checked there, and kept with the object.
+    #[must_use]
+    pub fn keeps(self, algorithm: Algorithm) -> bool {
+        self.honours.has(Feature::Checksums) && algorithm.is_common()
     }
 }
 

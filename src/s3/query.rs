@@ -84,6 +84,12 @@ pub fn decode_text(raw: &str) -> Option<Cow<'_, str>> {
     text(decode_bytes(raw, false)?)
 }
 
+/// As [`decode`], and `+` is a space.
+#[must_use]
+pub fn decode_form_bytes(raw: &str) -> Option<Cow<'_, [u8]>> {
+    decode_bytes(raw, true)
+}
+
 /// As [`decode_text`], and `+` is a space.
 #[must_use]
 pub fn decode_form(raw: &str) -> Option<Cow<'_, str>> {

@@ -24,6 +24,23 @@ const DROPPED_FAMILIES: [&str; 10] = [
     "x-served-",
 ];
 
+/// The code of an error without a document, as its head tells it: MinIO names it in a header, AWS
+/// throttles with a `reason` of its own. `throttles`: the store asked for less lately, so that a bare 503
+/// means no more.
+#[must_use]
+pub fn code_in_head<'a>(
+    status: StatusCode,
+    headers: &'a HeaderMap,
+    reason: Option<&[u8]>,
+    throttles: bool,
+) -> Option<&'a str> {
+    if let Some(code) = headers.get("x-minio-error-code") {
+        return code.to_str().ok();
+    }
+    let slow_down = status == StatusCode::SERVICE_UNAVAILABLE && (reason == Some(b"Slow Down") || throttles);
+    slow_down.then_some("SlowDown")
+}
+
 /// What a region's words become.
 pub struct Mapping<'a> {
     /// The region that clients see.
@@ -36,6 +53,10 @@ pub struct Mapping<'a> {
     pub versions: bool,
     /// What clients call the region's keys.
     pub kms_keys: &'a KmsKeys,
+    /// Whether the store's documents and accounts are the client's own: a wildcard's.
+    pub transparent: bool,
+    /// The encryption context that the client sent; stores add bucket and account to it.
+    pub encryption_context: Option<&'a [u8]>,
     /// A version id in the client's words: wrapped, or as it is.
     pub version: &'a dyn Fn(&str) -> String,
     /// The same for the version of a copy's source, which is of another key.
@@ -88,6 +109,7 @@ fn stays(name: &str) -> bool {
     matches!(
         name,
         "alt-svc"
+            | "bucket"
             | "connection"
             | "content-security-policy"
             | "date"
@@ -153,6 +175,9 @@ fn fate(name: &HeaderName, value: &HeaderValue, names: &Mapping<'_>) -> Fate {
             becomes(logical.and_then(|key| HeaderValue::from_str(key).ok()))
         }
         KMS_KEY if value.as_bytes().starts_with(b"arn:") => Fate::Stays,
+        "x-amz-server-side-encryption-context" if !names.transparent => {
+            becomes(names.encryption_context.and_then(|own| HeaderValue::from_bytes(own).ok()))
+        }
         name if stays(name) => Fate::Stays,
         _ => Fate::Passes,
     }
@@ -175,6 +200,8 @@ mod tests {
             location: Some("photos"),
             versions,
             kms_keys: &NO_KEYS,
+            transparent: false,
+            encryption_context: Some(b"b3du"),
             version: &version,
             source_version: &source_version,
         };

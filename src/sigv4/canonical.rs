@@ -93,8 +93,10 @@ impl Canonical<'_, '_> {
 /// Headers and parameters whose values are secrets. The digest of a customer key is one too.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    matches!(name.as_str(), "x-amz-security-token" | "authorization" | "cookie" | "x-amz-mfa")
-        || name.ends_with("-customer-key")
+    matches!(
+        name.as_str(),
+        "x-amz-security-token" | "x-amz-s3session-token" | "authorization" | "cookie" | "x-amz-mfa"
+    ) || name.ends_with("-customer-key")
         || name.ends_with("-customer-key-md5")
         || name.ends_with("-encryption-context")
 }

@@ -6,12 +6,13 @@
 //! request that differs from this in one guessed thing. Whoever lacks the secret has no such signature,
 //! and learns nothing. What is told is the guess, never anything of a secret header.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::head::Head;
 use crate::sigv4::EMPTY_SHA256;
 use crate::sigv4::canonical::{Canonical, Sorted};
-use crate::sigv4::found::{Found, locate, signed_headers};
+use crate::sigv4::found::{Found, Parts, locate, signed_headers};
 use crate::sigv4::key::{Judge, KeyCache, KeyRing};
 use crate::sigv4::verify::{Claim, Rules, scope_fits, signature_holds};
 use crate::units::UnixSeconds;
@@ -122,10 +123,32 @@ pub fn diagnose(
     found
 }
 
-/// The heads that a trusted proxy may have made this one of: those with another `Accept-Encoding`.
-pub fn restored(head: &Head) -> impl Iterator<Item = Head> + use<'_> {
-    let is_signed = head.count("accept-encoding") > 0;
-    ACCEPT_ENCODINGS.into_iter().filter(move |_| is_signed).map(|value| with(head, "accept-encoding", value))
+/// The heads that a trusted proxy may have made this one of: those with another `Accept-Encoding`, or
+/// none, where that was signed; those with the port that the proxy says it was reached at.
+pub fn restored(head: &Head) -> impl Iterator<Item = Head> + use<> {
+    let signed = match locate(head) {
+        Ok(Found::Header(_, parts)) => Parts::parse(parts).ok().map(|parts| parts.signed_headers.to_owned()),
+        Ok(Found::Query(_, parameters)) => parameters.signed_headers.map(Cow::into_owned),
+        Ok(Found::Nothing | Found::V2(_)) | Err(_) => None,
+    };
+    let is_signed = signed.is_some_and(|signed| signed.split(';').any(|name| name == "accept-encoding"));
+    let codings = ACCEPT_ENCODINGS.into_iter().filter(move |_| is_signed);
+    let mut hosts = vec![head.clone()];
+    hosts.extend(outer_host(head).map(|host| with(head, "host", &host)));
+    hosts.into_iter().enumerate().flat_map(move |(at, head)| {
+        let coded = codings.clone().map(|coding| with(&head, "accept-encoding", coding)).collect::<Vec<_>>();
+        // the head as it came was judged already
+        (at > 0).then_some(head).into_iter().chain(coded)
+    })
+}
+
+/// The host with the port that a proxy was reached at, where it says which and the host has none.
+fn outer_host(head: &Head) -> Option<String> {
+    let host = head.first_text("host")?;
+    let port = head.first_text("x-forwarded-port").map(str::trim)?;
+    let bare = !host.is_empty() && (host.ends_with(']') || !host.contains(':'));
+    (bare && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| format!("{host}:{port}"))
 }
 
 /// A head as it may have been signed.

@@ -61,6 +61,8 @@ pub enum PayloadMark {
     Unsigned,
     /// `aws-chunked` with trailers, as [`crate::sigv4::chunks::Encoder`] writes it.
     UnsignedTrailer,
+    /// The same with signatures, as [`crate::sigv4::chunks::signed_body`] writes it.
+    SignedTrailer,
 }
 
 impl PayloadMark {
@@ -71,6 +73,7 @@ impl PayloadMark {
             Self::Empty => with(EMPTY_SHA256.as_bytes()),
             Self::Unsigned => with(UNSIGNED.as_bytes()),
             Self::UnsignedTrailer => with(UNSIGNED_TRAILER.as_bytes()),
+            Self::SignedTrailer => with(SIGNED_CHUNKS_TRAILER.as_bytes()),
         }
     }
 }

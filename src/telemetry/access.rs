@@ -81,7 +81,7 @@ pub struct AccessLine<'a> {
     pub shield: Option<&'a str>,
     /// How often the reply broke off and was gone on with.
     pub resumed: u32,
-    /// Of a write whose answer was lost: whether the object's head proved it, refuted it, or neither.
+    /// Of a write whose answer was lost: whether the object's head proved it, refuted it, showed another object, or nothing.
     pub settled: Option<&'a str>,
     /// Who ended the request before its answer was complete.
     pub aborted: Option<Aborted>,

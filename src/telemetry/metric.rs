@@ -119,6 +119,8 @@ metrics_table! {
         "Open connections to a region.";
     UpstreamConnects: Counter "nearpoint_upstream_connects_total" Count ["region", "outcome"],
         "Connections tried to a region, by how the try ended (shortage: for want of files or ports of ours).";
+    UpstreamWaits: Counter "nearpoint_upstream_waits_total" Count ["region", "outcome"],
+        "Requests that waited for a connection in use, as that was sooner than a new one: given, or in vain (vain).";
     RegionInFlight: Gauge "nearpoint_region_in_flight" Count ["region"],
         "Requests under way at a region.";
     RegionStanding: Gauge "nearpoint_region_standing" Count ["region", "kind"],
@@ -194,7 +196,7 @@ metrics_table! {
     CopiedBytes: Counter "nearpoint_copied_bytes_total" Bytes ["from", "to"],
         "Bytes that were carried from region to region for them.";
     WritesSettled: Counter "nearpoint_writes_settled_total" Count ["region", "outcome"],
-        "Writes whose answer was lost, by what the object's head says of them: proven, refuted, unknown.";
+        "Writes whose answer was lost, by what the object's head says of them: proven, refuted, unclear, unknown.";
     DoubtfulSuccesses: Counter "nearpoint_errors_inside_success_total" Count ["region"],
         "Answers of 200 with an error inside: the whole request's, or that of a key to be deleted, through the store's fault.";
     WritesUnsettled: Counter "nearpoint_writes_unsettled_total" Count ["region"],

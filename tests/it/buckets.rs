@@ -109,9 +109,11 @@ const WITHHELD: [&str; 9] = [
 
 #[tokio::test]
 async fn what_is_configured_is_home_s_and_names_nothing_physical() {
-    let mut told = Settings::new("home", &["photos-home"]);
-    told.documents = settings();
-    let (home, away) = (Region::start_with(told), Region::start("away", &["photos-away"]));
+    let told = |name: &str, bucket: &str| {
+        Region::start_with(Settings { documents: settings(), ..Settings::new(name, &[bucket]) })
+    };
+    // an object's are read where that is nearest: in either
+    let (home, away) = (told("home", "photos-home"), told("away", "photos-away"));
     home.seed("photos-home", "k", "x");
     let gateway = Setup::over(&[&home, &away]).start();
     let client = gateway.client();
@@ -197,6 +199,33 @@ fn with_wildcard(home: &Region, away: &Region) -> Setup {
     let all = r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}"#;
     setup.tenants = vec![Tenant::with_statements("app", all)];
     setup
+}
+
+#[tokio::test]
+async fn what_a_store_says_of_an_error_reaches_whoever_may_read_it() {
+    let (home, away) = regions();
+    let mut setup = with_wildcard(&home, &away);
+    let mut same = Tenant::of("same", &[]);
+    (same.policy, same.lines) = (None, "    region_credentials: same\n".to_owned());
+    setup.tenants.push(same);
+    let gateway = setup.start();
+    let document = "<Error><Code>EntityTooSmall</Code><Message>too small for photos-home</Message>\
+                    <ProposedSize>1</ProposedSize><MinSizeAllowed>5</MinSizeAllowed><BucketName>photos-home</BucketName></Error>";
+    let reply = format!(
+        "HTTP/1.1 400 Bad Request\r\nx-amz-request-id: 1\r\ncontent-length: {}\r\n\r\n{document}",
+        document.len()
+    );
+    home.fault(When::operation("PutObject"), Act::AnswerBytes(reply.into()));
+    // of its own buckets, as itself, a client is told in full
+    for (tenant, target, own) in [(0, "/photos/k", false), (0, "/other/k", false), (1, "/other/k", true)] {
+        let reply = gateway.client_of(tenant).send(&Request::put(target, "x")).await;
+        refused(&reply, 400, "EntityTooSmall");
+        let text = reply.text();
+        assert!(text.contains("<ProposedSize>1</ProposedSize><MinSizeAllowed>5</MinSizeAllowed>"), "{text}");
+        assert_eq!(text.contains("too small for photos-home"), own, "{text}");
+        let line = gateway.access_line(reply.header("x-amz-request-id").unwrap());
+        assert_eq!(line["cause"], "the store says EntityTooSmall: too small for photos-home");
+    }
 }
 
 #[tokio::test]
@@ -380,6 +409,45 @@ async fn nobody_goes_round_an_access_point_to_its_buckets() {
 }
 
 #[tokio::test]
+async fn an_acl_of_the_owner_that_was_told_is_set_by_its_canned_name() {
+    let home = Region::start("home", &["photos-home"]);
+    home.seed("photos-home", "k", "x");
+    let gateway = Setup::over(&[&home]).start();
+    let client = gateway.client();
+    let told = "<Owner><ID>nearpoint</ID></Owner>";
+    let own = "<Grant><Grantee><ID>nearpoint</ID></Grantee><Permission>FULL_CONTROL</Permission></Grant>";
+    let all = "<Grant><Grantee><URI>http://acs.amazonaws.com/groups/global/AllUsers</URI></Grantee>\
+               <Permission>READ</Permission></Grant>";
+    for (grants, canned) in [(own.to_owned(), "private"), (format!("{own}{all}"), "public-read")] {
+        home.forget();
+        let acl = format!(
+            "<AccessControlPolicy>{told}<AccessControlList>{grants}</AccessControlList></AccessControlPolicy>"
+        );
+        client.send(&Request::put("/photos/k?acl", acl)).await;
+        let seen = home.seen_once();
+        assert_eq!(seen.header("x-amz-acl"), Some(canned));
+        assert_eq!(seen.header("content-length").unwrap_or("0"), "0");
+    }
+}
+
+#[tokio::test]
+async fn how_a_bucket_is_encrypted_is_told_with_the_clients_name_of_the_key() {
+    let mut told = Settings::new("home", &["photos-home"]);
+    told.documents = settings();
+    let home = Region::start_with(told);
+    let arn = "arn:aws:kms:home-1:111122223333:key/k";
+    for (named, told) in [(arn, "pictures"), ("arn:aws:kms:home-1:111122223333:key/other", "")] {
+        let mut setup = Setup::over(&[&home]);
+        setup.regions[0].1.push_str(&format!("    kms_keys: {{pictures: \"{named}\"}}\n"));
+        let gateway = setup.start();
+        let reply = gateway.client().send(&Request::get("/photos?encryption")).await.expect(200).text();
+        let key = text::element(&reply, "KMSMasterKeyID");
+        assert_eq!(key.as_deref(), Some(told), "{reply}");
+        assert!(!reply.contains("111122223333"), "{reply}");
+    }
+}
+
+#[tokio::test]
 async fn an_alias_is_the_access_point() {
     let (home, away) = regions();
     let mut setup = Setup::over(&[&home, &away]);
@@ -392,6 +460,28 @@ async fn an_alias_is_the_access_point() {
     let page = client.send(&Request::get("/mfzwi23gnjvgw.mrap?list-type=2")).await.expect(200).text();
     let name = text::element(&page, "Name");
     assert!(name.as_deref() == Some("photos") || name.as_deref() == Some("mfzwi23gnjvgw.mrap"), "{page}");
+}
+
+#[tokio::test]
+async fn the_host_of_a_multi_region_access_point_is_the_access_point_of_that_alias() {
+    let (home, away) = regions();
+    let mut setup = Setup::over(&[&home, &away]);
+    setup.access_points[0].1.push_str("    alias: mfzwi23gnjvgw.mrap\n");
+    setup.rest.push_str("domains: [accesspoint.s3-global.amazonaws.com]\n");
+    let gateway = setup.start();
+    // as SDKs speak to one: its own host, SigV4A, every region
+    let host = "mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com".to_owned();
+    let client = Client { host, region_set: Some("*".to_owned()), ..gateway.client() };
+    client.send(&Request::put("/photos/k", "1")).await.expect(200);
+    assert_eq!(home.object("photos-home", "photos/k").unwrap().body, "1", "the path is the key");
+    assert_eq!(client.send(&Request::get("/photos/k")).await.expect(200).body, b"1");
+    let page = client.send(&Request::get("/?list-type=2")).await.expect(200).text();
+    assert_eq!(text::elements(&page, "Key"), ["photos/k"]);
+    let done = client.upload("/big", &[b"1"]).await.expect(200).text();
+    let location = text::element(&done, "Location").unwrap();
+    assert!(location.ends_with("//mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com/big"), "{location}");
+    let stranger = Client { host: client.host.replace("mfzwi", "other"), ..client };
+    refused(&stranger.send(&Request::get("/photos/k")).await, 404, "NoSuchBucket");
 }
 
 #[tokio::test]

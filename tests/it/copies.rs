@@ -107,6 +107,26 @@ async fn a_copy_is_made_with_all_that_describes_its_source() {
     assert_eq!(here.object(HERE, "empty").unwrap().body, "");
 }
 
+/// Not every store counts tags in heads, and none does for whom it lets read no tags.
+#[tokio::test]
+async fn tags_that_are_not_counted_are_looked_for() {
+    let (here, there) = regions();
+    there.change_settings(|settings| settings.ignores = vec!["x-amz-tagging-count"]);
+    let gateway = started(&apart(&here, &there)).await;
+    let client = gateway.client();
+    client.send(&Request::put("/vault/k", "v").with("x-amz-tagging", "a=1")).await.expect(200);
+    client.send(&copy_of("vault/k")).await.expect(200);
+    assert_eq!(here.object(HERE, "copy").unwrap().header("x-amz-tagging"), Some("a=1"));
+    client.send(&Request::put("/vault/k", "v")).await.expect(200);
+    client.send(&copy_of("vault/k")).await.expect(200);
+    assert_eq!(here.object(HERE, "copy").unwrap().header("x-amz-tagging"), None);
+    // what nobody may read is not left out without a word
+    there.fault(When::operation("SubResource"), Act::Answer { status: 403, code: "AccessDenied" });
+    here.forget();
+    refused(&client.send(&copy_of("vault/k")).await, 403, "AccessDenied");
+    assert!(operations(&here).is_empty());
+}
+
 #[tokio::test]
 async fn directives_say_whose_metadata_and_tags_a_copy_has() {
     let (here, there) = regions();
@@ -285,11 +305,11 @@ async fn bytes_that_have_not_the_source_s_checksum_are_never_a_copy() {
 }
 
 #[tokio::test]
-async fn no_more_than_five_gibibytes_are_copied_at_once() {
+async fn no_more_is_copied_than_an_object_may_have() {
     let (here, there) = regions();
     let gateway = started(&apart(&here, &there)).await;
     there.seed(THERE, "k", "v");
-    there.fault(When::operation("HeadObject"), Act::LieAboutLength(5 << 30));
+    there.fault(When::operation("HeadObject"), Act::LieAboutLength(5 << 40));
     refused(&gateway.client().send(&copy_of("/vault/k")).await, 400, "InvalidRequest");
     assert!(here.seen().is_empty());
 }
@@ -351,7 +371,8 @@ async fn keys_of_encryption_go_to_whom_they_are_of() {
     let keys = |region: &Region| {
         region.seen().iter().map(|seen| seen.header(key).map(str::to_owned)).collect::<Vec<_>>()
     };
-    assert_eq!(keys(&there), [Some("of-the-source".to_owned()), Some("of-the-source".to_owned())]);
+    // tags are not encrypted
+    assert_eq!(keys(&there), [Some("of-the-source".to_owned()), None, Some("of-the-source".to_owned())]);
     assert_eq!(keys(&here), [Some("of-the-copy".to_owned())]);
     let names = here.seen_once().headers.iter().any(|(name, _)| name.starts_with("x-amz-copy-source"));
     assert!(!names && !gateway.written().join("\n").contains("of-the-"));

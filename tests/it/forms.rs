@@ -26,8 +26,8 @@ fn home() -> Region {
 
 /// A form in the making.
 #[derive(Clone)]
-struct Form {
-    path: String,
+pub struct Form {
+    pub path: String,
     fields: Vec<(String, String)>,
     /// Conditions that are not of one field each.
     conditions: Vec<String>,
@@ -39,7 +39,7 @@ struct Form {
 }
 
 impl Form {
-    fn new(key: &str, file: impl Into<Vec<u8>>) -> Self {
+    pub fn new(key: &str, file: impl Into<Vec<u8>>) -> Self {
         let form = Self {
             path: "/photos".to_owned(),
             fields: Vec::new(),
@@ -52,7 +52,7 @@ impl Form {
         form.with("key", key)
     }
 
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub fn with(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -76,7 +76,7 @@ impl Form {
 
     /// The same with the fields of a client's signature over a policy: every field as it is, and the
     /// conditions.
-    fn signed_by(mut self, client: &Client) -> Self {
+    pub fn signed_by(mut self, client: &Client) -> Self {
         let now = client.now();
         let (date, settings) = (moment::amz(now), &client.settings);
         let day = &date[..8];
@@ -122,7 +122,7 @@ impl Form {
         body
     }
 
-    fn request(&self, client: &Client) -> Signed {
+    pub fn request(&self, client: &Client) -> Signed {
         let request = Request::post(&self.path, self.body());
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
         client.unsigned(&request.with("content-type", &content_type))

@@ -147,22 +147,27 @@ async fn a_throttled_region_is_offered_what_it_takes_and_reads_lose_nothing() {
     assert!(metrics.contains("nearpoint_region_rate_held_total{region=\"near\",how=\"moved\"}"), "{metrics}");
 }
 
+/// Nor do those that might move: of two writes of a key in two regions that serve, the older might win by
+/// their clocks.
 #[tokio::test]
-async fn writes_above_the_rate_of_their_only_region_wait_or_are_told_to_slow_down() {
-    let pair = Pair::new();
-    let (gateway, client) = pair.begin(&pair.setup("refuse", "")).await;
-    pair.near.throttle(Some(20));
-    let put = |number: usize| Request::put(&format!("/photos/w/{number}"), "v");
-    let replies = at_a_rate(&client, 80, 6, put).await;
-    for reply in &replies {
-        if reply.status != 200 {
-            assert_eq!((reply.status, reply.code().as_deref()), (503, Some("SlowDown")));
+async fn writes_above_the_rate_of_their_region_wait_or_are_told_to_slow_down() {
+    for failover in ["refuse", "allow"] {
+        let pair = Pair::new();
+        let (gateway, client) = pair.begin(&pair.setup(failover, "")).await;
+        pair.near.throttle(Some(20));
+        let put = |number: usize| Request::put(&format!("/photos/w/{number}"), "v");
+        let replies = at_a_rate(&client, 80, 6, put).await;
+        for reply in &replies {
+            if reply.status != 200 {
+                assert_eq!((reply.status, reply.code().as_deref()), (503, Some("SlowDown")), "{failover}");
+            }
         }
+        let ours = replies.iter().find(|reply| reply.status == 503 && reply.header("retry-after").is_some());
+        assert!(ours.is_some(), "what is refused here says when to come back");
+        assert!(replies.iter().any(|reply| reply.status == 200), "{failover}");
+        assert!(pair.far.seen().is_empty(), "{failover}: {:?}", pair.far.seen().first());
+        assert!(gateway.standing().await.iter().all(|row| row.2 == "healthy"), "{failover}");
     }
-    let ours = replies.iter().find(|reply| reply.status == 503 && reply.header("retry-after").is_some());
-    assert!(ours.is_some(), "what is refused here says when to come back");
-    assert!(pair.far.seen().is_empty(), "a write that may not move does not");
-    assert!(gateway.standing().await.iter().all(|row| row.2 == "healthy"));
 }
 
 // ── clocks ───────────────────────────────────────────────────────────────────
@@ -278,8 +283,28 @@ async fn a_probe_that_fails_while_requests_are_answered_drains_nobody() {
     }
     let why = raised().unwrap();
     assert!(why["why"].as_str().unwrap().contains("check probe.bucket and probe.key"), "{why}");
-    assert!(!changes(&gateway, "near", "read").iter().any(|to| to == "out"));
+    for kind in ["read", "write"] {
+        assert!(!changes(&gateway, "near", kind).iter().any(|to| to == "out"), "{kind}");
+    }
     assert_eq!(served_by(&client.send(&read(1)).await.expect(200)), "near");
+}
+
+#[tokio::test]
+async fn a_probe_that_is_throttled_is_no_failure() {
+    let pair = Pair::new();
+    let (gateway, _client) = pair.begin(&pair.setup("refuse", "    probe: {interval: 200ms}\n")).await;
+    let canary = When { key: Some(".nearpoint/canary".to_owned()), ..When::everything() };
+    pair.far.fault(canary, Act::Answer { status: 503, code: "SlowDown" });
+    let began = moment::mono();
+    let throttled = || pair.far.seen_with_probes().iter().filter(|seen| seen.status == Some(503)).count();
+    while throttled() < 6 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{} probes", throttled());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for kind in ["read", "write"] {
+        let changes = changes(&gateway, "far", kind);
+        assert!(changes.iter().all(|to| to == "healthy"), "{kind} {changes:?}");
+    }
 }
 
 // ── write probes ─────────────────────────────────────────────────────────────

@@ -19,6 +19,8 @@ mod buckets;
 mod copies;
 #[cfg(feature = "demo")]
 mod demo;
+mod encoded_listings;
+mod every;
 mod everywhere;
 mod failover;
 mod fault_proxy;

@@ -34,6 +34,7 @@ fn talkative(status: u16, root: &str, inner: &str) -> Act {
          x-amz-request-id: store-request-id\r\nx-amz-id-2: store-host-id\r\nx-amz-bucket-region: home-1\r\n\
          x-amz-error-detail-region: home-1\r\nlocation: http://{HOME}.store-host/k\r\nvia: store-host\r\n\
          x-amz-access-point-alias: {HOME}\r\nset-cookie: a=store-host\r\netag: \"e\"\r\n\
+         x-amz-server-side-encryption-context: of-{HOME}\r\nbucket: tenant%2F{HOME}\r\n\
          x-amz-server-side-encryption-aws-kms-key-id: arn:aws:kms:home-1:111122223333:key/k\r\n\r\n",
         body.len()
     );
@@ -100,10 +101,11 @@ async fn whatever_a_store_says_its_names_stay_here() {
         home.fault(once("PutObject"), error(status, code));
         leaks_nothing(&client, &Request::put("/photos/k", "x"), told).await;
     }
-    let bucket = format!("<Bucket>{HOME}</Bucket><Key>k</Key><UploadId>u</UploadId>");
+    let tenant = "<Tenant>store-host</Tenant>";
+    let bucket = format!("{tenant}<Bucket>{HOME}</Bucket><Key>k</Key><UploadId>u</UploadId>");
     let owner = "<Owner><ID>111122223333</ID><DisplayName>111122223333</DisplayName></Owner>";
     let listed = format!(
-        "<Name>{HOME}</Name><Contents><Key>k</Key>{owner}</Contents><IsTruncated>false</IsTruncated>"
+        "{tenant}<Name>{HOME}</Name><Contents><Key>k</Key>{owner}</Contents><IsTruncated>false</IsTruncated>"
     );
     let parts = format!("{bucket}{owner}<Initiator><ID>arn:aws:iam::111122223333:user/u</ID></Initiator>");
     let location = format!("<Location>http://{HOME}.store-host/k</Location>{bucket}");
@@ -203,14 +205,30 @@ async fn nothing_of_the_client_s_credential_travels_on() {
     setup.tenants[0].session_token = Some("session-token-of-app".to_owned());
     let gateway = setup.start();
     let client = gateway.client();
-    client.send(&Request::put("/photos/k", "1").with("x-amz-meta-a", "b")).await.expect(200);
+    let put = Request::put("/photos/k", "1").with("x-amz-meta-a", "b").with("x-amz-mfa", "20899872 301749");
+    client.send(&put.with("x-amz-s3session-token", "session-token-of-s3")).await.expect(200);
     let presigned = client.presign(&Request::get("/photos/k"), 60);
     client.send_signed(&client.unsigned(&Request::get(&presigned))).await.expect(200);
     for seen in home.seen() {
         let all = format!("{} {:?}", seen.target, seen.headers);
-        for theirs in ["NPAPP", "session-token-of-app", "anywhere-1", "X-Amz-"] {
+        let theirs =
+            ["NPAPP", "session-token-of-app", "session-token-of-s3", "301749", "anywhere-1", "X-Amz-"];
+        for theirs in theirs {
             assert!(!all.contains(theirs), "{theirs} in {all}");
         }
         assert!(all.contains("AKIDHOME"), "{all}");
     }
+}
+
+#[tokio::test]
+async fn what_connection_nominates_is_verified_and_goes_no_further() {
+    let home = Arc::new(Region::start("home", &[HOME]));
+    let gateway = Setup::over(&[&home]).start();
+    let client = gateway.client();
+    let put = Request::put("/photos/k", "1").with("cache-control", "no-store").with("content-language", "en");
+    let put = client.sign(&put).add("connection", "close, Cache-Control");
+    client.send_signed(&put).await.expect(200);
+    let seen = home.seen_once();
+    assert_eq!((seen.header("cache-control"), seen.header("content-language")), (None, Some("en")));
+    client.send_signed(&put.set("cache-control", "max-age=1")).await.expect(403);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::house::client::{Client, Connection, Reply, Request};
+use crate::house::client::{Client, Connection, Reply, Request, Signed};
 use crate::house::gateway::{Gateway, Setup, Tenant, logged};
 use crate::house::region::{Act, End, PATIENCE, Region, When};
 use crate::house::text;
@@ -108,6 +108,39 @@ async fn access_points_policies_and_limits_are_swapped_without_a_request_lost() 
         one.await.expect("no request failed");
     }
     assert!(done.load(Ordering::Relaxed) > 20);
+}
+
+#[tokio::test]
+async fn what_a_client_s_signatures_may_do_is_swapped_too() {
+    let home = home();
+    let plain = Setup::over(&[&home]);
+    let gateway = plain.start();
+    let client = gateway.client();
+    let sent = client.sign(&Request::get("/photos/k").with("accept-encoding", "identity"));
+    let rewritten = sent.set("accept-encoding", "gzip");
+    let until_refused = async |request: &Signed, fits: &dyn Fn(&str) -> bool| {
+        let asked = async { while !fits(&client.send_signed(request).await.text()) {} };
+        tokio::time::timeout(PATIENCE, asked).await.expect("a refusal as wanted");
+    };
+    let told = |refusal: &str| text::element(refusal, "SignatureDiagnosis").is_some();
+    until_refused(&rewritten, &|refusal| !told(refusal)).await;
+    let mut telling = plain.clone();
+    telling.tenants[0].lines.push_str("    diagnose_signatures: true\n");
+    reload(&gateway, &telling).await;
+    until_refused(&rewritten, &told).await;
+    let how = gateway.wait_for_line(|line| {
+        let said = logged(line, "configuration").filter(|said| said["what"] == "client `app`")?;
+        Some(said["how"].clone())
+    });
+    assert_eq!(how, "changed");
+    reload(&gateway, &plain).await;
+    until_refused(&rewritten, &|refusal| !told(refusal)).await;
+    let mut older = plain.clone();
+    older.tenants[0].lines.push_str("    signature_v2: presigned_reads\n");
+    reload(&gateway, &older).await;
+    // refused as a forgery now, and not for its version
+    let forged = Request::get("/photos/k?AWSAccessKeyId=NPAPP&Expires=4000000000&Signature=c2ln");
+    until_refused(&client.unsigned(&forged), &|refusal| refusal.contains("SignatureDoesNotMatch")).await;
 }
 
 /// Answers that a store is to have marked until one without a mark is taken for a stranger's.

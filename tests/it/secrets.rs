@@ -23,6 +23,8 @@ const MISSPELT_SECRET: &str = "canary-misspelt-secret-2f90";
 /// 32 bytes, and not those of anything else.
 const CUSTOMER_KEY: &str = "Y2FuYXJ5LWN1c3RvbWVyLWtleS0wMTIzNDU2Nzg5YWI=";
 const CUSTOMER_KEY_MD5: &str = "Y2FuYXJ5LW1kNS0xMjM0NQ==";
+const ONE_TIME_CODE: &str = "canary-one-time-code-649207";
+const S3_SESSION_TOKEN: &str = "canary-s3-session-token-8d12";
 
 /// What must not be found, with what it is.
 #[derive(Default)]
@@ -44,6 +46,8 @@ impl Canaries {
             ("a customer's encryption key", CUSTOMER_KEY),
             ("its MD5", CUSTOMER_KEY_MD5),
             ("a version 2 signature", "canaryv2sig"),
+            ("a one-time code", ONE_TIME_CODE),
+            ("the token of a session with S3", S3_SESSION_TOKEN),
         ];
         Self(planted.map(|(what, text)| (what.to_owned(), text.to_owned())).into())
     }
@@ -122,6 +126,10 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
             .with("x-amz-server-side-encryption-customer-key", CUSTOMER_KEY)
             .with("x-amz-server-side-encryption-customer-key-md5", CUSTOMER_KEY_MD5)
     };
+    let proven = |request: Request| {
+        let device_and_code = format!("20899872 {ONE_TIME_CODE}");
+        request.with("x-amz-mfa", &device_and_code).with("x-amz-s3session-token", S3_SESSION_TOKEN)
+    };
     let forger = |client: &Client| {
         let mut forger = client.clone();
         "not-the-secret".clone_into(&mut forger.settings.secret);
@@ -130,6 +138,11 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
     let presigned = |client: &Client, expires, skew| {
         let target = client.clone().skewed(skew).presign(&get(), expires);
         client.unsigned(&get()).aim(&target)
+    };
+    let presigned_code = |client: &Client| {
+        let target =
+            format!("/photos/k?x-amz-mfa=2%20{ONE_TIME_CODE}&x-amz-s3session-token={S3_SESSION_TOKEN}");
+        client.unsigned(&get()).aim(&client.presign(&Request::get(&target), 60))
     };
     let sig_v2 = client.unsigned(&get()).add("authorization", "AWS NPAPP:canaryv2sig=");
     let mut all = vec![
@@ -154,6 +167,10 @@ fn requests(client: &Client, tenant: &Client) -> Vec<(&'static str, Signed)> {
         ("a customer's key", client.sign(&customer(Request::put("/photos/sealed", "sealed")))),
         ("a customer's key to read", client.sign(&customer(get()))),
         ("a customer's key, forged", forger(client).sign(&customer(get()))),
+        ("a one-time code", client.sign(&proven(get()))),
+        ("a one-time code, forged", forger(client).sign(&proven(get()))),
+        ("a one-time code in a query", presigned_code(client)),
+        ("a one-time code in a query, forged", presigned_code(&forger(client))),
         ("a customer's key in a query", client.unsigned(&get()).aim(&client.presign(&customer(get()), 60))),
     ];
     let payloads = [

@@ -90,6 +90,40 @@ async fn a_copy_needs_its_source_too() {
 }
 
 #[tokio::test]
+async fn a_copy_that_the_store_makes_takes_tags_over_only_by_leave() {
+    let home = home();
+    home.seed("vault-home", "bare", "x");
+    let copies =
+        [statement("Allow", "s3:PutObject", "photos/*"), statement("Allow", "s3:GetObject", "vault/*")]
+            .join(", ");
+    let reads = statement("Allow", "s3:GetObjectTagging", "vault/*");
+    let sets = statement("Allow", "s3:PutObjectTagging", "photos/*");
+    let gateway = two_points(
+        &home,
+        vec![
+            Tenant::of("owner", &["vault"]),
+            Tenant::with_statements("plain", &copies),
+            Tenant::with_statements("reader", &format!("{copies}, {reads}")),
+            Tenant::with_statements("setter", &format!("{copies}, {sets}")),
+            Tenant::with_statements("both", &format!("{copies}, {reads}, {sets}")),
+        ],
+    )
+    .start();
+    let put = Request::put("/vault/tagged", "x").with("x-amz-tagging", "a=1");
+    gateway.client_of(0).send(&put).await.expect(200);
+    let copy = |source: &str| Request::put("/photos/copy", "").with("x-amz-copy-source", source);
+    for (tenant, status) in [(1, 403), (2, 403), (3, 403), (4, 200)] {
+        let client = gateway.client_of(tenant);
+        home.forget();
+        client.send(&copy("/vault/bare")).await.expect(200);
+        let asked = home.seen().iter().filter(|seen| seen.operation == "HeadObject").count();
+        assert_eq!(asked, usize::from(status == 403), "whoever may is not made to wait");
+        client.send(&copy("/vault/tagged")).await.expect(status);
+        client.send(&copy("/vault/tagged").with("x-amz-tagging-directive", "REPLACE")).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn every_key_of_a_deletion_is_judged() {
     let home = home();
     for key in ["mine/a", "yours/a"] {
@@ -275,9 +309,10 @@ async fn a_tenant_s_pairs_by_region_sign_in_each() {
     let gateway = setup.start();
     let client = gateway.client();
     client.send(&Request::get("/photos/k")).await.expect(200);
-    client.send(&Request::put("/photos/k", "y")).await.expect(200);
+    client.send(&Request::put("/photos/k", "y").with("x-amz-mfa", "20899872 301749")).await.expect(200);
     let put = home.seen().into_iter().find(|seen| seen.method == "PUT").expect("at home");
     assert!(put.header("authorization").unwrap().contains("TENANTATHOME"));
+    assert!(put.header("x-amz-mfa") == Some("20899872 301749") && put.signed("x-amz-mfa"), "{put:?}");
     home.kill();
     client.send(&Request::get("/photos/k")).await.expect(200);
     assert!(away.seen().iter().any(|seen| seen.header("authorization").unwrap().contains("TENANTATAWAY")));
@@ -430,6 +465,38 @@ async fn a_stranger_is_asked_for_its_body_where_the_store_lets_it_in() {
         tokio::time::timeout(PATIENCE, connection.stream.read_exact(&mut start)).await.unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&start[9..]), status.to_string(), "{allowed:?}");
         assert!(home.object(BUCKET, "k").is_none());
+    }
+}
+
+/// An empty object is complete with its head: nothing of it could be held back until its framing is
+/// verified.
+#[tokio::test]
+async fn an_empty_framed_body_of_a_stranger_is_verified_before_its_head_leaves() {
+    let home = Region::start_with(Settings { anonymous: &["PUT"], ..Settings::new("home", &[BUCKET]) });
+    let gateway = listening(&home, "      anonymous: forward\n");
+    let client = gateway.client();
+    for (body, status) in [
+        ("0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", 200),
+        ("0\r\nx-amz-checksum-crc32:AAAAAQ==\r\n\r\n", 400),
+        ("5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n", 400),
+    ] {
+        home.forget();
+        let head = format!(
+            "PUT /photos/empty HTTP/1.1\r\nhost: {}\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\
+             x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nx-amz-decoded-content-length: 0\r\n\
+             x-amz-trailer: x-amz-checksum-crc32\r\n\r\n",
+            client.host,
+            body.len()
+        );
+        let mut connection = client.connect().await;
+        connection.stream.write_all(head.as_bytes()).await.unwrap();
+        let mut asked = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        tokio::time::timeout(PATIENCE, connection.stream.read_exact(&mut asked)).await.unwrap().unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&asked));
+        connection.stream.write_all(body.as_bytes()).await.unwrap();
+        let reply = connection.reply("PUT").await.expect("an answer");
+        assert_eq!(reply.status, status, "{body:?}: {}", reply.text());
+        assert_eq!(home.seen().len(), usize::from(status == 200), "{body:?}");
     }
 }
 

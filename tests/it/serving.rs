@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
@@ -161,6 +162,9 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
+/// What an HTTP/2 connection begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A text of HPACK, as it is: its length in a prefix of seven bits, then its bytes.
 fn hpack(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.len();
@@ -178,15 +182,8 @@ fn hpack(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Sends a request over a new HTTP/2 connection byte for byte as it says, which no client library
-/// would: a fragment in its target, a body without a length. What becomes of it the log tells.
-async fn send_raw(
-    gateway: &Gateway,
-    authority: &Authority,
-    signed: &Signed,
-    ends: bool,
-) -> impl Sized + use<> {
-    let mut stream = tls::connect(gateway.address, authority.client(None, &[b"h2"])).await.unwrap();
+/// A request's pseudo fields and fields, uncompressed.
+fn header_block(signed: &Signed) -> Vec<u8> {
     let mut block = Vec::new();
     let host = text::header(&signed.headers, "host").unwrap();
     let pseudo = [
@@ -201,8 +198,21 @@ async fn send_raw(
         hpack(name, &mut block);
         hpack(value, &mut block);
     }
+    block
+}
+
+/// Sends a request over a new HTTP/2 connection byte for byte as it says, which no client library
+/// would: a fragment in its target, a body without a length. What becomes of it the log tells.
+async fn send_raw(
+    gateway: &Gateway,
+    authority: &Authority,
+    signed: &Signed,
+    ends: bool,
+) -> impl Sized + use<> {
+    let mut stream = tls::connect(gateway.address, authority.client(None, &[b"h2"])).await.unwrap();
+    let block = header_block(signed);
     let (end_stream, end_headers) = (1, 4);
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut bytes = PREFACE.to_vec();
     bytes.extend(frame(4, 0, 0, &[]));
     bytes.extend(frame(1, end_headers | if ends { end_stream } else { 0 }, 1, &block));
     if !ends {
@@ -290,6 +300,40 @@ async fn two_opinions_on_the_host_over_http2_have_their_access_line() {
 }
 
 #[tokio::test]
+async fn a_connection_holds_a_hundred_streams_and_no_more() {
+    const MOST: u32 = 100;
+    let home = home();
+    home.fault(When::key("k"), Act::Silent);
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, authority) = encrypted(&home, &folder, "");
+    let block = header_block(&gateway.client().sign(&Request::get("/photos/k")));
+    let mut stream = tls::connect(gateway.address, authority.client(None, &[b"h2"])).await.unwrap();
+    let mut bytes = [PREFACE, &frame(4, 0, 0, &[])].concat();
+    for number in 0..=MOST {
+        // a whole head, and no body
+        bytes.extend(frame(1, 4 | 1, 2 * number + 1, &block));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    // the first stream that is reset, and why
+    let reset = async {
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let [high, middle, low, kind, _, number @ ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+            stream.read_exact(&mut payload).await.unwrap();
+            if kind == 3 {
+                let reason = u32::from_be_bytes(payload.try_into().unwrap());
+                return (u32::from_be_bytes(number), h2::Reason::from(reason));
+            }
+        }
+    };
+    let reset = tokio::time::timeout(PATIENCE, reset).await.expect("one too many is refused");
+    assert_eq!(reset, (2 * MOST + 1, h2::Reason::REFUSED_STREAM));
+}
+
+#[tokio::test]
 async fn a_cut_reply_over_http2_goes_on() {
     let home = home();
     let body: Vec<u8> = (0..1 << 20).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -300,8 +344,14 @@ async fn a_cut_reply_over_http2_goes_on() {
     home.fault(When::key("big").times(2), Act::CutAfter(100_000, End::Close));
     let reply = second.send(&Request::get("/photos/big")).await;
     let request_id = reply.headers()["x-amz-request-id"].to_str().unwrap().to_owned();
-    assert_eq!(whole(reply).await, body);
+    let collected = reply.into_body().collect().await.unwrap();
     assert_eq!(gateway.access_line(&request_id)["resumed"], 2);
+    // what the head could not know
+    let trailers = collected.trailers().expect("it was gone on with");
+    assert_eq!((trailers.len(), &trailers["x-nearpoint-resumed"]), (1, &HeaderValue::from(2)));
+    assert_eq!(collected.to_bytes(), body);
+    let uncut = second.send(&Request::get("/photos/big")).await.into_body().collect().await.unwrap();
+    assert_eq!(uncut.trailers(), None);
 }
 
 #[tokio::test]
@@ -546,7 +596,9 @@ async fn a_client_that_dawdles_with_its_head_is_dropped() {
 async fn a_client_that_stops_reading_is_cut_and_no_region_is_blamed() {
     let home = home();
     home.seed(BUCKET, "big", vec![7; 32 << 20]);
-    let gateway = with(&home, "timeouts: {stalled_reader: 300ms}\n").start();
+    let mut setup = with(&home, "timeouts: {stalled_reader: 300ms}\n");
+    setup.probe_rarely();
+    let gateway = setup.start();
     let client = gateway.client();
     let get = client.sign(&Request::get("/photos/big")).bytes();
     let mut stalled = client.connect().await;
@@ -658,6 +710,25 @@ async fn what_a_drain_cuts_is_our_doing_in_the_log() {
     assert_eq!(gateway.wait_for_end().await, Some(0));
     let line = line_of(&gateway, "/photos/never", |_| true);
     assert_eq!((line["aborted"].as_str(), line["cause"].as_str()), (Some("proxy"), Some("drain")), "{line}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "TERM")] {
+        let home = home();
+        let gateway = with(&home, "timeouts: {drain_min: 10m, drain: 10m}\n").start();
+        let client = gateway.client();
+        home.fault(When::key("never"), Act::Silent);
+        let mut busy = client.connect().await;
+        busy.stream.write_all(&client.sign(&Request::put("/photos/never", "x")).bytes()).await.unwrap();
+        home.wait_for(|seen| seen.key == "never").await;
+        gateway.signal(first);
+        gateway.wait_for_event("draining");
+        gateway.signal(second);
+        assert_eq!(gateway.wait_for_end().await, Some(1), "{first} {second}");
+        gateway.wait_for_event("ended by a second signal, requests under way are cut");
+        assert!(busy.reply("PUT").await.is_none());
+    }
 }
 
 #[tokio::test]

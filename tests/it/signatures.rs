@@ -136,6 +136,13 @@ async fn what_a_trusted_proxy_rewrote_is_restored() {
     let mut client = trusting.client();
     client.send_signed(&rewritten(&client, "accept-encoding", "gzip, br")).await.expect(200);
     assert_eq!(home.seen().pop().unwrap().header("accept-encoding"), Some("identity"));
+    let get = Request::get("/photos/a%20b").with("accept-encoding", "identity");
+    client.send_signed(&client.sign(&get).without("accept-encoding")).await.expect(200);
+    assert_eq!(home.seen().pop().unwrap().header("accept-encoding"), Some("identity"));
+    client.host = "s3.example.com:8443".to_owned();
+    let moved = rewritten(&client, "host", "10.0.0.1:9000").add("x-forwarded-host", "s3.example.com");
+    client.send_signed(&moved.clone().add("x-forwarded-port", "8443")).await.expect(200);
+    refused(&client.send_signed(&moved.add("x-forwarded-port", "8444")).await, 403, "SignatureDoesNotMatch");
     client.host = "s3.example.com".to_owned();
     let moved = rewritten(&client, "host", "10.0.0.1:9000");
     client.send_signed(&moved.clone().add("x-forwarded-host", "s3.example.com")).await.expect(200);

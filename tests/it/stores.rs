@@ -2,9 +2,9 @@
 //! configured, keys of its own.
 
 use crate::house::client::{Framing, Payload, Request};
-use crate::house::digest::Algorithm;
-use crate::house::gateway::{Setup, may_not_run};
-use crate::house::region::{Act, Region, Settings, When, is_probe};
+use crate::house::digest::{self, Algorithm};
+use crate::house::gateway::{Setup, Tenant, allow, may_not_run};
+use crate::house::region::{self, Act, Region, Settings, When, is_probe};
 
 const BUCKET: &str = "photos-home";
 
@@ -144,6 +144,120 @@ async fn a_redirect_between_hosts_of_amazons_is_followed_to_the_host_of_the_regi
     assert_eq!(asked, hosts);
 }
 
+// ── checksums of documents ───────────────────────────────────────────────────
+
+#[tokio::test]
+async fn the_checksum_behind_a_document_goes_ahead_of_it() {
+    let home = Region::start("home", &[BUCKET]);
+    let document = "<Tagging><TagSet/></Tagging>";
+    let behind = [
+        (Algorithm::Crc32, Payload::UnsignedTrailer(64, Algorithm::Crc32, Framing::Length)),
+        (Algorithm::Crc64Nvme, Payload::UnsignedTrailer(64, Algorithm::Crc64Nvme, Framing::Chunked)),
+        (Algorithm::Sha256, Payload::SignedChunksTrailer(8192, Algorithm::Sha256)),
+    ];
+    let md5 = digest::md5_base64(document.as_bytes());
+    for knows_checksums in [true, false] {
+        let mut setup = Setup::over(&[&home]);
+        if !knows_checksums {
+            setup.regions[0].1 = setup.regions[0].1.replace("trailers, checksums, ", "");
+            setup.regions[0].1 = setup.regions[0].1.replace("    trailers: pass\n", "");
+        }
+        let gateway = setup.start();
+        for (algorithm, payload) in behind {
+            home.heal();
+            home.forget();
+            home.fault(When::always(), Act::Instead(region::Reply::new(200)));
+            let put = Request { payload, ..Request::put("/photos/k?tagging", document) };
+            gateway.client().send(&put).await.expect(200);
+            let seen = home.seen_once();
+            assert_eq!(seen.body.as_deref(), Some(document.as_bytes()));
+            let checksum = algorithm.base64(document.as_bytes());
+            let expected = if knows_checksums { (Some(&*checksum), None) } else { (None, Some(&*md5)) };
+            let sent = (seen.header(algorithm.header()), seen.header("content-md5"));
+            assert_eq!(sent, expected, "{payload:?}");
+            for framing in ["x-amz-trailer", "content-encoding", "x-amz-decoded-content-length"] {
+                assert_eq!(seen.header(framing), None, "{payload:?}");
+            }
+        }
+    }
+}
+
+/// A store that knows checksums and no trailers keeps a checksum only if it goes ahead; what is too long
+/// to be kept for replay is streamed without.
+#[tokio::test]
+async fn the_checksum_behind_a_body_goes_ahead_of_it_where_trailers_are_not_understood() {
+    const KIB: usize = 1024;
+    let home = Region::start("home", &[BUCKET]);
+    let mut setup = Setup::over(&[&home]);
+    setup.regions[0].1 = setup.regions[0].1.replace("trailers, checksums, ", "checksums, ");
+    setup.regions[0].1 = setup.regions[0].1.replace("    trailers: pass\n", "    trailers: decode\n");
+    setup.rest.push_str("limits: {replay_body: 256KiB}\n");
+    let gateway = setup.start();
+    let behind = [
+        (Algorithm::Crc32, Payload::UnsignedTrailer(64 * KIB, Algorithm::Crc32, Framing::Length)),
+        (Algorithm::Crc64Nvme, Payload::UnsignedTrailer(64 * KIB, Algorithm::Crc64Nvme, Framing::Chunked)),
+        (Algorithm::Sha256, Payload::SignedChunksTrailer(8 * KIB, Algorithm::Sha256)),
+    ];
+    for (length, kept) in [(10, true), (70 * KIB, true), (256 * KIB, true), (257 * KIB, false)] {
+        let body = "k".repeat(length);
+        for (algorithm, payload) in behind {
+            home.forget();
+            let put = Request { payload, ..Request::put("/photos/k", body.as_str()) };
+            gateway.client().send(&put).await.expect(200);
+            let seen = home.seen_once();
+            assert!(seen.body.as_deref() == Some(body.as_bytes()), "{length} bytes, {payload:?}");
+            let checksum = algorithm.base64(body.as_bytes());
+            let said = seen.header(algorithm.header());
+            assert_eq!(said, kept.then_some(&*checksum), "{length} bytes, {payload:?}");
+            assert_eq!(seen.header("x-amz-trailer"), None, "{length} bytes, {payload:?}");
+        }
+    }
+}
+
+// ── what a store would pass over ─────────────────────────────────────────────
+
+#[tokio::test]
+async fn a_deletion_of_many_upon_conditions_is_left_to_nobody_who_passes_over_them() {
+    let home = Region::start("home", &[BUCKET]);
+    let document = |condition: &str| {
+        format!("<Delete><Object><Key>a</Key></Object><Object><Key>b</Key>{condition}</Object></Delete>")
+    };
+    let delete = |condition: &str| {
+        let document = document(condition);
+        let md5 = digest::md5_base64(document.as_bytes());
+        Request::post("/photos?delete", document).with("content-md5", &md5)
+    };
+    let mut setup = Setup::over(&[&home]);
+    setup.regions[0].1 = setup.regions[0].1.replace("conditional_deletes, ", "");
+    let gateway = setup.start();
+    let client = gateway.client();
+    for condition in ["<ETag>\"older\"</ETag>", "<Size>7</Size>"] {
+        let reply = client.send(&delete(condition)).await.expect(501);
+        assert_eq!(reply.code().as_deref(), Some("NotImplemented"));
+    }
+    assert!(home.seen().is_empty(), "nothing of it was sent");
+    client.send(&delete("")).await.expect(200);
+    assert_eq!(home.seen_once().operation, "DeleteObjects");
+}
+
+#[tokio::test]
+async fn a_restoration_to_another_bucket_is_not_carried_out_in_our_name() {
+    let home = Region::start("home", &[BUCKET]);
+    let gateway = Setup::over(&[&home]).start();
+    let restore = |inner: &str| {
+        let document = format!("<RestoreRequest>{inner}</RestoreRequest>");
+        Request::post("/photos/k?restore", document)
+    };
+    let elsewhere =
+        "<Type>SELECT</Type><OutputLocation><S3><BucketName>payroll</BucketName></S3></OutputLocation>";
+    let reply = gateway.client().send(&restore(elsewhere)).await.expect(501);
+    assert_eq!(reply.code().as_deref(), Some("NotImplemented"));
+    gateway.client().send(&restore("<Days>1")).await.expect(400);
+    assert!(home.seen().is_empty());
+    home.fault(When::always(), Act::Instead(region::Reply::new(202)));
+    gateway.client().send(&restore("<Days>1</Days>")).await.expect(202);
+}
+
 // ── keys ─────────────────────────────────────────────────────────────────────
 
 const KMS_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
@@ -178,6 +292,54 @@ async fn a_key_of_kms_has_the_clients_name_here_and_each_regions_own_there() {
         home.fault(When::always(), Act::Say(KMS_KEY, told.to_owned()));
         let reply = client.send(&Request::get("/photos/k")).await.expect(200);
         assert_eq!(reply.header(KMS_KEY), shown, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_kms_that_a_document_names_is_each_regions_own() {
+    const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/0a-1b";
+    let home = Region::start("home", &[BUCKET]);
+    let mut setup = Setup::over(&[&home]);
+    setup.regions[0].1.push_str(&format!("    kms_keys: {{photos: \"{ARN}\"}}\n"));
+    setup.access_points.push(("\"*\"".to_owned(), "    regions: [home]\n".to_owned()));
+    setup.tenants = vec![Tenant::with_statements("app", &allow("s3:*", &["*"]))];
+    let gateway = setup.start();
+    let bucket = |key: &str| {
+        format!(
+            "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms\
+             </SSEAlgorithm><KMSMasterKeyID>{key}</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule>\
+             </ServerSideEncryptionConfiguration>"
+        )
+    };
+    let object = |key: &str| {
+        format!("<ObjectEncryption><SSE-KMS><KMSKeyArn>{key}</KMSKeyArn></SSE-KMS></ObjectEncryption>")
+    };
+    let trailer = Payload::UnsignedTrailer(64, Algorithm::Crc32, Framing::Length);
+    for (target, document) in
+        [("/other?encryption", &bucket as &dyn Fn(&str) -> String), ("/photos/k?encryption", &object)]
+    {
+        for (key, own) in [("photos", ARN), ("another", "another")] {
+            for payload in [Payload::Hex, trailer] {
+                home.heal();
+                home.forget();
+                home.fault(When::always(), Act::Instead(region::Reply::new(200)));
+                let put = Request { payload, ..Request::put(target, document(key)) };
+                // a trailer is a checksum already
+                let put = match payload {
+                    Payload::Hex => {
+                        put.with(Algorithm::Sha1.header(), &Algorithm::Sha1.base64(document(key).as_bytes()))
+                    }
+                    _ => put,
+                };
+                gateway.client().send(&put).await.expect(200);
+                let seen = home.seen_once();
+                let sent = seen.body.as_deref().map(String::from_utf8_lossy);
+                assert_eq!(sent.as_deref(), Some(&*document(own)), "{target} {payload:?}");
+                let (md5, sums) = (seen.header("content-md5"), [Algorithm::Sha1, Algorithm::Crc32]);
+                let summed = sums.iter().any(|sum| seen.header(sum.header()).is_some());
+                assert_eq!((md5.is_some(), summed), (key != own, key == own), "{target} {payload:?}");
+            }
+        }
     }
 }
 

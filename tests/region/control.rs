@@ -66,6 +66,7 @@ enum What {
     Answer { status: u16, code: String },
     ErrorInsideOk { code: String },
     Delay { ms: u64 },
+    Say { name: String, value: String },
 }
 
 /// Serves every controller on a thread of its own, for good.
@@ -165,6 +166,7 @@ impl What {
             Self::Answer { status, code } => Act::Answer { status, code: lasting(code) },
             Self::ErrorInsideOk { code } => Act::ErrorInsideOk { code: lasting(code) },
             Self::Delay { ms } => Act::Delay(Duration::from_millis(ms)),
+            Self::Say { name, value } => Act::Say(lasting(name), value),
         }
     }
 }

@@ -14,12 +14,19 @@ class Certificates:
     key: Path
 
 
+PAST = ("20200101000000Z", "20200201000000Z")  # of a certificate that has expired
+
+
 def make(
-    home: Path, names: list[str], loopback: bool = True, authority: Certificates | None = None
+    home: Path,
+    names: list[str],
+    loopback: bool = True,
+    authority: Certificates | None = None,
+    expired: bool = False,
 ) -> Certificates:
     """Makes a certificate, good for two days, for these DNS names (`IP:…`: addresses) and 127.0.0.1.
 
-    Its authority is made too, where none is given.
+    Its authority is made too, where none is given. One that has `expired` was good for a month of 2020.
     """
     home.mkdir(parents=True, exist_ok=True)
     ca = authority.ca if authority else home / "ca.crt"
@@ -54,9 +61,30 @@ def make(
             *is_ca,
         )
     _openssl("req", *curve, "-keyout", made.key, "-out", request, "-subj", "/CN=nearpoint rig")
+    if expired:
+        _sign_for_the_past(home, made, ca_key, request, extensions)
+        return made
     sign = ["-req", "-in", request, "-CA", made.ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "2"]
     _openssl("x509", *sign, "-extfile", extensions, "-out", made.certificate)
     return made
+
+
+def _sign_for_the_past(home: Path, made: Certificates, ca_key: Path, request: Path, extensions: Path) -> None:
+    """Only `openssl ca` takes both dates, and it wants the books of an authority."""
+    books = home / "books"
+    books.mkdir(exist_ok=True)
+    (books / "index").write_text("")
+    settings = books / "ca.conf"
+    settings.write_text(
+        f"[ca]\ndefault_ca=rig\n[rig]\ndatabase={books / 'index'}\nnew_certs_dir={books}\nrand_serial=yes\n"
+        "default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n"
+    )
+    dates = ["-startdate", PAST[0], "-enddate", PAST[1]]
+    signer = ["-config", settings, "-cert", made.ca, "-keyfile", ca_key]
+    _openssl(
+        *("ca", "-batch", "-notext", *signer, *dates, "-in", request),
+        *("-extfile", extensions, "-out", made.certificate),
+    )
 
 
 def _openssl(*words) -> None:

@@ -96,7 +96,7 @@ def _gateway(store: Store, accounts: list[Account], home: Path, pems) -> Gateway
     """The transparent proxy."""
     region = store.regions[0]
     overlay = {
-        "logical_region": region.signing_region,
+        "logical_region": "*" if store.any_region else region.signing_region,
         "access_points": {"*": {"regions": [region.name]}},
         "clients": [
             {

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -283,11 +284,19 @@ def fetch(method: str, url: str, ca: Path | None, body: bytes | None = None) -> 
 
 
 def run(
-    report: Report, store: str, target: Target, at_store, scratch: Path, chosen, ended: Callable[[str, list[Result]], None]
+    report: Report,
+    store: str,
+    target: Target,
+    at_store,
+    scratch: Path,
+    chosen,
+    ended: Callable[[str, list[Result]], None],
+    itself: Target | None,
 ) -> list[str]:
     """Runs the chosen clients of the tier through every check, two at a time; answers their names.
 
-    `ended` is told of each that is done: the folder of its keys, and its results.
+    `ended` is told of each that is done: the folder of its keys, and its results. What fails is tried at the store
+    `itself`, the home region without nearpoint: where it fails there in the same way, the store is what cannot do it.
     """
     bodies = Bodies(scratch / "bodies")
     roster = drivers(target, scratch, chosen.tier == "full")
@@ -296,12 +305,37 @@ def run(
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
         for found in pool.map(lambda each: _row(each[0], each[1], store, bodies, at_store), rows):
+            if itself and any(result.outcome == FAIL for result in found):
+                _tried_at(itself, found, bodies, scratch / "itself", chosen.tier == "full")
             for result in found:
                 report.add(result)
             ended(folder(found[0].group), found)
     finally:
         pool.shutdown(cancel_futures=True)  # a run that is ended begins no more clients
     return [name for name, _ in rows]
+
+
+def _tried_at(itself: Target, found: list[Result], bodies: Bodies, scratch: Path, full: bool) -> None:
+    """Tries what failed for a client once more at the store itself; says so of what is the store's own."""
+    makers = dict(drivers(itself, scratch, full))
+    # a store here has plain http only
+    make = makers.get(found[0].group.replace(" https", " http"))
+    if make is None:
+        return
+    driver = make()
+    session = Session(driver, bodies, None)
+    for result in (result for result in found if result.outcome == FAIL):
+        there = _cell(result.group, result.store, result.check, checks()[result.check], session)
+        if there.outcome == FAIL and way_of(there.reason) == way_of(result.reason):
+            result.outcome, result.reason = NOT_RUN, f"fails at {result.store} itself too: {there.reason}"[:400]
+            say(f"  {result.group}: {result.check}: {result.reason}")
+    driver.close()
+
+
+def way_of(reason: str) -> str:
+    """How a client failed: the error's code, in the ways that clients say it, or its words."""
+    found = re.search(r"""(?:code:? ?\[?|error(?: occurred)? \()["']?(\w+)""", reason, re.IGNORECASE)
+    return found[1] if found else reason
 
 
 def _row(name: str, make: Callable[[], Driver], store: str, bodies: Bodies, at_store) -> list[Result]:

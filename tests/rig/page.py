@@ -25,8 +25,8 @@ Written by `tests/clients` from what its runs found; not by hand. `tests/clients
 part anew, and writes the page of the newest outcome of every cell.
 
 Each client does the same with one bucket behind nearpoint, which has three regions of the store: bodies are compared by hash as
-they were fetched and as the home region itself holds them. ✅ passes, 🔴 fails, – did not run, for the reason below;
-an empty cell was never run. A client's row says the scheme and, where it has modes, which checksums it was told to use:
+they were fetched and as the home region itself holds them. ✅ passes, 🔴 fails, – did not run, or fails in the same way at the
+store itself without nearpoint, for the reason below; an empty cell was never run. A client's row says the scheme and, where it has modes, which checksums it was told to use:
 `default`, only those that S3 requires (`required`), or an algorithm.
 """
 

@@ -28,7 +28,7 @@ from places import CACHE, ROOT, say
 from processes import NotReady
 from replicator import InThread
 from report import FAIL, NOT_RUN, Report, Result
-from scoreboard.rows import CI as CI_ROWS
+from scoreboard.rows import SHORT
 from stores import Store
 
 TIERS = {"ci": ["moto", "ceph"], "full": ["moto", "ceph", "garage"]}
@@ -79,7 +79,7 @@ def main() -> int:
         scoreboard = chosen.only in (None, "scoreboard")
         if not chosen.direct and scoreboard and not chosen.store:
             short = chosen.tier == "ci"
-            rows = CI_ROWS if short else None
+            rows = SHORT if short else None
             result = board.execute(rows, short, True, board.RATE, scratch / "scoreboard")
             board.into(report, result, rows, short)
             if not isinstance(result, str):
@@ -164,9 +164,7 @@ def run_matrix(
     """The client matrix through the first gateway, or at the first region itself."""
     home = store.regions[0]
     if chosen.direct:
-        keys = home.access_key, home.secret_key
-        target = Target(home.endpoint, None, None, None, None, None, home.bucket(MATRIX), home.signing_region, *keys)
-        return matrix.run(report, store.kind, target, None, scratch, chosen, lambda *_: None)
+        return matrix.run(report, store.kind, itself(home), None, scratch, chosen, lambda *_: None, None)
     gateway = gateways[0]
     keys = gateway.client.access_key, gateway.client.secret_key
     ends = gateway.endpoint("http"), gateway.endpoint("https")
@@ -179,14 +177,21 @@ def run_matrix(
         page.keep(store.kind, found)
         for region in store.regions:
             clear(region, folder + "/")
+            clear(region, folder.replace("-https", "-http") + "/")
 
     with InThread(replicator) as replicating:
-        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen, ended)
+        ran = matrix.run(report, store.kind, target, hash_at(home), scratch, chosen, ended, itself(home))
         agreed = replicating.converge(60)
         report.check(
             "replicator", store.kind, "regions converge after the matrix", agreed, str(replicator.faults[-3:])
         )
     return ran
+
+
+def itself(region) -> Target:
+    """A region without nearpoint."""
+    keys = region.access_key, region.secret_key
+    return Target(region.endpoint, None, None, None, None, None, region.bucket(MATRIX), region.signing_region, *keys)
 
 
 def clear(region, prefix: str) -> None:

@@ -102,6 +102,25 @@ class Wire:
 
         Raises Failed where no complete answer came.
         """
+        payload = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
+        head = self.head(method, bucket, key, query, headers, len(body), payload)
+        try:
+            async with asyncio.timeout(timeout or self.timeout):
+                return await self._exchange(method, head, body)
+        except TimeoutError as slow:
+            raise Failed("timeout", slow) from slow
+
+    def head(
+        self,
+        method: str,
+        bucket: str,
+        key: str = "",
+        query: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        length: int = 0,
+        payload: str = EMPTY_HASH,
+    ) -> bytes:
+        """The signed head of a request whose body is so long and has this SHA-256."""
         path = "/" + bucket + ("/" + quote(key, safe="/-_.~") if key else "")
         pairs = sorted(
             (quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in (query or {}).items()
@@ -109,17 +128,11 @@ class Wire:
         text = "&".join(f"{name}={value}" for name, value in pairs)
         fields = {name.lower(): value for name, value in (headers or {}).items()}
         fields["host"] = f"{self.host}:{self.port}"
-        payload = hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
         self.signer.sign(method, path, text, fields, payload)
-        if body or method in ("PUT", "POST"):
-            fields["content-length"] = str(len(body))
+        if length or method in ("PUT", "POST"):
+            fields["content-length"] = str(length)
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        head = f"{method} {path}{'?' + text if text else ''} HTTP/1.1\r\n{lines}\r\n".encode()
-        try:
-            async with asyncio.timeout(timeout or self.timeout):
-                return await self._exchange(method, head, body)
-        except TimeoutError as slow:
-            raise Failed("timeout", slow) from slow
+        return f"{method} {path}{'?' + text if text else ''} HTTP/1.1\r\n{lines}\r\n".encode()
 
     async def _exchange(self, method: str, head: bytes, body: bytes) -> Reply:
         reader, writer = await self._connection()

@@ -417,7 +417,8 @@ def _older(key: Key, state: str | None, hung: tuple[float, float] | None) -> str
     after = key.writes[key.writes.index(last) :] if last else [*key.writes, Write(None, 0)]
     if state in {write.md5 for write in after}:
         return None
-    culprit = next((write for write in key.writes if write.md5 == state), None)
-    if culprit and hung and culprit.end >= hung[0] and culprit.start <= hung[1]:
+    # A key may have been deleted more than once: any of its deletes may be the one that was committed late.
+    culprits = [write for write in key.writes if write.md5 == state]
+    if hung and any(write.end >= hung[0] and write.start <= hung[1] for write in culprits):
         return "late"
     return "lost"

@@ -113,6 +113,36 @@ fn probes_that_fail_while_requests_are_answered_change_nothing_but_raise_an_alar
 }
 
 #[test]
+fn probes_that_fail_while_reads_are_answered_leave_writes_alone() {
+    let mut rig = Rig::healthy(&[EU, US]);
+    for _ in 0..120 {
+        rig.fine(EU);
+        rig.wait(250);
+        rig.apply(Event::Probed { region: EU.into(), alive: Err(ProbeFault::ServerError(500)) });
+    }
+    let serving = |change: &Transition| !matches!(change.subject, Subject::Kind(_)) || change.to.is_serving();
+    assert!(rig.seen.iter().all(serving), "{:?}", rig.seen);
+    assert!(rig.writes(EU).is_serving());
+}
+
+#[test]
+fn what_went_out_while_its_probe_is_wrong_is_tried_again() {
+    let mut rig = Rig::healthy(&[EU, US]);
+    let quarter = |rig: &mut Rig| {
+        rig.fine(EU);
+        rig.wait(250);
+        rig.apply(Event::Probed { region: EU.into(), alive: Err(ProbeFault::ServerError(500)) });
+    };
+    (0..20).for_each(|_| quarter(&mut rig));
+    for key in 0..5 {
+        rig.request(EU, Kind::Write, key, Signal::ServerError(500));
+    }
+    assert_eq!(rig.writes(EU), Standing::Out);
+    (0..20).for_each(|_| quarter(&mut rig));
+    assert_eq!(rig.writes(EU), Standing::Probation, "no probe will pass: reads do");
+}
+
+#[test]
 fn a_region_that_falls_silent_altogether_is_out_whatever_its_probes_were_like() {
     let mut rig = Rig::healthy(&[EU, US]);
     for _ in 0..20 {
@@ -160,6 +190,37 @@ fn where_everybody_fails_at_once_we_suspect_ourselves_and_hold_it_against_nobody
     assert_eq!(rig.standing(EU), Standing::Healthy, "as soon as the first answers");
     assert!(!rig.fleet.table(rig.now).self_suspect());
     assert_eq!((told(&rig, Standing::Suspect), told(&rig, Standing::Healthy)), (1, 1));
+}
+
+#[test]
+fn after_a_total_outage_the_others_are_looked_for_without_delay_and_taken_back_at_their_first_sign() {
+    let settings = FleetSettings::default();
+    let mut rig = Rig::healthy(&[EU, US, AP]);
+    for region in [EU, US, AP] {
+        for _ in 0..20 {
+            rig.probe(region, Err(Never::Refused));
+        }
+    }
+    rig.wait(10_000);
+    rig.probe(AP, Ok(60));
+    rig.fine(AP);
+    assert_eq!(rig.standing(AP), Standing::Healthy);
+    let pace = |rig: &Rig, region: &str| rig.fleet.probe_interval(&region.into());
+    assert_eq!(pace(&rig, EU), Pace::Fast(settings.probe_regaining));
+    assert_eq!(pace(&rig, AP), Pace::Normal);
+    rig.wait(50);
+    rig.probe(EU, Ok(1));
+    assert_eq!(rig.standing(EU), Standing::Probation, "one probe is enough");
+    rig.fine(EU);
+    assert_eq!(rig.standing(EU), Standing::Healthy, "and one request");
+    rig.request(EU, Kind::Write, 1, Signal::Answered { ttfb: None });
+    let end = rig.fleet.next_tick().unwrap();
+    assert!(end <= rig.now + settings.regaining);
+    // who is not there by then is an ordinary dead region
+    rig.wait(2_000);
+    assert_eq!(pace(&rig, US), Pace::Down(settings.probe_down_cap));
+    rig.probe(US, Ok(1));
+    assert_eq!(rig.standing(US), Standing::Out);
 }
 
 #[test]

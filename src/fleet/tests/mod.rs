@@ -285,6 +285,31 @@ fn five_server_errors_of_different_keys_eject() {
 }
 
 #[test]
+fn a_region_out_for_its_errors_can_be_asked_until_it_leaves_something_unanswered() {
+    let errs = |rig: &Rig| rig.fleet.table(rig.now).row(&EU.into()).unwrap().reads.errs;
+    let out_for_errors = || {
+        let mut rig = Rig::healthy(&[EU, US]);
+        assert!(!errs(&rig), "it serves");
+        for key in 0..5 {
+            rig.error(EU, key);
+        }
+        assert_eq!(rig.standing(EU), Standing::Out);
+        assert!(errs(&rig));
+        rig
+    };
+    let mut rig = out_for_errors();
+    rig.error(EU, 9);
+    rig.apply(Event::Probed { region: EU.into(), alive: Err(ProbeFault::ServerError(503)) });
+    assert!(errs(&rig), "an error is an answer");
+    rig.request(EU, Kind::Read, 9, Signal::NeverAnswered(Never::FirstByteTimeout));
+    assert!(!errs(&rig));
+    let mut rig = out_for_errors();
+    rig.probe(EU, Err(Never::FirstByteTimeout));
+    assert!(!errs(&rig));
+    assert!(!errs(&Rig::ejected()), "it was never one that answers");
+}
+
+#[test]
 fn one_poisonous_key_ejects_nobody() {
     let mut rig = Rig::healthy(&[EU, US]);
     for n in 0..300 {
@@ -510,6 +535,48 @@ fn failback_is_held_down_longer_with_each_flap() {
         assert_eq!(rig.standing(EU), Standing::Healthy);
     }
     assert_eq!(holds, [30, 60, 120]);
+}
+
+#[test]
+fn a_region_that_is_down_every_other_five_seconds_is_left_alone() {
+    let mut rig = Rig::healthy(&[EU, US]);
+    let seconds = 300;
+    for quarter in 0..4 * (seconds + 60) {
+        let down = quarter < 4 * seconds && (quarter / 20) % 2 == 0;
+        if rig.standing(EU) != Standing::Out && !down {
+            rig.fine(EU);
+        }
+        rig.fine(US);
+        rig.probe(EU, if down { Err(Never::FirstByteTimeout) } else { Ok(10) });
+        rig.wait(250);
+    }
+    let mut served = true;
+    let mut changes = 0;
+    for transition in rig.seen.iter().filter(|seen| seen.subject == Subject::Kind(Kind::Read)) {
+        let serves = transition.to.is_serving();
+        changes += u32::from(serves != served);
+        served = serves;
+    }
+    assert!(changes <= 4, "{changes}: {:?}", rig.seen);
+    assert_eq!(rig.standing(EU), Standing::Healthy, "it has been well for a minute");
+}
+
+#[test]
+fn an_outage_is_remembered_for_ten_minutes_unless_all_failed() {
+    let flapped = |rig: &Rig| rig.fleet.table(rig.now).row(&EU.into()).unwrap().reads.flapped;
+    assert!(!flapped(&Rig::healthy(&[EU, US])));
+    let mut rig = Rig::in_probation();
+    assert!(flapped(&rig));
+    (0..3).for_each(|_| rig.fine(EU));
+    assert!(flapped(&rig), "it is back, and may go again");
+    let patience = |rig: &Rig| rig.fleet.table(rig.now).row(&EU.into()).unwrap().patience_of(Class::Get);
+    assert_eq!(patience(&rig), Duration::from_secs(1), "and is then not waited for as long as a stranger");
+    rig.wait(600_001);
+    assert!(!flapped(&rig));
+    assert_eq!(patience(&rig), Duration::from_secs(5));
+    let mut rig = Rig::healthy(&[EU]);
+    (0..3).for_each(|_| rig.refused(EU));
+    assert!(!flapped(&rig), "perhaps it was our own network");
 }
 
 #[test]

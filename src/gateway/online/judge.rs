@@ -1,6 +1,6 @@
 //! What an operator is told of a bucket's answers: what was seen, what was expected, what to do. Pure.
 
-use super::Found;
+use super::{Answer, Found};
 use crate::exchange::moved::Place;
 use crate::probe::CanaryVerdict;
 use crate::probe::survey::Told;
@@ -9,12 +9,8 @@ use crate::s3::operation::Kind;
 
 /// What is put.
 pub(super) const BODY: &[u8] = b"nearpoint check --online --write\n";
-/// A CRC-32 that is not its.
-pub(super) const WRONG_CRC32: &str = "AAAAAA==";
 /// Seconds by which a clock is plainly wrong. From 15 minutes on stores refuse what is signed.
 const CLOCK_OFF: i64 = 60;
-
-type Answer = Result<Told, String>;
 
 /// Of a key that is not there.
 pub(super) fn absent(verdict: &CanaryVerdict, shielded: bool) -> Found {
@@ -127,34 +123,6 @@ pub(super) fn put(answer: Answer) -> Found {
     }
 }
 
-/// Of the same key again, on the condition that it is not there.
-pub(super) fn put_again(answer: Answer) -> Found {
-    match answer {
-        Ok(Told { status: 412 | 409, .. }) => Found::Well,
-        Ok(Told { status: 200..=299, .. }) => Found::Fault(
-            "a PUT with `If-None-Match: *` replaces a key that is there, where 412 was expected: the store does not honour \
-             conditional writes, and locks built on them would not hold. Give its region a profile without them"
-                .to_owned(),
-        ),
-        other => {
-            Found::Doubt(format!("a PUT with `If-None-Match: *` of a key that is there is answered {}, not 412", seen(&other)))
-        }
-    }
-}
-
-/// Of a body with a checksum that is not its own.
-pub(super) fn put_wrong(answer: Answer) -> Found {
-    match answer {
-        Ok(Told { status: 400, .. }) => Found::Well,
-        Ok(Told { status: 200..=299, .. }) => Found::Doubt(
-            "a body is taken that its `x-amz-checksum-crc32` contradicts, where 400 was expected: the store does not check \
-             checksums, and what is damaged on the way stays so. Give its region a profile without `checksums`"
-                .to_owned(),
-        ),
-        other => Found::Doubt(format!("a body that its checksum contradicts is answered {}, not 400", seen(&other))),
-    }
-}
-
 /// Of the end of the key.
 pub(super) fn deleted(answer: Answer, key: &str) -> Found {
     match answer {
@@ -167,15 +135,25 @@ pub(super) fn deleted(answer: Answer, key: &str) -> Found {
     }
 }
 
-fn seen(answer: &Answer) -> String {
+/// Of versions of the key that were not deleted, `last` among them.
+pub(super) fn left(count: usize, last: &Answer, key: &str) -> Found {
+    let versions = if count == 1 { "1 version".to_owned() } else { format!("{count} versions") };
+    Found::Doubt(format!(
+        "the DELETE of a version is answered {}, not 204: {versions} of `{key}` are left there. Delete them, or allow \
+         `s3:DeleteObjectVersion` on its keys and check again",
+        seen(last)
+    ))
+}
+
+/// An answer, for people.
+pub(super) fn seen(answer: &Answer) -> String {
     answer.as_ref().map_or_else(Clone::clone, Told::words)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
+    use http::HeaderMap;
 
     use super::*;
     use crate::fleet::{Never, ProbeFault};
@@ -187,7 +165,8 @@ mod tests {
         if status == 0 {
             return Err("no answer in time".to_owned());
         }
-        Ok(Told { status, code: code.map(str::to_owned), document: Bytes::new() })
+        let (headers, document) = (HeaderMap::new(), Bytes::new());
+        Ok(Told { status, code: code.map(str::to_owned), headers, document })
     }
 
     fn doubt(found: Found) -> String {
@@ -232,13 +211,13 @@ mod tests {
         assert_eq!(put(told(200, None)), Found::Well);
         assert!(fault(put(told(403, Some("AccessDenied")))).contains("s3:PutObject"));
         assert!(fault(put(told(507, None))).contains("507, not 200"));
-        assert_eq!(put_again(told(412, Some("PreconditionFailed"))), Found::Well);
-        assert!(fault(put_again(told(200, None))).contains("does not honour conditional writes"));
-        assert!(doubt(put_again(told(501, Some("NotImplemented")))).contains("501 NotImplemented, not 412"));
-        assert_eq!(put_wrong(told(400, Some("BadDigest"))), Found::Well);
-        assert!(doubt(put_wrong(told(200, None))).contains("does not check checksums"));
         assert_eq!(deleted(told(204, None), "k"), Found::Well);
         assert!(doubt(deleted(told(403, None), "k")).contains("`k` is left there"));
+        let versions = doubt(left(3, &told(403, Some("AccessDenied")), "k"));
+        assert!(
+            versions.contains("403 AccessDenied, not 204") && versions.contains("3 versions of `k`"),
+            "{versions}"
+        );
     }
 
     #[test]
@@ -275,8 +254,9 @@ mod tests {
     #[test]
     fn versions_are_asked_for_where_the_configuration_counts_on_them() {
         let state = |status: &str| {
-            let document = Arc::new(format!("<VersioningConfiguration>{status}</VersioningConfiguration>"));
-            Ok(Told { status: 200, code: None, document: Bytes::from(document.as_bytes().to_vec()) })
+            let document = format!("<VersioningConfiguration>{status}</VersioningConfiguration>");
+            let document = Bytes::from(document.into_bytes());
+            Ok(Told { status: 200, code: None, headers: HeaderMap::new(), document })
         };
         let enabled = "<Status>Enabled</Status>";
         let suspended = "<Status>Suspended</Status>";

@@ -2,10 +2,17 @@
 //! there is traffic. A key that is not there proves name, connection, TLS, clock, credential, signing
 //! region and bucket, and shows whether absent keys can be told from forbidden ones: the lag shield
 //! lives by that. Then: may it be listed, does it keep versions where the configuration counts on them,
-//! is its clock right. With `--write`, and only where writes may go, a key beside the probe's is put,
-//! put again under conditions, and deleted.
+//! is its clock right. With `--write`, and only where writes may go, a key beside the probe's is put and
+//! deleted, and between the two the store is asked for all that a profile can say of it (`trial`): each
+//! answer is read (`reading`), held against the region's profile (`compare`), and all of them summed up
+//! as the profile that fits (`fit`).
 
+mod capability;
+mod compare;
+mod fit;
 mod judge;
+mod reading;
+mod trial;
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +20,10 @@ use bytes::Bytes;
 use http::Method;
 use tokio::runtime::Builder;
 
-use self::judge::{absent, clock, deleted, listed, put, put_again, put_wrong, versions};
+pub use self::capability::{Capability, Shown};
+pub use self::fit::Fit;
+use self::judge::{absent, clock, listed, versions};
+use self::trial::Tried;
 use super::{control, fresh_coin};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -22,7 +32,7 @@ use crate::dns::Resolver;
 use crate::exchange::meters::Meters;
 use crate::exchange::tls::{MachineRoots, TlsClient};
 use crate::names::{AccessPointName, BucketName, CredentialId, RegionId};
-use crate::probe::survey::{Asked, Told, ask};
+use crate::probe::survey::{Asked, Sent, Told, ask};
 use crate::probe::{self, CanaryVerdict, Site, Tools};
 use crate::route::AccessPoint;
 use crate::s3::operation::Kind;
@@ -30,10 +40,13 @@ use crate::s3::profile::Feature;
 use crate::sigv4::Credential;
 use crate::view::{Clients, RegionSettings};
 
-/// How long one bucket may take to answer: an operator waits, no client does.
+/// How long one bucket may take to answer once: an operator waits, no client does.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the credential chain has given something.
 const CHAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// An answer, or why there was none.
+type Answer = Result<Told, String>;
 
 /// What came of asking one bucket.
 #[derive(Clone, Debug)]
@@ -46,6 +59,10 @@ pub struct Looked {
     pub bucket: BucketName,
     /// What was asked, and what was found; the first is [`Check::AbsentKey`].
     pub findings: Vec<(Check, Found)>,
+    /// What the store was seen to do; empty where it was not asked to take a key.
+    pub shown: Vec<(Capability, Shown)>,
+    /// What that comes to.
+    pub fit: Option<Fit>,
 }
 
 /// What a bucket is asked.
@@ -61,10 +78,8 @@ pub enum Check {
     Clock,
     /// To take a key.
     Write,
-    /// To refuse a key that is there, on `If-None-Match: *`.
-    Conditional,
-    /// To refuse a body that its checksum contradicts.
-    Checksum,
+    /// To do what its region's profile may say of it.
+    Can(Capability),
     /// To delete a key.
     Delete,
 }
@@ -76,6 +91,8 @@ pub enum Found {
     Well,
     /// It was not told, or need not be known.
     Untold,
+    /// It can more than it is used for.
+    Hint(String),
     /// It works, but hardly as meant.
     Doubt(String),
     /// Requests to it will fail.
@@ -83,17 +100,9 @@ pub enum Found {
 }
 
 impl Check {
-    /// All of them, in the order in which they are asked.
-    pub const ALL: [Self; 8] = [
-        Self::AbsentKey,
-        Self::Listing,
-        Self::Versions,
-        Self::Clock,
-        Self::Write,
-        Self::Conditional,
-        Self::Checksum,
-        Self::Delete,
-    ];
+    /// What any bucket is asked, in the order of a table.
+    pub const COMMON: [Self; 6] =
+        [Self::AbsentKey, Self::Listing, Self::Versions, Self::Clock, Self::Write, Self::Delete];
 
     /// As tables and JSON name it.
     #[must_use]
@@ -104,8 +113,7 @@ impl Check {
             Self::Versions => "versions",
             Self::Clock => "clock",
             Self::Write => "write",
-            Self::Conditional => "conditional",
-            Self::Checksum => "checksum",
+            Self::Can(capability) => capability.name(),
             Self::Delete => "delete",
         }
     }
@@ -118,6 +126,7 @@ impl Found {
         match self {
             Self::Well => "well",
             Self::Untold => "untold",
+            Self::Hint(_) => "hint",
             Self::Doubt(_) => "warning",
             Self::Fault(_) => "fault",
         }
@@ -128,7 +137,7 @@ impl Found {
     pub fn says(&self) -> Option<&str> {
         match self {
             Self::Well | Self::Untold => None,
-            Self::Doubt(words) | Self::Fault(words) => Some(words),
+            Self::Hint(words) | Self::Doubt(words) | Self::Fault(words) => Some(words),
         }
     }
 }
@@ -140,7 +149,13 @@ impl Looked {
         self.findings.iter().find(|(made, _)| *made == check).map(|(_, found)| found)
     }
 
-    /// The worst of what was found.
+    /// What was seen of one capability; `None` where it was not asked for.
+    #[must_use]
+    pub fn shown(&self, capability: Capability) -> Option<&Shown> {
+        self.shown.iter().find(|(can, _)| *can == capability).map(|(_, shown)| shown)
+    }
+
+    /// The worst of what was found. A hint is nothing bad.
     #[must_use]
     pub fn worst(&self) -> &'static str {
         let any = |verdict: &str| self.findings.iter().any(|(_, found)| found.verdict() == verdict);
@@ -170,12 +185,13 @@ async fn look_at_all(settings: &Settings, write: bool) -> Vec<Looked> {
         for member in &point.members {
             let region = settings.regions.iter().find(|region| region.id == member.region);
             let (Some(region), Some(bucket)) = (region, &member.bucket) else { continue };
-            let findings = match Visit::begin(point, region, bucket, &roots, &tools).await {
-                Ok(visit) => visit.findings(write).await,
-                Err(fault) => vec![(Check::AbsentKey, Found::Fault(fault))],
-            };
+            let Tried { findings, shown, fit } =
+                match Visit::begin(point, region, bucket, &roots, &tools).await {
+                    Ok(visit) => visit.tried(write).await,
+                    Err(fault) => Tried::only(vec![(Check::AbsentKey, Found::Fault(fault))]),
+                };
             let (region, bucket) = (member.region.clone(), bucket.clone());
-            looked.push(Looked { access_point: point.name.clone(), region, bucket, findings });
+            looked.push(Looked { access_point: point.name.clone(), region, bucket, findings, shown, fit });
         }
     }
     looked
@@ -214,7 +230,19 @@ impl<'a> Visit<'a> {
         Ok(Self { point, region, bucket, site, credential, tools })
     }
 
-    async fn findings(&self, write: bool) -> Vec<(Check, Found)> {
+    async fn tried(&self, write: bool) -> Tried {
+        let (mut findings, reached) = self.findings().await;
+        let writes_go = self.point.home == self.region.id || self.point.may_move(Kind::Write);
+        if !(reached && write && writes_go) {
+            return Tried::only(findings);
+        }
+        let tried = trial::run(self).await;
+        findings.extend(tried.findings);
+        Tried { findings, ..tried }
+    }
+
+    /// What can be asked without a write, and whether the bucket can be used at all.
+    async fn findings(&self) -> (Vec<(Check, Found)>, bool) {
         let first = absent(&self.absent_key().await, self.point.members.len() > 1);
         let reached = !matches!(first, Found::Fault(_));
         let first = match self.tools.meters.of(&self.region.id).moved.of(self.bucket.as_str(), self.region) {
@@ -223,7 +251,7 @@ impl<'a> Visit<'a> {
         };
         let mut findings = vec![(Check::AbsentKey, first)];
         if !reached {
-            return findings;
+            return (findings, false);
         }
         let list = self.bucket_get("list-type=2&max-keys=1&prefix=.nearpoint%2F").await;
         findings.push((Check::Listing, listed(list)));
@@ -232,32 +260,7 @@ impl<'a> Visit<'a> {
             findings.push((Check::Versions, versions(answer, self.point)));
         }
         findings.push((Check::Clock, clock(self.tools.meters.of(&self.region.id).ahead())));
-        if write && (self.point.home == self.region.id || self.point.may_move(Kind::Write)) {
-            self.write(&mut findings).await;
-        }
-        findings
-    }
-
-    /// Puts a key that nobody has, and takes it away again whatever came of it.
-    async fn write(&self, findings: &mut Vec<(Check, Found)>) {
-        let key = format!("{}-check-{:016x}", self.region.probe.key, fresh_coin().bits());
-        let conditional = self.honours(Feature::ConditionalWrites);
-        let fresh: &[(&str, &str)] = if conditional { &[("if-none-match", "*")] } else { &[] };
-        let taken = put(self.put(&key, fresh).await);
-        let written = taken == Found::Well;
-        findings.push((Check::Write, taken));
-        if written && conditional {
-            findings.push((Check::Conditional, put_again(self.put(&key, fresh).await)));
-        }
-        if written && self.honours(Feature::Checksums) {
-            let wrong = [("x-amz-checksum-crc32", judge::WRONG_CRC32)];
-            findings.push((Check::Checksum, put_wrong(self.put(&key, &wrong).await)));
-        }
-        if written {
-            let asked =
-                Asked { method: Method::DELETE, key: &key, query: None, fields: &[], body: Bytes::new() };
-            findings.push((Check::Delete, deleted(self.ask(&asked).await, &key)));
-        }
+        (findings, true)
     }
 
     fn honours(&self, feature: Feature) -> bool {
@@ -271,19 +274,14 @@ impl<'a> Visit<'a> {
         probe::canary(whose, self.bucket, &key, &self.credential, self.tools, self.deadline()).await
     }
 
-    async fn bucket_get(&self, query: &str) -> Result<Told, String> {
-        let query = Some(query);
-        self.ask(&Asked { method: Method::GET, key: "", query, fields: &[], body: Bytes::new() }).await
+    async fn bucket_get(&self, query: &str) -> Answer {
+        let (query, body, sent) = (Some(query), Bytes::new(), Sent::Hashed);
+        let asked = Asked { method: Method::GET, key: "", query, fields: &[], body, sent };
+        self.ask_at(&self.site, &asked, self.deadline()).await
     }
 
-    async fn put(&self, key: &str, fields: &[(&str, &str)]) -> Result<Told, String> {
-        let body = Bytes::from_static(judge::BODY);
-        self.ask(&Asked { method: Method::PUT, key, query: None, fields, body }).await
-    }
-
-    async fn ask(&self, asked: &Asked<'_>) -> Result<Told, String> {
-        let whose = (&self.site, self.bucket);
-        let told = ask(whose, asked, &self.credential, self.tools, self.deadline()).await;
+    async fn ask_at(&self, site: &Site, asked: &Asked<'_>, deadline: Instant) -> Answer {
+        let told = ask((site, self.bucket), asked, &self.credential, self.tools, deadline).await;
         told.map_err(|fault| fault.to_string())
     }
 

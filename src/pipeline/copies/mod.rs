@@ -26,6 +26,7 @@ use super::{Cargo, House, Visit, carry, plan_on, resolve};
 use crate::body::Reply;
 use crate::head::Head;
 use crate::names::AccessPointName;
+use crate::policy::Grant;
 use crate::refusal::{Blame, Refusal};
 use crate::s3::copy::{self, Asked, Copied, OPENING, Reading, WHOLE_MAX, Writing};
 use crate::s3::{Call, Code, Operation, classify};
@@ -42,6 +43,9 @@ const SIGN: Duration = Duration::from_secs(5);
 /// Carries a copy to a region that can make it, or makes it.
 pub(super) async fn copy(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
     let meeting = meeting(&visit);
+    if visit.call.operation == Operation::CopyObject && matches!(visit.sender.grant, Grant::Policy(_)) {
+        Job::of(&visit)?.has_leave_for_tags().await?;
+    }
     if meeting == Meeting::Sure {
         return carry_or_make(visit, cargo).await;
     }
@@ -186,6 +190,28 @@ impl Job {
             done.headers.insert(HeaderName::from_static("x-amz-copy-source-version-id"), version.clone());
         }
         Ok(done)
+    }
+
+    /// A store takes an object's tags over by our credential: whoever may not read them or not set them
+    /// gets no copy of an object that has some, as S3 has it. Whether it has is asked only then.
+    async fn has_leave_for_tags(&self) -> Result<(), Refusal> {
+        if self.asked.replaces_tags {
+            return Ok(());
+        }
+        let view = self.house.view.load_full();
+        let tagged = self.writing().whole(&HeaderMap::new(), Some("any=tag"));
+        let mut lacks = None;
+        for head in [self.reading().any_tags(), tagged] {
+            lacks = lacks.or(self.visit(&view, head).and_then(|visit| authorise(&visit)).err());
+        }
+        let Some(refusal) = lacks else { return Ok(()) };
+        let seen = self.look().await?;
+        match seen.object.tags {
+            Some(0) => Ok(()),
+            Some(_) => Err(refusal),
+            // not counted: they are looked for
+            None => self.tags(&seen).await?.map_or(Ok(()), |_tags| Err(refusal)),
+        }
     }
 
     fn operation(&self) -> Operation {

@@ -14,7 +14,9 @@ use crate::route::resume::Terms;
 use crate::route::{Affinity, Permit};
 use crate::s3::Code;
 use crate::s3::copy::{self, Object};
+use crate::s3::profile::Feature;
 use crate::s3::range::ContentRange;
+use crate::view::RegionSettings;
 
 /// Most of a document of tags that is read: ten of them, escaped, are below 20 KiB.
 const TAGS: usize = 64 * 1024;
@@ -50,18 +52,34 @@ impl Job {
     /// The source's tags, as a header says them, where the copy has them too. Whoever may not read
     /// them, or may not set them, gets no copy, as S3 has it.
     pub(super) async fn tags(&self, seen: &Seen) -> Result<Option<String>, Refusal> {
-        if self.asked.replaces_tags || seen.object.tags == 0 {
+        if self.asked.replaces_tags || !self.may_have_tags(seen) {
             return Ok(None);
         }
         let view = self.house.view.load_full();
         let visit = self.visit(&view, self.reading().tags(&seen.object))?;
-        super::authorise(&visit)?;
         let reached = self.ask(&visit, &pinned(&visit, seen)).await?;
+        if reached.head.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
         let document = reached.body.collect(TAGS).await;
         let tags = document.as_deref().and_then(copy::tags);
         let tags =
             tags.ok_or_else(|| Refusal::unavailable(Blame::Region, "the tags of a source cannot be read"))?;
+        if tags.is_empty() {
+            return Ok(None);
+        }
+        super::authorise(&visit)?;
         Ok(Some(tags))
+    }
+
+    /// Whether the source may have tags. Not every store counts them in its head, and none for who may not
+    /// read them: what is not counted is asked for.
+    fn may_have_tags(&self, seen: &Seen) -> bool {
+        let view = self.house.view.load();
+        let knows = |region: &RegionSettings| region.profile.honours.has(Feature::Tagging);
+        seen.object
+            .tags
+            .map_or_else(|| view.region(&seen.region).is_none_or(|it| knows(it)), |count| count > 0)
     }
 
     /// Bytes of the source, of that very version; where they break off, they are gone on with by
@@ -99,6 +117,7 @@ impl Job {
         let outgoing = Outgoing::new(visit, &source, None);
         let reached = travel(visit, permit, plan, &outgoing).await?;
         match reached.head.status {
+            StatusCode::NOT_FOUND if has_no_tags(&reached) => Ok(reached),
             // it had it a moment ago
             StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => {
                 Err(changed())
@@ -106,6 +125,11 @@ impl Job {
             _ => read(visit, reached),
         }
     }
+}
+
+/// As some stores answer where an object has no tags.
+fn has_no_tags(reached: &Reached) -> bool {
+    reached.error.as_ref().is_some_and(|error| error.code.starts_with("NoSuchTagSet"))
 }
 
 /// Never of two versions: tried again from the start it is one of what there is then.

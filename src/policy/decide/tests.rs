@@ -107,7 +107,21 @@ fn headers_need_actions_of_their_own() {
     assert!(granted(&put, "PUT", "/b-1/k", &[("x-amz-acl", "private")]));
     let create = policy(&[("Allow", "s3:CreateBucket", "*")]);
     assert!(granted(&create, "PUT", "/b-1", &[]));
-    assert!(!granted(&create, "PUT", "/b-1", &[("x-amz-acl", "public-read")]));
+    for (name, value, actions) in [
+        ("x-amz-acl", "public-read", &["s3:PutBucketAcl"][..]),
+        ("x-amz-object-ownership", "BucketOwnerEnforced", &["s3:PutBucketOwnershipControls"]),
+        (
+            "x-amz-bucket-object-lock-enabled",
+            "true",
+            &["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"],
+        ),
+    ] {
+        assert!(!granted(&create, "PUT", "/b-1", &[(name, value)]), "{name}");
+        let statements: Vec<_> =
+            actions.iter().chain(&["s3:CreateBucket"]).map(|action| ("Allow", *action, "*")).collect();
+        assert!(granted(&policy(&statements), "PUT", "/b-1", &[(name, value)]), "{name}");
+        assert!(!granted(&policy(&statements[1..]), "PUT", "/b-1", &[(name, value)]), "{name}");
+    }
     let attributes = policy(&[("Allow", "s3:GetObjectAttributes", "*")]);
     assert!(!granted(&attributes, "GET", "/b-1/k?attributes", &[("x-amz-object-attributes", "ETag")]));
 }

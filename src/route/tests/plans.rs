@@ -104,6 +104,27 @@ fn reads_without_failover_share_the_firsts_fate() {
 }
 
 #[test]
+fn what_only_a_region_that_answers_errors_may_take_is_tried_there() {
+    let mut rig = Rig::new();
+    for key in 0..5 {
+        for kind in [Kind::Read, Kind::Write] {
+            rig.tell(HOME, kind, Signal::ServerError(500), key);
+        }
+    }
+    for kind in [Kind::Read, Kind::Write] {
+        assert_eq!(rig.table().standing(&HOME.into(), kind), crate::fleet::Standing::Out);
+    }
+    let part = rig.try_plan(object(Operation::UploadPart), Affinity::Region(HOME.into())).unwrap();
+    assert_eq!(names(&part), [HOME]);
+    assert!(part.fail_open && part.steps[0].last_resort, "by few at a time");
+    assert_eq!(rig.regions(Operation::PutObject), [HOME]);
+    assert_eq!(rig.regions(Operation::GetBucketCors), [HOME]);
+    assert_eq!(rig.regions(Operation::GetObject)[0], NEAR, "others may answer it");
+    rig.unanswered(HOME, Kind::Write, 9);
+    assert_eq!(rig.refusal(Operation::PutObject), NoRoute::HomeDown(HOME.into()), "nobody answers there now");
+}
+
+#[test]
 fn settings_are_homes() {
     let mut rig = Rig::new();
     assert_eq!(rig.regions(Operation::GetBucketCors), [HOME]);
@@ -121,6 +142,22 @@ fn conditional_writes_by_setting() {
     assert_eq!(names(&rig.try_plan(call.clone(), Affinity::None).unwrap()), [NEAR, HOME, FAR]);
     rig.access_point.conditional_writes = ConditionalWrites::Refuse;
     assert_eq!(rig.try_plan(call, Affinity::None).unwrap_err(), NoRoute::ConditionalRefused);
+}
+
+/// The end of an upload would decide its condition where the upload is.
+#[test]
+fn a_conditional_end_of_an_upload_is_homes_or_nobodys() {
+    let mut rig = Rig::new();
+    rig.access_point.writes = Rule { order: Order::Nearest, failover: true };
+    let end = Call { conditional_write: true, ..object(Operation::CompleteMultipartUpload) };
+    let at = |region: &str| Affinity::Region(region.into());
+    assert_eq!(names(&rig.try_plan(end.clone(), at(HOME)).unwrap()), [HOME]);
+    assert_eq!(rig.try_plan(end.clone(), at(NEAR)).unwrap_err(), NoRoute::ConditionElsewhere);
+    // a version is of one region, which alone can know its tag
+    let of_version = Call { operation: Operation::DeleteObject, ..end.clone() };
+    assert_eq!(names(&rig.try_plan(of_version, at(NEAR)).unwrap()), [NEAR]);
+    rig.access_point.conditional_writes = ConditionalWrites::Nearest;
+    assert_eq!(names(&rig.try_plan(end, at(NEAR)).unwrap()), [NEAR]);
 }
 
 #[test]
@@ -230,6 +267,25 @@ fn if_all_are_out_the_last_to_succeed_is_tried_first() {
     assert_eq!(rig.regions(Operation::PutObject), [HOME], "perhaps it is our own network");
 }
 
+/// A fraction of a second proves nothing; whoever is least behind home has more of what is asked for.
+#[test]
+fn of_those_that_succeeded_in_the_same_second_the_least_behind_is_tried_first() {
+    for (between, first) in [(300, HOME), (3_000, FAR)] {
+        let mut rig = Rig::new();
+        rig.kill(NEAR);
+        rig.wait(1_000);
+        rig.answer(HOME, Kind::Read);
+        rig.wait(between);
+        rig.answer(FAR, Kind::Read);
+        for region in [HOME, FAR] {
+            rig.kill(region);
+        }
+        let plan = rig.plan(Operation::GetObject);
+        assert!(plan.fail_open);
+        assert_eq!(plan.steps[0].region, RegionId::new(first), "{between} ms apart");
+    }
+}
+
 #[test]
 fn a_region_that_was_tried_comes_last() {
     let mut rig = Rig::new();
@@ -312,6 +368,78 @@ fn failback_waits_and_then_ramps() {
     assert!((480..620).contains(&half), "then more: {half}");
     rig.wait(15_000);
     assert_eq!(share(&mut rig), 1_000);
+}
+
+#[test]
+fn a_region_that_was_out_for_longer_than_it_is_held_down_ramps_all_the_same() {
+    let mut rig = Rig::new();
+    rig.kill(NEAR);
+    rig.wait(600_000);
+    rig.revive(NEAR);
+    for _ in 0..3 {
+        rig.answer(NEAR, Kind::Read);
+    }
+    let share = |rig: &mut Rig| {
+        (0..1_000).filter(|_| rig.plan(Operation::GetObject).steps[0].region == RegionId::new(NEAR)).count()
+    };
+    let first = share(&mut rig);
+    assert!((50..160).contains(&first), "its caches are cold: {first}");
+    rig.wait(15_000);
+    let half = share(&mut rig);
+    assert!((480..620).contains(&half), "{half}");
+    rig.wait(15_000);
+    assert_eq!(share(&mut rig), 1_000);
+}
+
+#[test]
+fn writes_return_to_a_home_that_lags_only_when_it_has_caught_up() {
+    let mut rig = Rig::new();
+    rig.access_point.writes.failover = true;
+    rig.kill(HOME);
+    rig.revive(HOME);
+    for _ in 0..3 {
+        rig.answer(HOME, Kind::Read);
+        rig.answer(HOME, Kind::Write);
+    }
+    let behind = |rig: &mut Rig, seconds| {
+        rig.apply(Event::Lagged { from: FAR.into(), to: HOME.into(), lag: Duration::from_secs(seconds) });
+    };
+    let at_home = |rig: &mut Rig| rig.regions(Operation::PutObject)[0] == HOME;
+    behind(&mut rig, 60);
+    rig.wait(60_000);
+    assert!(!at_home(&mut rig), "held down long enough, but a minute behind");
+    behind(&mut rig, 5);
+    assert!(at_home(&mut rig));
+    behind(&mut rig, 60);
+    rig.wait(240_000);
+    behind(&mut rig, 60);
+    assert!(!at_home(&mut rig));
+    rig.wait(240_000);
+    behind(&mut rig, 60);
+    rig.wait(240_000);
+    behind(&mut rig, 60);
+    assert!(at_home(&mut rig), "it will never be nearer");
+}
+
+#[test]
+fn what_is_under_way_in_a_region_that_goes_out_is_called_off_only_for_another() {
+    let mut rig = Rig::new();
+    let step = rig.plan(Operation::GetObject).steps[0].clone();
+    assert_eq!(step.region, RegionId::new(NEAR));
+    let waits = |rig: &Rig, step: &Step, alone| {
+        let table = rig.table();
+        step.is_worth_waiting(alone, table.row(&NEAR.into()).map(|row| row.of(Kind::Read)))
+    };
+    assert!(waits(&rig, &step, false) && step.is_worth_waiting(false, None));
+    for key in 0..5 {
+        rig.tell(NEAR, Kind::Read, Signal::ServerError(500), key);
+    }
+    assert_eq!(rig.table().standing(&NEAR.into(), Kind::Read), crate::fleet::Standing::Out);
+    assert!(waits(&rig, &step, false), "it answers");
+    rig.unanswered(NEAR, Kind::Read, 9);
+    assert!(!waits(&rig, &step, false), "another will answer sooner");
+    assert!(waits(&rig, &step, true), "nobody else would");
+    assert!(waits(&rig, &Step { last_resort: true, ..step }, false));
 }
 
 #[test]

@@ -314,8 +314,8 @@ fn what_is_not_there_is_looked_for_again_while_it_may_come() {
     assert_eq!(looks(Loss::Ended, false, quick, late).0, Fate::Done);
     // a region that fell silent may do it at any time
     assert_eq!(looks(Loss::Silence, false, quick, nothing).0, Fate::Unknown);
-    for finding in [Finding::Unclear, Finding::Withheld] {
-        assert_eq!(looks(Loss::Silence, false, quick, |_, _| finding), (Fate::Unknown, 1, quick));
+    for (finding, fate) in [(Finding::Unclear, Fate::Unclear), (Finding::Withheld, Fate::Unknown)] {
+        assert_eq!(looks(Loss::Silence, false, quick, |_, _| finding), (fate, 1, quick));
     }
 }
 

@@ -397,6 +397,26 @@ fn attempts_and_deadlines_end_it() {
 }
 
 #[test]
+fn what_only_its_region_may_answer_is_tried_there_twice_more_where_it_errs() {
+    let fault = answered(Meaning::ServerFault);
+    for shape in [Shape::Part, Shape::Delete] {
+        for made in [3, 4] {
+            assert_eq!(ask(shape, fault, |q| q.attempts_made = made), Cell::Same, "{shape:?}");
+        }
+        assert_eq!(ask(shape, fault, |q| q.attempts_made = 5), Cell::Relay, "{shape:?}");
+        // nobody who wants one try is given three
+        let single = |q: &mut Question<'_>| (q.attempts_made, q.attempts_max) = (1, 1);
+        assert_eq!(ask(shape, fault, single), Cell::Relay, "{shape:?}");
+        // what was never answered cost its time, and what is throttled is not to be asked more
+        let silent = Outcome::Broken { sent: Sent::All };
+        assert_eq!(ask(shape, silent, |q| q.attempts_made = 3), Cell::No(GiveUp::Attempts), "{shape:?}");
+        let throttled = answered(Meaning::Throttled);
+        assert_eq!(ask(shape, throttled, |q| q.attempts_made = 3), Cell::Relay, "{shape:?}");
+    }
+    assert_eq!(ask(Shape::Harmless, fault, |q| (q.attempts_made, q.next_exists) = (3, false)), Cell::Relay);
+}
+
+#[test]
 fn repeats_cost_tokens_unless_nothing_was_sent() {
     let now = Instant::now();
     let mut budget = Budget::new(0.0, 0.0, now);
@@ -458,7 +478,7 @@ fn a_write_that_may_have_been_done_is_settled_first_where_it_can_be() {
 #[test]
 fn the_end_of_an_upload_that_failed_is_asked_for_again_and_settled_when_that_was_in_vain() {
     let fault = answered(Meaning::ServerFault);
-    let last = |q: &mut Question<'_>| (q.provable, q.attempts_made) = (true, 3);
+    let last = |q: &mut Question<'_>| (q.provable, q.attempts_made) = (true, 5);
     assert_eq!(ask(Shape::Once, fault, last), FAULT);
     let if_absent = |q: &mut Question<'_>| (q.provable, q.conditional) = (true, true);
     assert_eq!(ask(Shape::Once, fault, if_absent), FAULT, "a condition is not tried twice");
@@ -466,7 +486,7 @@ fn the_end_of_an_upload_that_failed_is_asked_for_again_and_settled_when_that_was
 
 #[test]
 fn what_commits_by_its_head_is_settled_when_its_repeats_were_in_vain() {
-    let last = |q: &mut Question<'_>| (q.provable, q.attempts_made) = (true, 3);
+    let last = |q: &mut Question<'_>| (q.provable, q.attempts_made) = (true, 5);
     let broken = Outcome::Broken { sent: Sent::Head };
     assert_eq!(ask(Shape::PutEmpty, broken, last), ENDED);
     assert_eq!(ask(Shape::PutEmpty, REFUSED, last), Cell::No(GiveUp::Attempts), "nothing was ever sent");
@@ -495,6 +515,10 @@ fn what_was_not_done_is_done_again_and_what_is_unknown_is_not() {
     assert_eq!(after(Shape::Put, broken, Fate::NotDone, plain), Cell::Same);
     assert_eq!(after(Shape::Put, broken, Fate::NotDone, |q| q.failover = true), Cell::Next);
     assert_eq!(after(Shape::Put, broken, Fate::Unknown, |q| q.failover = true), Cell::Next, "as was allowed");
+    for outcome in [broken, silent] {
+        let unclear = after(Shape::Put, outcome, Fate::Unclear, |q| q.failover = true);
+        assert_eq!(unclear, AMBIGUOUS, "elsewhere it might win over what somebody else was told is stored");
+    }
     for (shape, outcome, fate) in [
         (Shape::Put, broken, Fate::Unknown),
         (Shape::Put, silent, Fate::NotDone),

@@ -22,7 +22,8 @@ use crate::s3::{Code, Malformed};
 pub const PART_NUMBER_MAX: u16 = 10_000;
 
 /// Query parameters that S3 knows and that select no operation.
-const PARAMETERS: [&str; 27] = [
+const PARAMETERS: [&str; 29] = [
+    "annotation-prefix",
     "annotationName",
     "bucket-region",
     "continuation-token",
@@ -32,6 +33,7 @@ const PARAMETERS: [&str; 27] = [
     "id",
     "key-marker",
     "marker",
+    "max-annotation-results",
     "max-buckets",
     "max-keys",
     "max-parts",
@@ -184,6 +186,15 @@ impl<'a> Asked<'a> {
         if self.version_id.as_deref() == Some("") {
             return Err(Malformed::argument("versionId", "", "Version id cannot be the empty string"));
         }
+        if self.version_id.is_some() && writes_anew(call.operation) {
+            // a store that takes it would write over that version, which nobody allowed
+            let words = "This operation does not accept a version-id.";
+            return Err(Malformed::argument(
+                "versionId",
+                self.version_id.as_deref().unwrap_or_default(),
+                words,
+            ));
+        }
         call.upload_id = self.upload_id.as_deref().map(str::to_owned);
         call.version_id = self.version_id.as_deref().map(str::to_owned);
         call.continuation = self.continuation.as_deref().map(str::to_owned);
@@ -200,6 +211,23 @@ impl<'a> Asked<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether it makes a version of an object, or something on the way to one.
+fn writes_anew(operation: Operation) -> bool {
+    use Operation as O;
+    matches!(
+        operation,
+        O::PutObject
+            | O::CopyObject
+            | O::PostObject
+            | O::CreateMultipartUpload
+            | O::UploadPart
+            | O::UploadPartCopy
+            | O::CompleteMultipartUpload
+            | O::AbortMultipartUpload
+            | O::RenameObject
+    )
 }
 
 /// A parameter whose value matters occurs once: two parsers might take two values.
@@ -372,6 +400,9 @@ fn amz_header(call: &mut Call, name: &str, value: &[u8]) {
         "bypass-governance-retention" if !value.eq_ignore_ascii_case(b"false") => {
             return also(call, "s3:BypassGovernanceRetention");
         }
+        "object-ownership" if call.operation == Operation::CreateBucket => {
+            return also(call, "s3:PutBucketOwnershipControls");
+        }
         _ if name.starts_with("grant-") => Feature::Acl,
         _ if name.starts_with("object-lock-") => Feature::ObjectLock,
         _ if name.contains("server-side-encryption-customer-") => Feature::SseC,
@@ -379,6 +410,10 @@ fn amz_header(call: &mut Call, name: &str, value: &[u8]) {
         _ => return,
     };
     call.depends_on = call.depends_on.with(feature);
+    if call.operation == Operation::CreateBucket && feature == Feature::ObjectLock {
+        // which is not to be had without
+        also(call, "s3:PutBucketVersioning");
+    }
     let creates = matches!(
         call.operation,
         Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload
@@ -424,13 +459,20 @@ fn inherent(call: &Call) -> Features {
         | O::PutObjectLockConfiguration => Features::of(&[Feature::ObjectLock]),
         O::ListObjectVersions | O::PutBucketVersioning => Features::of(&[Feature::Versioning]),
         O::GetObjectAttributes => Features::of(&[Feature::Attributes]),
+        O::UpdateObjectEncryption => Features::of(&[Feature::SseKms]),
         _ => Features::NONE,
     };
     let source_version = call.copy_source.as_ref().and_then(|source| source.version_id.as_deref());
     // `null` is the version that an object without versions has.
     let versioned = [call.version_id.as_deref(), source_version].iter().flatten().any(|id| *id != "null");
     let features = if versioned { features.with(Feature::Versioning) } else { features };
-    if call.conditional_write { features.with(Feature::ConditionalWrites) } else { features }
+    if !call.conditional_write {
+        return features;
+    }
+    features.with(match call.operation {
+        O::DeleteObject | O::DeleteObjects | O::CopyObject => Feature::ConditionalDeletes,
+        _ => Feature::ConditionalWrites,
+    })
 }
 
 fn framing(head: &Head) -> Result<Framing, Malformed> {

@@ -133,6 +133,11 @@ fn part_numbers_are_1_to_10000() {
 #[test]
 fn two_readings_are_refused() {
     assert_eq!(refused("GET", "/photos/k?acl&tagging", &[]), Code::InvalidArgument);
+    // a store might write over that version
+    for query in ["versionId=v", "uploads&versionId=v", "partNumber=1&uploadId=u&versionId=v"] {
+        let method = if query.starts_with("uploads") { "POST" } else { "PUT" };
+        assert_eq!(refused(method, &format!("/photos/k?{query}"), &[]), Code::InvalidArgument, "{query}");
+    }
     assert_eq!(refused("GET", "/photos?list-type=2&versions", &[]), Code::InvalidArgument);
     assert_eq!(refused("DELETE", "/photos/k?uploadId=a&uploadId=b", &[]), Code::InvalidArgument);
     assert_eq!(refused("GET", "/photos/k?versionId=a&version%49d=b", &[]), Code::InvalidArgument);
@@ -288,6 +293,7 @@ fn what_a_request_depends_on_shows_in_its_operation() {
         ("GET", "/photos?versions", F::Versioning),
         ("GET", "/photos/k?versionId=v", F::Versioning),
         ("GET", "/photos/k?attributes", F::Attributes),
+        ("PUT", "/photos/k?encryption", F::SseKms),
     ] {
         assert_eq!(call(method, target, &[]).depends_on, Features::of(&[feature]), "{method} {target}");
     }

@@ -20,16 +20,22 @@ use crate::s3::range::Range;
 use crate::s3::xml::{DECLARATION, NAMESPACE, element};
 use crate::s3::{Call, Code, Malformed};
 
-/// Most bytes of a `CopyObject`, and of a part: S3's own limits.
-pub const SOURCE_MAX: u64 = 5 << 30;
+/// Most bytes of a part, also of one that is copied: S3's own limit.
+pub const PART_MAX: u64 = 5 << 30;
+
+/// Most bytes of an object that is copied. S3 itself copies no more than [`PART_MAX`] by one
+/// `CopyObject`; here it is made of parts anyway.
+pub const OBJECT_MAX: u64 = 5 << 40;
 
 /// Up to so many bytes an object is copied by one PUT: what fails is sent anew as a whole. From there
 /// on most clients upload in parts, too.
 pub const WHOLE_MAX: u64 = 8 << 20;
 
-/// Parts of the largest copy: each costs a round trip to either region, and what fails is one of
-/// them. 80 MiB of [`SOURCE_MAX`].
+/// Parts of a copy, while they are not longer than [`PART_LONG`]: each costs a round trip to either
+/// region, and what fails is one of them. 80 MiB each of 5 GiB.
 const PARTS_MAX: u64 = 64;
+/// From there on there are more of them: at most 5,120, of [`OBJECT_MAX`].
+const PART_LONG: u64 = 1 << 30;
 
 /// What a copy asks for beside its source and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +44,8 @@ pub struct Asked {
     pub replaces_metadata: bool,
     /// The same of its tags.
     pub replaces_tags: bool,
+    /// It becomes a part of an upload.
+    pub is_part: bool,
     /// Of a part: first and last byte of the source.
     pub range: Option<(u64, u64)>,
     /// What the copy's checksum is to be.
@@ -51,10 +59,12 @@ impl Asked {
     /// `InvalidArgument` for directives and ranges that are none, `InvalidRequest` for a checksum
     /// that nobody computes and for a copy of an object onto itself that changes nothing.
     pub fn of(head: &Head, call: &Call) -> Result<Self, Malformed> {
+        let is_part = call.operation == Operation::UploadPartCopy;
         let asked = Self {
             replaces_metadata: replaces(head, "x-amz-metadata-directive", "Unknown metadata directive.")?,
             replaces_tags: replaces(head, "x-amz-tagging-directive", "Unknown tagging directive.")?,
-            range: if call.operation == Operation::UploadPartCopy { range(head)? } else { None },
+            is_part,
+            range: if is_part { range(head)? } else { None },
             checksum: checksum(head)?,
         };
         if call.operation == Operation::CopyObject && asked.changes_nothing(head, call) {
@@ -91,11 +101,12 @@ impl Asked {
             Some(range) => Some(range),
             None => size.checked_sub(1).map(|last| (0, last)),
         };
-        if stretch.is_some_and(|(first, last)| last - first >= SOURCE_MAX) {
+        let most = if self.is_part { PART_MAX } else { OBJECT_MAX };
+        if stretch.is_some_and(|(first, last)| last - first >= most) {
             return Err(Malformed::because(
                 Code::InvalidRequest,
                 format!(
-                    "The specified copy source is larger than the maximum allowable size for a copy source: {SOURCE_MAX}"
+                    "The specified copy source is larger than the maximum allowable size for a copy source: {most}"
                 ),
             ));
         }
@@ -105,11 +116,11 @@ impl Asked {
 
 /// First and last byte of each part in which an object of this size is copied.
 pub fn parts(size: u64) -> impl Iterator<Item = (u16, u64, u64)> {
-    let part = size.div_ceil(PARTS_MAX).next_multiple_of(1 << 20).max(WHOLE_MAX);
+    let part = size.div_ceil(PARTS_MAX).next_multiple_of(1 << 20).clamp(WHOLE_MAX, PART_LONG);
     let count = size.div_ceil(part);
     (0..count).map(move |at| {
         let first = at * part;
-        // at most PARTS_MAX
+        // 5,120 at most
         (u16::try_from(at + 1).unwrap_or(u16::MAX), first, (first + part).min(size) - 1)
     })
 }

@@ -17,7 +17,7 @@ pub struct Object {
     /// Of all of it.
     pub checksum: Option<(Algorithm, String)>,
     /// How many tags it has.
-    pub tags: u64,
+    pub tags: Option<u64>,
     /// All that was said.
     pub headers: HeaderMap,
 }
@@ -33,7 +33,7 @@ impl Object {
             etag: text(ETAG.as_str()).filter(|etag| is_strong(etag)).map(str::to_owned),
             version: text("x-amz-version-id").filter(|id| !id.is_empty() && *id != "null").map(str::to_owned),
             checksum: checksum(&headers),
-            tags: number("x-amz-tagging-count").unwrap_or(0),
+            tags: number("x-amz-tagging-count"),
             headers,
         })
     }

@@ -78,12 +78,15 @@ pub fn completed(document: &str) -> Option<(String, Vec<(Algorithm, String)>)> {
     Some((etag?, checksums))
 }
 
-/// An object's tags, as `x-amz-tagging` says them. `None` where the document does not say them.
+/// An object's tags, as `x-amz-tagging` says them; empty where it has none. `None` where the document does
+/// not say them.
 #[must_use]
 pub fn tags(document: &[u8]) -> Option<String> {
     let (mut all, mut key, mut value) = (Vec::new(), String::new(), String::new());
+    let mut said = false;
     let read = walk(document, &mut |path, text| {
         match path {
+            "Tagging" => said = true,
             "Tagging/TagSet/Tag/Key" => text.clone_into(&mut key),
             "Tagging/TagSet/Tag/Value" => text.clone_into(&mut value),
             "Tagging/TagSet/Tag" => {
@@ -93,5 +96,5 @@ pub fn tags(document: &[u8]) -> Option<String> {
         }
         Ok(())
     });
-    (read.is_ok() && !all.is_empty() && all.len() <= TAGS_MAX).then(|| all.join("&"))
+    (read.is_ok() && said && all.len() <= TAGS_MAX).then(|| all.join("&"))
 }

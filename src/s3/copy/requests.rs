@@ -101,6 +101,12 @@ impl Reading<'_> {
         self.of_source(Method::GET, self.version(object), Some("tagging"))
     }
 
+    /// For the tags of whatever is there.
+    #[must_use]
+    pub fn any_tags(&self) -> Head {
+        self.of_source(Method::GET, self.asked_version(), Some("tagging"))
+    }
+
     fn asked_version(&self) -> Option<&str> {
         self.call.copy_source.as_ref()?.version_id.as_deref()
     }

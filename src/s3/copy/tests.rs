@@ -41,7 +41,13 @@ const PART: &str = "/photos/k?partNumber=2&uploadId=u%2F1";
 fn directives_ranges_and_checksums_are_read_or_refused() {
     assert_eq!(
         asked(TO, &[FROM]),
-        Ok(Asked { replaces_metadata: false, replaces_tags: false, range: None, checksum: None })
+        Ok(Asked {
+            replaces_metadata: false,
+            replaces_tags: false,
+            is_part: false,
+            range: None,
+            checksum: None
+        })
     );
     let replaces = [FROM, ("x-amz-metadata-directive", "REPLACE"), ("x-amz-tagging-directive", "REPLACE")];
     assert!(asked(TO, &replaces).is_ok_and(|asked| asked.replaces_metadata && asked.replaces_tags));
@@ -86,26 +92,32 @@ fn an_object_is_not_copied_onto_itself_for_nothing() {
 }
 
 #[test]
-fn no_more_is_copied_than_s3_copies() {
+fn no_more_is_copied_than_an_object_or_a_part_may_have() {
     let whole = asked(TO, &[FROM]).unwrap();
     assert_eq!(whole.stretch(0), Ok(None));
     assert_eq!(whole.stretch(1), Ok(Some((0, 0))));
-    assert_eq!(whole.stretch(SOURCE_MAX), Ok(Some((0, SOURCE_MAX - 1))));
-    assert_eq!(whole.stretch(SOURCE_MAX + 1).unwrap_err().code, Code::InvalidRequest);
+    assert_eq!(whole.stretch(OBJECT_MAX), Ok(Some((0, OBJECT_MAX - 1))));
+    assert_eq!(whole.stretch(OBJECT_MAX + 1).unwrap_err().code, Code::InvalidRequest);
+    let all = asked(PART, &[FROM]).unwrap();
+    assert_eq!(all.stretch(PART_MAX), Ok(Some((0, PART_MAX - 1))));
+    assert_eq!(all.stretch(PART_MAX + 1).unwrap_err().code, Code::InvalidRequest);
     let part = |range: &str| asked(PART, &[FROM, ("x-amz-copy-source-range", range)]).unwrap();
-    let large = 3 * SOURCE_MAX;
+    let large = 3 * PART_MAX;
     assert_eq!(part("bytes=5-9").stretch(large), Ok(Some((5, 9))));
-    assert_eq!(part(&format!("bytes=1-{SOURCE_MAX}")).stretch(large), Ok(Some((1, SOURCE_MAX))));
-    assert_eq!(part(&format!("bytes=0-{SOURCE_MAX}")).stretch(large).unwrap_err().code, Code::InvalidRequest);
+    assert_eq!(part(&format!("bytes=1-{PART_MAX}")).stretch(large), Ok(Some((1, PART_MAX))));
+    assert_eq!(part(&format!("bytes=0-{PART_MAX}")).stretch(large).unwrap_err().code, Code::InvalidRequest);
     assert_eq!(part("bytes=5-9").stretch(9).unwrap_err().code, Code::InvalidArgument);
     assert_eq!(part("bytes=5-9").stretch(10), Ok(Some((5, 9))));
 }
 
 proptest! {
     #[test]
-    fn parts_are_all_of_it_once_and_large_enough(size in WHOLE_MAX..=SOURCE_MAX) {
+    fn parts_are_all_of_it_once_and_large_enough(
+        size in prop_oneof![WHOLE_MAX..=PART_MAX, PART_MAX..=OBJECT_MAX, Just(OBJECT_MAX)],
+    ) {
         let parts: Vec<_> = parts(size).collect();
-        prop_assert!(parts.len() <= 64);
+        let most = if size <= 64 << 30 { 64 } else { 5_120 };
+        prop_assert!(parts.len() <= most);
         let mut next = 0;
         for (at, (number, first, last)) in parts.iter().enumerate() {
             prop_assert_eq!(usize::from(*number), at + 1);
@@ -250,7 +262,7 @@ fn tags_are_the_source_s_or_the_request_s() {
     );
     let document = b"<Tagging><TagSet><Tag><Key>a b</Key><Value>1&amp;2</Value></Tag><Tag><Key>c</Key><Value/></Tag></TagSet></Tagging>";
     assert_eq!(super::tags(document).as_deref(), Some("a%20b=1%262&c="));
-    assert_eq!(super::tags(b"<Tagging><TagSet/></Tagging>"), None);
+    assert_eq!(super::tags(b"<Tagging><TagSet/></Tagging>").as_deref(), Some(""));
     assert_eq!(super::tags(b"<Error><Code>AccessDenied</Code></Error>"), None);
 }
 
@@ -302,7 +314,8 @@ fn heads_of_sources_are_read() {
     told.protect(&mut head, None);
     assert_eq!(lines(&head), ["x-amz-checksum-crc32: AAAAAA=="]);
     let tagged = of(&[("x-amz-tagging-count", "2")]).unwrap();
-    assert_eq!(tagged.tags, 2);
+    assert_eq!(tagged.tags, Some(2));
+    assert_eq!(of(&[]).unwrap().tags, None, "uncounted");
     let same = |etag: &'static str| plain_of("\"e\"").is_of(&shown(&[("etag", etag)]));
     assert!(same("\"e\"") && !same("\"f\"") && !same("W/\"e\""));
 }

@@ -1,9 +1,10 @@
 //! The fields of a form, by name in any case.
 
-use super::multipart::FIELDS_COUNT_MAX;
 use crate::head::strict::METADATA_PREFIX;
 use crate::s3::{Code, Malformed};
 
+/// Most fields before the file: more than a head may have.
+pub(super) const FIELDS_COUNT_MAX: usize = 128;
 /// What fields may say instead of the file's name.
 const FILE_NAME: &str = "${filename}";
 

@@ -16,8 +16,6 @@ pub(super) const FIELDS_MAX: usize = 20 * 1024;
 /// Most bytes before the file on the wire: twice as many, since each field has a delimiter and a head
 /// of its own.
 const WIRE_MAX: usize = 2 * FIELDS_MAX;
-/// Most fields before the file: more than a head may have.
-pub(super) const FIELDS_COUNT_MAX: usize = 128;
 /// Longest boundary: RFC 2046.
 const BOUNDARY_MAX: usize = 70;
 /// Longest head of a part: a disposition with a long file name, and a type.
@@ -406,6 +404,7 @@ mod tests {
     use http::Method;
     use proptest::prelude::*;
 
+    use super::super::fields::FIELDS_COUNT_MAX;
     use super::*;
 
     fn boundary() -> Boundary {

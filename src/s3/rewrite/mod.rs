@@ -7,13 +7,11 @@
 
 mod slots;
 
-use std::borrow::Cow;
-
 use quick_xml::escape::unescape;
 use smallvec::SmallVec;
 
 use crate::s3::Code;
-use crate::s3::query::decode_text;
+use crate::s3::listed;
 use crate::s3::xml::escaped;
 use slots::{Action, Document};
 
@@ -56,7 +54,7 @@ pub struct Near<'a> {
 
 /// How a reply is edited.
 pub struct Edits<F> {
-    /// The listing was asked for with `encoding-type=url`: keys are percent-encoded in it.
+    /// The listing was asked for with `encoding-type=url`: keys in it are as [`listed`] says.
     pub url_keys: bool,
     /// A common prefix that the client has already: left out of the listing.
     pub without_prefix: Option<Vec<u8>>,
@@ -373,11 +371,6 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
     }
 
     fn remember(&mut self, action: Action, text: &str) {
-        let key = if self.edits.url_keys {
-            decode_text(text).unwrap_or(Cow::Borrowed(text))
-        } else {
-            Cow::Borrowed(text)
-        };
         let slot = match action {
             Action::Key => &mut self.key,
             Action::LastKey => &mut self.last_key,
@@ -385,7 +378,9 @@ impl<F: FnMut(Slot, Near<'_>) -> Option<String>> Rewriter<F> {
             Action::Code => return text.clone_into(&mut self.code),
             _ => return,
         };
-        *slot = Some(key.into_owned().into_bytes());
+        // What was asked for decides: `MinIO` says its `EncodingType` behind all keys.
+        let key = if self.edits.url_keys { listed::plain(text) } else { text.as_bytes().into() };
+        *slot = Some(key.into_owned());
     }
 
     /// The next page begins after the last entry: the greater of the last key and the last prefix,

@@ -24,6 +24,8 @@ pub enum Slot {
     HostId,
     /// The account that owns or began something: its id or its display name.
     Owner,
+    /// The tenant that a bucket belongs to (Ceph RGW).
+    Tenant,
     /// Perhaps a resource's full name, which has an account in it.
     Arn,
     /// An upload id.
@@ -118,6 +120,7 @@ const DOCUMENTS: &[Document] = &[
     Document {
         root: "ListBucketResult",
         rows: &[
+            ("Tenant", Edit(Slot::Tenant)),
             ("Name", Edit(Slot::Bucket)),
             ("ContinuationToken", Edit(Slot::Continuation)),
             ("NextContinuationToken", Defer(Slot::NextContinuation)),
@@ -133,6 +136,7 @@ const DOCUMENTS: &[Document] = &[
     Document {
         root: "ListVersionsResult",
         rows: &[
+            ("Tenant", Edit(Slot::Tenant)),
             ("Name", Edit(Slot::Bucket)),
             ("KeyMarker", Edit(Slot::KeyMarker)),
             ("VersionIdMarker", Edit(Slot::VersionIdMarker)),
@@ -154,6 +158,7 @@ const DOCUMENTS: &[Document] = &[
     Document {
         root: "ListMultipartUploadsResult",
         rows: &[
+            ("Tenant", Edit(Slot::Tenant)),
             ("Bucket", Edit(Slot::Bucket)),
             ("KeyMarker", Key),
             ("UploadIdMarker", Edit(Slot::UploadIdMarker)),
@@ -172,6 +177,7 @@ const DOCUMENTS: &[Document] = &[
     Document {
         root: "ListPartsResult",
         rows: &[
+            ("Tenant", Edit(Slot::Tenant)),
             ("Bucket", Edit(Slot::Bucket)),
             ("Key", Key),
             ("UploadId", Edit(Slot::UploadId)),
@@ -184,12 +190,21 @@ const DOCUMENTS: &[Document] = &[
     },
     Document {
         root: "InitiateMultipartUploadResult",
-        rows: &[("Bucket", Edit(Slot::Bucket)), ("Key", Key), ("UploadId", Edit(Slot::UploadId))],
+        rows: &[
+            ("Tenant", Edit(Slot::Tenant)),
+            ("Bucket", Edit(Slot::Bucket)),
+            ("Key", Key),
+            ("UploadId", Edit(Slot::UploadId)),
+        ],
         rest: Pass,
     },
     Document {
         root: "CompleteMultipartUploadResult",
-        rows: &[("Location", Edit(Slot::Location)), ("Bucket", Edit(Slot::Bucket))],
+        rows: &[
+            ("Tenant", Edit(Slot::Tenant)),
+            ("Location", Edit(Slot::Location)),
+            ("Bucket", Edit(Slot::Bucket)),
+        ],
         rest: Pass,
     },
     Document {

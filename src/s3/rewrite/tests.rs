@@ -60,9 +60,9 @@ fn the_next_page_begins_after_the_greater_of_key_and_prefix() {
         let out = String::from_utf8(out).unwrap();
         out.split_once("t@").unwrap().1.split_once('<').unwrap().0.to_owned()
     };
-    let key = "<Contents><Key>z%2B%20</Key></Contents>";
+    let key = "<Contents><Key>z%2B%20+</Key></Contents>";
     let prefix = "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>";
-    assert_eq!(next(key, prefix), "z+ ");
+    assert_eq!(next(key, prefix), "z+  ");
     assert_eq!(next("", prefix), "a/");
     assert_eq!(next("", ""), "-");
 }
@@ -96,6 +96,7 @@ fn versions_are_wrapped_with_their_keys() {
     let document = "<ListVersionsResult><Name>b</Name><KeyMarker>k0</KeyMarker><VersionIdMarker>v0</VersionIdMarker>\
         <NextKeyMarker>k9</NextKeyMarker><NextVersionIdMarker>v9</NextVersionIdMarker>\
         <Version><Key>k%201</Key><VersionId>v1</VersionId></Version>\
+        <Version><Key>k+1%2B</Key><VersionId>v1</VersionId></Version>\
         <DeleteMarker><Key>k2</Key><VersionId>null</VersionId></DeleteMarker>\
         <Version><VersionId>v3</VersionId><Key>k3</Key></Version></ListVersionsResult>";
     let out = String::from_utf8(rewritten(document.as_bytes(), &[], true).unwrap()).unwrap();
@@ -104,6 +105,7 @@ fn versions_are_wrapped_with_their_keys() {
         "<VersionIdMarker>VersionIdMarker:v0@-<",
         "<NextVersionIdMarker>NextVersionIdMarker:v9@k9<",
         "<Key>k%201</Key><VersionId>VersionId:v1@k 1<",
+        "<Key>k+1%2B</Key><VersionId>VersionId:v1@k 1+<",
         "<VersionId>VersionId:null@k2<",
         // Also where it stands before its key.
         "<Version><VersionId>VersionId:v3@k3</VersionId><Key>k3</Key></Version>",

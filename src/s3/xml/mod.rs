@@ -3,6 +3,8 @@
 //! Readers are bounded: the caller bounds the size, this room the depth; there is no DTD and no
 //! entity but XML's own five. Anything else is `MalformedXML`, before work is done on it.
 
+mod uploads;
+
 use std::fmt::Write as _;
 
 use quick_xml::Reader;
@@ -11,6 +13,8 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::s3::checksum::Algorithm;
 use crate::s3::{Code, Malformed};
+
+pub use uploads::{Upload, UploadsAsked, UploadsPage, list_uploads_result};
 
 /// Deepest nesting that any S3 document has use for.
 const DEPTH_MAX: usize = 16;
@@ -104,11 +108,30 @@ pub fn escaped(text: &str) -> String {
 pub struct StoreError {
     /// `Code`, as the store spells it.
     pub code: String,
-    /// `Message`; may name buckets, accounts and endpoints: for logs only.
+    /// `Message`; may name buckets, accounts and endpoints: for logs, and for clients of a store's own
+    /// buckets.
     pub message: String,
+    /// What else it says that names nothing physical.
+    pub details: Vec<(&'static str, String)>,
     /// `Region`, where the store says that another one is meant.
     pub region: Option<String>,
 }
+
+/// Elements of an error that are numbers, or words of S3's own.
+const TOLD: [&str; 10] = [
+    "ActualObjectSize",
+    "ArgumentName",
+    "Condition",
+    "Header",
+    "MaxSizeAllowed",
+    "MinSizeAllowed",
+    "PartNumber",
+    "ProposedSize",
+    "RangeRequested",
+    "ResourceType",
+];
+/// The longest value of one of them.
+const TOLD_MAX: usize = 64;
 
 /// Reads a store's error document. `None` where it is none.
 #[must_use]
@@ -119,7 +142,14 @@ pub fn read_error(document: &[u8]) -> Option<StoreError> {
             "Error/Code" => text.clone_into(&mut error.code),
             "Error/Message" => text.clone_into(&mut error.message),
             "Error/Region" => error.region = Some(text.to_owned()),
-            _ => {}
+            _ => {
+                let told =
+                    path.strip_prefix("Error/").and_then(|name| TOLD.iter().find(|told| **told == name));
+                if let Some(name) = told.filter(|_| (1..=TOLD_MAX).contains(&text.len())) {
+                    error.details.retain(|(known, _)| known != name);
+                    error.details.push((name, text.to_owned()));
+                }
+            }
         }
         Ok(())
     });
@@ -133,27 +163,45 @@ pub fn is_document(document: &[u8]) -> bool {
     walk(document, &mut |_, _| Ok(())).is_ok()
 }
 
-/// Whether an `AccessControlPolicy` says no more than that this owner has full control: what the
-/// canned ACL `private` says without naming anybody.
+/// Whoever an ACL may name without naming an account.
+const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
+const AUTHENTICATED_USERS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";
+
+/// The canned ACL that says the same as an `AccessControlPolicy` of this owner, where one does: it names
+/// nobody.
 #[must_use]
-pub fn is_private_acl(document: &[u8], owner: &str) -> bool {
-    let (mut grants, mut others) = (0, 0);
+pub fn canned_acl(document: &[u8], owner: &str) -> Option<&'static str> {
+    let (mut grants, mut grantee, mut permission) = (Vec::new(), String::new(), String::new());
+    let mut others = false;
     let read = walk(document, &mut |path, text| {
         match path {
-            "AccessControlPolicy/AccessControlList/Grant" => grants += 1,
-            "AccessControlPolicy/Owner/ID" | "AccessControlPolicy/AccessControlList/Grant/Grantee/ID"
-                if text != owner =>
-            {
-                others += 1;
+            "AccessControlPolicy/AccessControlList/Grant" => {
+                grants.push((std::mem::take(&mut grantee), std::mem::take(&mut permission)));
             }
-            "AccessControlPolicy/AccessControlList/Grant/Grantee/URI"
-            | "AccessControlPolicy/AccessControlList/Grant/Grantee/EmailAddress" => others += 1,
-            "AccessControlPolicy/AccessControlList/Grant/Permission" if text != "FULL_CONTROL" => others += 1,
+            "AccessControlPolicy/Owner/ID" => others |= text != owner,
+            "AccessControlPolicy/AccessControlList/Grant/Grantee/ID"
+            | "AccessControlPolicy/AccessControlList/Grant/Grantee/URI" => text.clone_into(&mut grantee),
+            "AccessControlPolicy/AccessControlList/Grant/Grantee/EmailAddress" => others = true,
+            "AccessControlPolicy/AccessControlList/Grant/Permission" => text.clone_into(&mut permission),
             _ => {}
         }
         Ok(())
     });
-    read.is_ok() && grants == 1 && others == 0
+    if read.is_err() || others {
+        return None;
+    }
+    // the owner has all in each of them
+    let own = grants.iter().position(|grant| *grant == (owner.to_owned(), "FULL_CONTROL".to_owned()))?;
+    grants.swap_remove(own);
+    grants.sort_unstable();
+    let rest: Vec<(&str, &str)> = grants.iter().map(|(who, what)| (who.as_str(), what.as_str())).collect();
+    match rest[..] {
+        [] => Some("private"),
+        [(ALL_USERS, "READ")] => Some("public-read"),
+        [(ALL_USERS, "READ"), (ALL_USERS, "WRITE")] => Some("public-read-write"),
+        [(AUTHENTICATED_USERS, "READ")] => Some("authenticated-read"),
+        _ => None,
+    }
 }
 
 /// What `DeleteObjects` asks for.
@@ -236,6 +284,19 @@ pub fn delete_request(document: &[u8]) -> Result<DeleteRequest, Malformed> {
         Ok(())
     })?;
     if request.objects.is_empty() { Err(malformed()) } else { Ok(request) }
+}
+
+/// Whether the body of `RestoreObject` has the result written somewhere else than to the object.
+///
+/// # Errors
+/// `MalformedXML`: what cannot be read here might say so to another reader.
+pub fn restores_elsewhere(document: &[u8]) -> Result<bool, Malformed> {
+    let mut elsewhere = false;
+    walk(document, &mut |path, _text| {
+        elsewhere |= path.split('/').any(|name| name.eq_ignore_ascii_case("OutputLocation"));
+        Ok(())
+    })?;
+    Ok(elsewhere)
 }
 
 /// One part of a `CompleteMultipartUpload`.
@@ -340,117 +401,6 @@ impl NotDeleted {
     }
 }
 
-/// One page of `ListMultipartUploads`, as a region answers it or as nearpoint merges it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UploadsPage {
-    /// Bucket, in the words of whoever wrote it.
-    pub bucket: String,
-    /// Uploads by key, then by time of initiation.
-    pub uploads: Vec<Upload>,
-    /// Common prefixes, in order.
-    pub prefixes: Vec<String>,
-    /// Whether more follows.
-    pub truncated: bool,
-    /// Where the next page begins.
-    pub next_key_marker: String,
-    /// Where in that key's uploads.
-    pub next_upload_id_marker: String,
-    /// What was asked, echoed: `Prefix`, `Delimiter`, `KeyMarker`, `UploadIdMarker`, `MaxUploads`,
-    /// `EncodingType`.
-    pub echoed: Vec<(&'static str, String)>,
-}
-
-/// One upload under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Upload {
-    /// Its key, percent-encoded where the listing is.
-    pub key: String,
-    /// Its id.
-    pub upload_id: String,
-    /// When it began (`2006-02-03T16:45:09.000Z`).
-    pub initiated: String,
-    /// `StorageClass`, `ChecksumAlgorithm`, `ChecksumType`, where told.
-    pub attributes: Vec<(&'static str, String)>,
-}
-
-/// Parameters that `ListMultipartUploads` echoes.
-const ECHOED: [&str; 6] =
-    ["Prefix", "Delimiter", "KeyMarker", "UploadIdMarker", "MaxUploads", "EncodingType"];
-
-/// Elements of an upload that pass from a region's page to the merged one. Owner and initiator do
-/// not: they name accounts.
-const ATTRIBUTES: [&str; 3] = ["StorageClass", "ChecksumAlgorithm", "ChecksumType"];
-
-/// Reads a region's page of `ListMultipartUploads`.
-///
-/// # Errors
-/// `MalformedXML`.
-pub fn list_uploads_result(document: &[u8]) -> Result<UploadsPage, Malformed> {
-    let mut page = UploadsPage::default();
-    let mut upload = Upload::default();
-    walk(document, &mut |path, text| {
-        let (root, rest) = path.split_once('/').unwrap_or((path, ""));
-        if root != "ListMultipartUploadsResult" {
-            return Err(malformed());
-        }
-        match rest {
-            "Bucket" => text.clone_into(&mut page.bucket),
-            "IsTruncated" => page.truncated = text.trim() == "true",
-            "NextKeyMarker" => text.clone_into(&mut page.next_key_marker),
-            "NextUploadIdMarker" => text.clone_into(&mut page.next_upload_id_marker),
-            "CommonPrefixes/Prefix" => page.prefixes.push(text.to_owned()),
-            "Upload/Key" => text.clone_into(&mut upload.key),
-            "Upload/UploadId" => text.clone_into(&mut upload.upload_id),
-            "Upload/Initiated" => text.clone_into(&mut upload.initiated),
-            "Upload" => page.uploads.push(std::mem::take(&mut upload)),
-            rest => {
-                let own = rest.strip_prefix("Upload/").unwrap_or_default();
-                if let Some(name) = ATTRIBUTES.iter().find(|name| **name == own) {
-                    upload.attributes.push((name, text.to_owned()));
-                } else if let Some(name) = ECHOED.iter().find(|name| **name == rest) {
-                    page.echoed.push((name, text.to_owned()));
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(page)
-}
-
-impl UploadsPage {
-    /// Writes the merged page.
-    #[must_use]
-    pub fn document(&self) -> String {
-        let mut out = format!("{DECLARATION}<ListMultipartUploadsResult xmlns=\"{NAMESPACE}\">");
-        element(&mut out, "Bucket", &self.bucket);
-        for (name, value) in &self.echoed {
-            element(&mut out, name, value);
-        }
-        if self.truncated {
-            element(&mut out, "NextKeyMarker", &self.next_key_marker);
-            element(&mut out, "NextUploadIdMarker", &self.next_upload_id_marker);
-        }
-        element(&mut out, "IsTruncated", if self.truncated { "true" } else { "false" });
-        for upload in &self.uploads {
-            out.push_str("<Upload>");
-            element(&mut out, "Key", &upload.key);
-            element(&mut out, "UploadId", &upload.upload_id);
-            element(&mut out, "Initiated", &upload.initiated);
-            for (name, value) in &upload.attributes {
-                element(&mut out, name, value);
-            }
-            out.push_str("</Upload>");
-        }
-        for prefix in &self.prefixes {
-            out.push_str("<CommonPrefixes>");
-            element(&mut out, "Prefix", prefix);
-            out.push_str("</CommonPrefixes>");
-        }
-        out.push_str("</ListMultipartUploadsResult>");
-        out
-    }
-}
-
 pub(super) fn malformed() -> Malformed {
     Malformed::new(Code::MalformedXML)
 }
@@ -495,6 +445,11 @@ pub(super) fn walk(
             return Err(malformed());
         }
     }
+}
+
+/// Where in its document a reader stands, in bytes.
+pub(super) fn position(reader: &Reader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
 /// The open elements.

@@ -12,11 +12,13 @@
 
 mod decode;
 mod encode;
+mod signed;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{Decoder, Fault, Trailer};
 pub use encode::{Encoder, Layout, Miscount};
+pub use signed::signed_body;
 
 use smallvec::SmallVec;
 
@@ -108,9 +110,13 @@ impl Seed {
     }
 
     fn holds(&self, of: &str, headers: Option<&[u8]>, digest: &[u8; 32], claimed: &[u8]) -> bool {
-        let judge = self.key.judge();
+        self.key.judge().holds(&self.to_sign(of, headers, digest), claimed)
+    }
+
+    /// What the signature of a chunk or of the trailers is made over.
+    fn to_sign(&self, of: &str, headers: Option<&[u8]>, digest: &[u8; 32]) -> SmallVec<[u8; 512]> {
         let mut text: SmallVec<[u8; 512]> = SmallVec::new();
-        text.extend_from_slice(judge.algorithm().name().as_bytes());
+        text.extend_from_slice(self.key.judge().algorithm().name().as_bytes());
         text.push(b'-');
         text.extend_from_slice(of.as_bytes());
         text.push(b'\n');
@@ -122,7 +128,7 @@ impl Seed {
             text.push(b'\n');
         }
         text.extend_from_slice(&hex32(digest));
-        judge.holds(&text, claimed)
+        text
     }
 }
 

@@ -121,6 +121,9 @@ async fn another_regions_no_is_not_the_answer_while_the_first_may_say_yes() {
     assert_eq!(operations(scene.far()), ["GetObject"]);
     let (_, metrics) = scene.gateway.admin_text("/metrics").await;
     assert!(metrics.contains("nearpoint_hedges_total{region=\"far\",outcome=\"failed\"} 1"), "{metrics}");
+    let wasted = metrics.lines().find_map(|line| line.strip_prefix("nearpoint_hedge_wasted_bytes_total "));
+    let wasted: u64 = wasted.expect("a document that nobody was given").parse().unwrap();
+    assert!((1..1_000).contains(&wasted), "{wasted}");
 }
 
 #[tokio::test]

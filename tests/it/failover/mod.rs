@@ -2,6 +2,7 @@
 
 mod addresses;
 mod blame;
+mod capabilities;
 mod check;
 mod hedge;
 mod reads;
@@ -131,6 +132,13 @@ impl Scene {
         let regions = status["regions"].as_array().expect("`regions` is a list");
         let row = regions.iter().find(|row| row["id"] == region).expect("the region is there");
         row[kind].as_str().expect("a standing is a text").to_owned()
+    }
+
+    /// Waits until every region may be read and written.
+    async fn wait_until_none_is_out(&self) {
+        let back = |region: &Value| region["writes"] != "out" && region["reads"] != "out";
+        let all = |status: &Value| status["regions"].as_array().unwrap().iter().all(back);
+        self.gateway.wait_for_status(all).await;
     }
 
     /// Reads until it is known how long the nearest region's slowest answers take; how long a read

@@ -357,6 +357,22 @@ async fn a_listing_is_read_where_it_can_be_read() {
 }
 
 #[tokio::test]
+async fn a_search_in_an_object_is_waited_for_as_long_as_it_takes() {
+    let regions = regions(2);
+    let mut setup = setup(&regions, "refuse");
+    setup.rest = "timeouts: {first_byte: 100ms}\n".to_owned();
+    let scene = begin(regions, &setup).await;
+    scene.seed_numbers(1);
+    scene.near().fault(When::operation("SubResource"), Act::Delay(Duration::from_millis(500)));
+    let xml = "<SelectObjectContentRequest><Expression>select 1</Expression></SelectObjectContentRequest>";
+    let search = Request::post("/photos/n/0?select&select-type=2", xml);
+    let (reply, took) = timed(scene.client.send(&search)).await;
+    assert!(took >= Duration::from_millis(500), "{took:?} {}", reply.text());
+    assert_eq!((served_by(&reply), attempts(&reply)), ("near", 1));
+    assert_eq!(scene.standing_of("near", "reads").await, "healthy");
+}
+
+#[tokio::test]
 async fn a_reply_that_stands_still_is_cut_when_its_time_is_up() {
     let regions = regions(2);
     let mut setup = setup(&regions, "refuse");

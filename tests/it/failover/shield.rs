@@ -167,6 +167,34 @@ async fn an_absent_key_is_confirmed_by_home_and_unconfirmed_without_it() {
         .await;
 }
 
+/// That home was slow once, while another had its answer ready, does not make a write absent.
+#[tokio::test]
+async fn a_home_that_did_not_answer_once_is_asked_again_before_a_key_is_called_absent() {
+    let scene = behind_home("{fallback: true}").await;
+    scene.client.send(&Request::put("/photos/k", "acknowledged")).await.expect(200);
+    scene.far().fault(When::operation("GetObject").times(1), Act::Silent);
+    let reply = scene.get("k").await.expect(200);
+    assert_eq!(served_by(&reply), "far");
+    let line = scene.line_of(&reply);
+    let told = [("far", "silent"), ("near", "not found"), ("far", "answered")];
+    assert_eq!(tries(&line), pairs(&told), "{line}");
+    assert_eq!(line["shield"], "found where it was asked for again");
+}
+
+/// It is waited for as long as it serves, and no longer: an answer is in hand.
+#[tokio::test]
+async fn a_home_that_hangs_is_waited_for_until_it_is_out() {
+    let scene = behind_home("{fallback: true}").await;
+    scene.client.send(&Request::put("/photos/k", "acknowledged")).await.expect(200);
+    scene.far().freeze();
+    let reply = scene.get("k").await.expect(404);
+    let line = scene.line_of(&reply);
+    assert_eq!(line["shield"], "nothing found by those that could be asked", "{line}");
+    let told = tries(&line);
+    assert_eq!(told[..2], pairs(&[("far", "silent"), ("near", "not found")]), "{line}");
+    assert!(told.len() <= 3, "{line}");
+}
+
 #[tokio::test]
 async fn home_says_at_once_what_is_not_there() {
     let scene = three("").await;

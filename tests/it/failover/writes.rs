@@ -330,6 +330,9 @@ async fn an_upload_that_was_created_twice_is_one_for_the_client() {
     scene.near().fault(When::operation("CreateMultipartUpload"), Act::DropAfterCommit(End::Reset));
     let reply = scene.client.send(&Request::post("/photos/k?uploads", "")).await.expect(200);
     assert_eq!(served_by(&reply), "far");
+    let (_, metrics) = scene.gateway.admin_text("/metrics").await;
+    assert!(metrics.contains("nearpoint_upload_orphans_total{region=\"near\"} 1"), "{metrics}");
+    assert_eq!(scene.near().uploads(BUCKETS[0]).len(), 1, "for the operator to remove");
 }
 
 #[tokio::test]
@@ -372,13 +375,7 @@ async fn an_upload_waits_for_its_region() {
     }
     assert!(scene.far().seen().is_empty());
     scene.near().revive();
-    scene
-        .gateway
-        .wait_for_status(|status| {
-            let regions = status["regions"].as_array().expect("`regions` is a list");
-            regions.iter().all(|region| region["writes"] != "out" && region["reads"] != "out")
-        })
-        .await;
+    scene.wait_until_none_is_out().await;
     // a part is repeated in place
     scene.near().fault(When::operation("UploadPart").times(1), Act::DropAfterCommit(End::Reset));
     scene.client.send(&part).await.expect(200);
@@ -386,7 +383,73 @@ async fn an_upload_waits_for_its_region() {
     assert_eq!(scene.near().object(BUCKETS[0], "k").unwrap().body, "v");
 }
 
+#[tokio::test]
+async fn an_upload_goes_on_in_a_region_that_is_out_for_errors() {
+    let scene = pair("allow").await;
+    scene.seed((0..8).map(|number| (format!("kept{number}"), body(100))));
+    let (target, complete) = upload_of_one_part(&scene).await;
+    for operation in ["PutObject", "GetObject"] {
+        scene.near().fault(When::operation(operation), Act::Answer { status: 500, code: "InternalError" });
+    }
+    for number in 0..8 {
+        scene.client.send(&Request::put(&format!("/photos/other{number}"), "v")).await.expect(200);
+        scene.client.send(&Request::get(&format!("/photos/kept{number}"))).await.expect(200);
+    }
+    for kind in ["reads", "writes"] {
+        assert_eq!(scene.standing_of("near", kind).await, "out");
+    }
+    scene.client.send(&Request::put(&format!("{target}&partNumber=2"), "w")).await.expect(200);
+    let reply = scene.client.send(&complete).await.expect(200);
+    assert_eq!(served_by(&reply), "near");
+    for kind in ["reads", "writes"] {
+        assert_eq!(scene.standing_of("near", kind).await, "out", "that proves nothing of the rest");
+    }
+    assert_eq!(scene.near().object(BUCKETS[0], "k").unwrap().body, "v");
+}
+
+#[tokio::test]
+async fn a_write_under_way_is_left_alone_when_its_only_region_goes_out_for_errors() {
+    let scene = pair("refuse").await;
+    scene.near().fault(When::key("slow"), Act::Delay(Duration::from_secs(2)));
+    for number in 0..8 {
+        let refusal = Act::Answer { status: 500, code: "InternalError" };
+        scene.near().fault(When::key(&format!("bad{number}")), refusal);
+    }
+    let errs = async {
+        scene.near().wait_for(|seen| seen.key == "slow").await;
+        for number in 0..8 {
+            scene.client.send(&Request::put(&format!("/photos/bad{number}"), "v")).await;
+            if scene.standing_of("near", "writes").await == "out" {
+                return;
+            }
+        }
+        panic!("it does not go out");
+    };
+    let slow = Request::put("/photos/slow", "v");
+    let (reply, ()) = tokio::join!(scene.client.send(&slow), errs);
+    assert_eq!(attempts(&reply.expect(200)), 1);
+    let looked_at = seen(scene.near(), "HeadObject").iter().any(|seen| seen.key == "slow");
+    assert!(!looked_at, "its answer was waited for");
+}
+
 // ── conditional writes ───────────────────────────────────────────────────────
+
+#[tokio::test]
+async fn home_does_not_judge_a_condition_on_what_changed_elsewhere_while_it_was_out() {
+    let scene = pair("allow").await;
+    scene.near().kill();
+    let reply = scene.client.send(&Request::put("/photos/k", "theirs")).await.expect(200);
+    assert_eq!(served_by(&reply), "far");
+    scene.near().revive();
+    scene.wait_until_none_is_out().await;
+    // home has no such key, and would take it
+    let fresh = |key: &str| Request::put(&format!("/photos/{key}"), "ours").with("if-none-match", "*");
+    expect_unavailable(scene.client.send(&fresh("k")).await);
+    assert_eq!(scene.far().object(BUCKETS[1], "k").unwrap().body, "theirs");
+    assert!(scene.near().object(BUCKETS[0], "k").is_none());
+    let reply = scene.client.send(&fresh("another")).await.expect(200);
+    assert_eq!(served_by(&reply), "near");
+}
 
 #[tokio::test]
 async fn conditional_writes_are_decided_at_home_or_not_at_all() {

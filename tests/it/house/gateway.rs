@@ -101,7 +101,7 @@ pub fn may_not_run() -> bool {
 
 /// A store that honours everything, checks hashes and trailers itself, and verifies signatures over
 /// the path as it was sent, as the oracle does.
-const FULL: &str = "profile: custom\n    honours: [conditional_writes, sse, sse_kms, sse_c, object_lock, acl, tagging, versioning, \
+const FULL: &str = "profile: custom\n    honours: [conditional_writes, conditional_deletes, sse, sse_kms, sse_c, object_lock, acl, tagging, versioning, \
                     trailers, checksums, attributes]\n    trailers: pass\n    body_hash: store";
 
 impl Setup {
@@ -240,17 +240,31 @@ impl Setup {
 
     /// Starts the gateway.
     pub fn start(&self) -> Gateway {
+        let (command, _hosts) = self.command();
+        // it listens once this returns: its hosts file is mounted by then
+        self.start_by(command)
+    }
+
+    /// Runs a command of the binary over this set-up to its end: its exit code and what it wrote.
+    pub fn run(&self, words: &[&str]) -> (Option<i32>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = self.write(folder.path());
+        let (mut command, _hosts) = self.command();
+        ended(command.args(words).arg(file))
+    }
+
+    /// The binary, and the hosts file that is in its way to names, where the set-up has one.
+    fn command(&self) -> (Command, Option<tempfile::NamedTempFile>) {
         let binary = env!("CARGO_BIN_EXE_nearpoint");
         if self.hosts.is_empty() {
-            return self.start_by(Command::new(binary));
+            return (Command::new(binary), None);
         }
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(self.hosts.as_bytes()).unwrap();
         let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script]).arg(file.path()).arg(binary);
-        // it listens once this returns: its hosts file is mounted by then
-        self.start_by(command)
+        (command, Some(file))
     }
 
     /// Starts the gateway with so many file descriptors and no way to more.
@@ -274,7 +288,11 @@ const TOLD: usize = 40;
 
 /// Runs a command of the binary to its end: its exit code and what it wrote.
 pub fn run(words: &[&str]) -> (Option<i32>, String) {
-    let done = Command::new(env!("CARGO_BIN_EXE_nearpoint")).args(words).output().unwrap();
+    ended(Command::new(env!("CARGO_BIN_EXE_nearpoint")).args(words))
+}
+
+fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let done = command.output().unwrap();
     let written = [done.stdout, done.stderr].concat();
     (done.status.code(), String::from_utf8_lossy(&written).into_owned())
 }

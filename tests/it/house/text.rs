@@ -19,6 +19,11 @@ pub fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// A name out of a listing with `encoding-type=url`, as SDKs read it.
+pub fn listed(name: &str) -> String {
+    decoded(&name.replace('+', "%20")).expect("an encoded name")
+}
+
 /// Percent-encodes everything but the unreserved characters and those of `keep`.
 pub fn encoded(text: &str, keep: &str) -> String {
     let mut out = String::new();

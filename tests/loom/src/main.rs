@@ -45,11 +45,17 @@ mod decide;
 #[path = "../../../src/overload/places.rs"]
 mod places;
 
+#[path = "../../../src/overload/bytes.rs"]
+mod bytes;
+
 #[path = "../../../src/body/room.rs"]
 mod room;
 
 #[path = "../../../src/exchange/booking.rs"]
 mod booking;
+
+#[path = "../../../src/exchange/mark.rs"]
+mod mark;
 
 #[path = "../../../src/listen/seats.rs"]
 mod seats;
@@ -65,7 +71,10 @@ use loom::future::block_on;
 use loom::thread;
 
 use booking::{Booking, Hopes};
+use bytes::ByteRoom;
 use decide::Rank;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use mark::{KNOWN, Mark};
 use places::{Places, Who};
 use room::ReplayRoom;
 use seats::Seats;
@@ -83,6 +92,8 @@ const MODELS: &[(&str, fn())] = &[
         there_are_no_more_requests_at_work_than_places_and_none_is_lost,
     ),
     ("what is kept of bodies stays within its room", what_is_kept_of_bodies_stays_within_its_room),
+    ("documents stay within their room", documents_stay_within_their_room),
+    ("an answer without the mark is never forgotten", an_answer_without_the_mark_is_never_forgotten),
     ("two requests never book the same place in a rate", two_requests_never_book_the_same_place_in_a_rate),
     ("hopes are bounded and given back", hopes_are_bounded_and_given_back),
     (
@@ -207,6 +218,52 @@ fn what_is_kept_of_bodies_stays_within_its_room() {
         let (here, there) = (keeps(50)(), other.join().expect("it ends"));
         assert!(kept.most() == 1 && (here || there), "both together are too much, each alone is not");
         assert_eq!(room.in_use(), 0);
+    });
+}
+
+fn documents_stay_within_their_room() {
+    let now = std::time::Instant::now();
+    in_every_order(move || {
+        const LIMIT: u64 = 100;
+        let (room, places, kept) =
+            (ByteRoom::with_slots(2), Places::with_slots(2, 1, now), Inside::default());
+        let keeps = |client: &'static str, bytes| {
+            let (room, asker, kept) = (Arc::clone(&room), places.asker(Who::Client(client)), kept.clone());
+            move || {
+                let mut share = room.share(asker);
+                let fits = share.grow(bytes, LIMIT).is_ok();
+                if fits {
+                    kept.while_held(share);
+                }
+                fits
+            }
+        };
+        let other = thread::spawn(keeps("b", 60));
+        let (here, there) = (keeps("a", 50)(), other.join().expect("it ends"));
+        assert!(kept.most() <= 1, "both together are too much");
+        assert!(here || there, "each alone is not");
+        assert_eq!(room.in_use(), 0);
+        assert!(keeps("a", LIMIT)(), "all is given back");
+    });
+}
+
+fn an_answer_without_the_mark_is_never_forgotten() {
+    in_every_order(|| {
+        let marked =
+            || HeaderMap::from_iter([("x-amz-request-id".parse().unwrap(), HeaderValue::from_static("1"))]);
+        let mark = Arc::new(Mark::default());
+        let misses = |mark: &Mark, headers| mark.is_missing(&Method::GET, StatusCode::OK, &headers);
+        for _ in 1..KNOWN {
+            misses(&mark, marked());
+        }
+        let other = thread::spawn({
+            let mark = Arc::clone(&mark);
+            move || misses(&mark, marked())
+        });
+        let here = misses(&mark, HeaderMap::new());
+        assert!(!other.join().expect("it ends"), "the store itself");
+        // either it came after all that had it, or all of them are forgotten
+        assert_eq!(misses(&mark, HeaderMap::new()), here);
     });
 }
 

@@ -1,11 +1,13 @@
 """What rows do to the stage: one small function each."""
 
 import asyncio
+import email.utils
 import os
 import resource
 import signal
 import time
 
+from processes import NotReady
 from wire import Failed
 
 from scoreboard.evidence import connections_to
@@ -132,11 +134,16 @@ async def join(stage: Stage) -> None:
     stage.carrier.cut = set()
 
 
+EACH_ANSWER = 5.0  # seconds: as long as an answer is used at least
+
+
 async def dns_goes_bad(stage: Stage) -> None:
-    """Silence, no such name, no address, a wrong address: a quarter of the time each."""
-    for answer in (None, "nxdomain", [], [stage.leg(stage.first).here]):
+    """Silence, no such name, no address; then, for the rest of the time, an address where nothing listens."""
+    for answer in (None, "nxdomain", []):
         stage.dns.answer = answer
-        await asyncio.sleep(stage.times.fault / 4)
+        await asyncio.sleep(EACH_ANSWER)
+    stage.notes["wrong since"] = time.time()
+    stage.dns.answer = [stage.leg(stage.first).here]
 
 
 async def dns_is_wrong(stage: Stage) -> None:
@@ -233,6 +240,33 @@ async def heals(stage: Stage) -> None:
     await stage.heal(stage.first)
 
 
+PROBE_KEY = ".nearpoint/canary"  # the gateway's default
+
+
+async def store_canary(stage: Stage) -> None:
+    """What the nearest region's probe asks for is there."""
+    wire = stage.direct(stage.first)
+    reply = await wire.request("PUT", stage.first.bucket(POINT), PROBE_KEY, body=b"canary")
+    wire.close()
+    if reply.status != 200:
+        raise NotReady(f"the probe's key: {reply.status} {reply.code()}")
+
+
+async def probe_goes_bad(stage: Stage) -> None:
+    """The probe's key is gone; after a third of the time asking for it is an error.
+
+    A region that answers requests is not probed; with a configuration that has changed all are, at once.
+    """
+    good = stage.gateway.file.read_text()
+    differs = f'{good}timeouts:\n  client_head: "9s"\n'
+    for status, code, text in ((404, "NoSuchKey", differs), (500, "InternalError", good)):
+        await stage.heal(stage.first)
+        answer = {"answer": {"status": status, "code": code}}
+        await stage.fault(stage.first, answer, key=PROBE_KEY, probes=True)
+        _reload(stage, text)
+        await asyncio.sleep(stage.times.fault / 3)
+
+
 def throttles(per_second: int):
     """It takes so many requests a second."""
 
@@ -251,14 +285,13 @@ def clock_off_by(seconds: int):
     return inject
 
 
-async def clock_jumps(stage: Stage) -> None:
-    """Its clock jumps to and fro."""
-    end = time.time() + stage.times.fault - 0.5
-    seconds = 1200
-    while time.time() < end:
-        await clock_off_by(seconds)(stage)
-        seconds = -seconds
-        await asyncio.sleep(0.5)
+async def dated_as_if_right(stage: Stage) -> None:
+    """Its answers are dated by this machine's clock, whatever its own says: nobody can learn from them."""
+    date = email.utils.formatdate(usegmt=True)
+    for method in EVERY:
+        await stage.fault(
+            stage.first, {"say": {"name": "date", "value": date}}, method=method, probes=True
+        )
 
 
 clock_right = clock_off_by(0)
@@ -360,21 +393,38 @@ async def many_descriptors(stage: Stage) -> None:
     stage.notes["alive"] = stage.gateway.service.alive()
 
 
+def _reload(stage: Stage, text: str) -> None:
+    stage.gateway.file.write_text(text)
+    os.kill(stage.gateway.service.pid, signal.SIGHUP)
+
+
+ROOM = 48 << 20  # bytes between what the gateway uses at the strike and what it may use
+
+
+async def little_memory(stage: Stage) -> None:
+    """The gateway may use little more memory than it does."""
+    stage.notes["limit"] = stage.group.usage() + ROOM
+    stage.group.limit(stage.notes["limit"])
+
+
+async def enough_memory(stage: Stage) -> None:
+    """It may use as much as it was close to, and more; how close it came."""
+    group, limit = stage.group, stage.notes.pop("limit")
+    stage.notes["alive"] = stage.gateway.service.alive()
+    stage.notes["killed for want of memory"] = group.kills()
+    stage.notes["most of its memory in use"] = group.peak() / limit
+    group.limit(limit + (1 << 30))
+
+
 async def reloads(stage: Stage) -> None:
     """A broken configuration, SIGHUP; a good one that differs, SIGHUP; again and again."""
-    file, pid = stage.gateway.file, stage.gateway.service.pid
-    good = file.read_text()
+    good = stage.gateway.file.read_text()
+    differs = good.replace('"log": "info"', '"log": "warn"').replace('log: "info"', 'log: "warn"')
     end = time.time() + stage.times.fault - 2
     while time.time() < end:
-        file.write_text(good + "\nnonsense: true\n")
-        os.kill(pid, signal.SIGHUP)
-        await asyncio.sleep(1)
-        file.write_text(good.replace('"log": "info"', '"log": "warn"').replace('log: "info"', 'log: "warn"'))
-        os.kill(pid, signal.SIGHUP)
-        await asyncio.sleep(1)
-        file.write_text(good)
-        os.kill(pid, signal.SIGHUP)
-        await asyncio.sleep(1)
+        for text in (good + "\nnonsense: true\n", differs, good):
+            _reload(stage, text)
+            await asyncio.sleep(1)
 
 
 async def restarts(stage: Stage) -> None:

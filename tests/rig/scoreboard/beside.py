@@ -1,9 +1,11 @@
 """What rows do beside the traffic: requests of their own, whose outcome goes into the run's notes."""
 
 import asyncio
+import base64
 import hashlib
 import os
 import time
+from contextlib import suppress
 
 from processes import NotReady
 from wire import Failed, Reply
@@ -127,6 +129,35 @@ def crowd(rate: float, through: bool = False):
         wire.close()
 
     return beside
+
+
+HELD = 40  # clients of each kind, a MiB each
+HELD_FOR = 8.0  # seconds; less than a body may stand still
+
+
+async def hold_bodies(stage: Stage) -> None:
+    """Clients that send all but the end of an upload or of a document, wait, and go; others after them."""
+    end = time.time() + stage.times.fault - 1
+    stage.notes["bodies held"] = 0
+    wire, body = stage.wire(), b" " * (1 << 20)
+    payload = hashlib.sha256(body).hexdigest()
+    md5 = {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+    while time.time() < end:
+        held = []
+        for number in range(HELD):
+            if time.time() > end:
+                break
+            upload = ("PUT", POINT, f"{ASIDE}held {number}", None, None)
+            document = ("POST", POINT, "", {"delete": ""}, md5)
+            for words in (upload, document):
+                with suppress(OSError):
+                    _, writer = await asyncio.open_connection(wire.host, wire.port)
+                    writer.write(wire.head(*words, len(body), payload) + body[:-1000])
+                    held.append(writer)
+        stage.notes["bodies held"] += len(held)
+        await asyncio.sleep(max(0.0, min(HELD_FOR, end - time.time())))
+        for writer in held:
+            writer.transport.abort()
 
 
 async def upload_across(stage: Stage) -> None:

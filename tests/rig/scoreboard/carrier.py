@@ -8,13 +8,14 @@ It offers the workload what the replicator by listings does (`replicator.py`), b
 import asyncio
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from wire import Wire
 
 POLL = 0.05
-PATIENCE = 3.0
+PATIENCE = 3.0  # seconds in which a region answers that is alive
+ORDERED = 20.0  # the same for what a row tells a region to do: a machine that stalls must not end the run
 LINE_MAX = 16 << 20
 
 
@@ -25,14 +26,14 @@ class Gone(Exception):
 class Control:
     """One connection to a region's control port."""
 
-    def __init__(self, host: str, port: int):
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, patience: float = PATIENCE):
+        self.host, self.port, self.patience = host, port, patience
         self._streams = None
 
     async def ask(self, order: dict, body: bytes = b"") -> tuple[dict, list[bytes]]:
         """The answer, and the bytes of the changes in it. Raises Gone."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self.patience):
                 if self._streams is None:
                     self._streams = await asyncio.open_connection(self.host, self.port, limit=LINE_MAX)
                 reader, writer = self._streams
@@ -81,6 +82,7 @@ class Carrier:
         self.claim = lambda key: True
         self.release = lambda key: None
         self._newest: dict[str, tuple[tuple, str, set[str]]] = {}  # key -> stamp, ETag, who lacks it
+        self._stored: Counter[tuple[str, str]] = Counter()  # key and ETag -> times that a client stored it
 
     def settled(self, key: str) -> str | None:
         """The ETag that every region holds for this key; empty for a deletion known everywhere; None while it varies."""
@@ -102,6 +104,10 @@ class Carrier:
                 return True
             await asyncio.sleep(POLL)
         return False
+
+    def stored_twice(self) -> list[str]:
+        """Keys that were given the same content more than once, in whatever regions: contents here are all different."""
+        return [key for (key, _), times in self._stored.items() if times > 1]
 
     def backlog(self) -> int:
         """Changes under way."""
@@ -126,8 +132,10 @@ class Carrier:
         key, stamp = change["key"], (change["at"], change["region"])
         others = [other for other in self.sides if other is not side]
         newest = self._newest.get(key)
+        etag = change["object"]["etag"].strip('"') if change["object"] else ""
+        if etag:
+            self._stored[key, etag] += 1
         if newest is None or stamp > newest[0]:
-            etag = change["object"]["etag"].strip('"') if change["object"] else ""
             self._newest[key] = (stamp, etag, {other.name for other in others})
         due = time.monotonic() + self.lag
         for other in others:

@@ -136,15 +136,16 @@ class Evidence:
             more += sum(one["outcome"] not in no_repeat for one in line["tries"][:-1])
         return more / len(carried) if carried else 0.0
 
-    def turns(self, what: str, region: str) -> int:
-        """How often a region went out of service, or came back into it, by the proxy's own log."""
+    def turns(self, what: str, region: str) -> tuple[int, int]:
+        """How often a region went out of service, and came back into it, by the proxy's own log."""
         serving = {"healthy": True, "suspect": True, "probation": False, "out": False}
-        found = 0
+        out = back = 0
         for line in self.lines:
             if line.get("message") == "standing changed" and (line["region"], line["what"]) == (region, what):
                 before, after = serving.get(line["from"]), serving.get(line["to"])
-                found += None not in (before, after) and before != after
-        return found
+                out += before is True and after is False
+                back += before is False and after is True
+        return out, back
 
     def transitions(self, to: str, kind: str | None = None, region: str | None = None) -> int:
         """How often a region's standing changed to this, by the proxy's own count."""

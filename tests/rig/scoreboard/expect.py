@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from workload import READS, Record
 
-from scoreboard.evidence import WRITES, Evidence, milliseconds, percentile
+from scoreboard.evidence import UNSENT, WRITES, Evidence, milliseconds, percentile
 
 MIB = 1 << 20
 
@@ -26,6 +26,7 @@ class Finding:
 
 
 Expectation = Callable[[Evidence], Finding]
+RETURN = 60.0  # seconds in which a region that is near again is to be used again
 MOVED = 0.1  # seconds in which a dead region is found out
 FAILED = ("failed", "503", "cut", "wrong", "corrupt")
 
@@ -130,8 +131,8 @@ def out(limit: float, kind: str = "reads") -> Expectation:
 
 
 def stays(e: Evidence) -> Finding:
-    """The region's standing never becomes out."""
-    times = e.transitions("out", region=e.victim)
+    """The region's standing for reads and for writes never becomes out."""
+    times = sum(e.transitions("out", kind, e.victim) for kind in ("read", "write"))
     return Finding(f"ejections {times}", times == 0)
 
 
@@ -139,8 +140,8 @@ def transitions(most: int) -> Expectation:
     """The region is taken out of service for reads, or back into it, at most so many times."""
 
     def look(e: Evidence) -> Finding:
-        times = e.turns("read", e.victim)
-        return Finding(f"transitions {times}", times <= most)
+        away, back = e.turns("read", e.victim)
+        return Finding(f"transitions {away + back} ({away} out, {back} back)", away + back <= most)
 
     return look
 
@@ -207,6 +208,42 @@ def returned(limit: float) -> Expectation:
     return look
 
 
+BIN = 0.5  # seconds, a hundred first tries or so
+
+
+def one_switch_each_way(e: Evidence) -> Finding:
+    """Reads leave the region once, and come back once (where the run is too short for that: at most once).
+
+    Where they go is where most first tries of GETs went in half a second.
+    """
+    firsts = [
+        t
+        for t in e.tries()
+        if t.first and t.operation == "GetObject" and e.struck - 3 <= t.at <= e.ended
+        if t.region == e.victim or not t.follows
+    ]
+    bins: dict[int, list[bool]] = {}
+    for one in firsts:
+        bins.setdefault(int((one.at - e.struck) / BIN), []).append(one.region == e.victim)
+    there = [sum(hits) * 2 > len(hits) for _, hits in sorted(bins.items())]
+    away = sum(before and not after for before, after in zip(there, there[1:]))
+    back = sum(after and not before for before, after in zip(there, there[1:]))
+    good = away == 1 and (back == 1 or (back == 0 and e.ended - e.healed < RETURN))
+    return Finding(f"switches {away} away, {back} back", good)
+
+
+def added(kind: str, limit: float) -> Expectation:
+    """How much longer than usual (the median before the strike) the slowest request of a kind took."""
+
+    def look(e: Evidence) -> Finding:
+        usual = percentile(milliseconds(e.of(kind, before=e.struck)), 0.5) / 1000
+        slow = slowest(kind, limit + usual)(e)
+        worst = milliseconds(e.of(kind, after=e.struck - 1, before=e.healed))[-1] / 1000
+        return Finding(f"{kind} at most {_seconds(worst - usual)} longer", slow.good, limit, slow.span)
+
+    return look
+
+
 def slowest(kind: str, limit: float) -> Expectation:
     """The slowest request of a kind during the fault."""
 
@@ -254,6 +291,16 @@ def happened(name: str, least: float = 1) -> Expectation:
     def look(e: Evidence) -> Finding:
         seen = e.notes.get(name, 0) or 0
         return Finding(f"{name} {seen:g}", seen >= least, presence=True)
+
+    return look
+
+
+def grew(name: str, metric: str, least: float = 1, **labels: str) -> Expectation:
+    """A counter of the proxy's grew by at least so much: the fault was really met."""
+
+    def look(e: Evidence) -> Finding:
+        seen = e.counted(metric, **labels)
+        return Finding(f"{name} {seen:.0f}", seen >= least, presence=True)
 
     return look
 
@@ -367,6 +414,21 @@ def alarm(metric: str) -> Expectation:
         return Finding(f"{metric.removeprefix('nearpoint_')} {seen:g}", seen >= 1)
 
     return look
+
+
+QUIET = 5.0  # seconds at the end of the fault
+
+
+def address_drained(e: Evidence) -> Finding:
+    """Requests meet the address that is wrong for a while, and none is sent there first in the last seconds."""
+    since = e.notes.get("wrong since", e.struck)
+    met = [t for t in _failed_tries(e) if t.at >= since and t.outcome in UNSENT]
+    late = [t for t in met if t.first and t.at >= e.healed - QUIET]
+    spent = met[-1].at - met[0].at if met else 0.0
+    return Finding(
+        f"wrong address met by {len(met)} tries within {_seconds(spent)}, first tries in the last {QUIET:g} s {len(late)}",
+        bool(met) and not late,
+    )
 
 
 def first_second_good(e: Evidence) -> Finding:

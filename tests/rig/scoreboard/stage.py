@@ -18,10 +18,11 @@ from stores.region import SITES, Region
 from wire import Failed, Reply, Signer, Wire
 from workload import Shape, Workload, drive, verify
 
-from scoreboard.carrier import Carrier, Control, Side
+from scoreboard.carrier import ORDERED, Carrier, Control, Side
 from scoreboard.dns import Dns
 from scoreboard.evidence import Evidence, Rest, Watch
 from scoreboard.lab import Lab, Leg
+from scoreboard.memgroup import MemoryGroup
 
 DISTANCES = [2.0, 20.0, 60.0]  # milliseconds of round trip
 RATE = 200.0
@@ -69,7 +70,7 @@ class Setup:
     names: bool = False  # the first region is dialled by a name that a DNS server of the rig's answers
     versioned: bool = False
     gateways: int = 1
-    rate: float = RATE
+    memory_group: bool = False  # the gateway is in a control group whose memory can be limited
     lag: float = LAG
     second_home: bool = False  # the second gateway lives in the second region: its home and its nearest
     overlay: dict = field(default_factory=dict)
@@ -128,7 +129,7 @@ class Faultd:
         words += ["--tls", *tls] if tls else []
         self.leg = leg
         self.service = Service(f"faultd {region.name}", leg.inside(*words), scratch / "faultd.log")
-        self.control = Control(leg.near, self.CONTROL)
+        self.control = Control(leg.near, self.CONTROL, ORDERED)
         self.armed: list[int] = []
 
     def start(self) -> "Faultd":
@@ -167,7 +168,7 @@ class Stage:
         self.store = Own(scratch, [POINT], self.lab, setup.versioned)
         self.first, self.second, self.third = self.store.regions
         self.controls = {
-            region.name: Control(region.extras["leg"].near, CONTROL) for region in self.store.regions
+            region.name: Control(region.extras["leg"].near, CONTROL, ORDERED) for region in self.store.regions
         }
         self.faultd: Faultd | None = None
         self.gateways: list[Gateway] = []
@@ -177,6 +178,7 @@ class Stage:
         self.notes = self.evidence.notes
         self.hung = False
         self.dns = None
+        self.group: MemoryGroup | None = None
         self.others: list[Service] = []
         self.same_process = True
 
@@ -247,6 +249,9 @@ class Stage:
             self.dns.start()
             self.first.host = self.dns.NAME
             inside = self.dns.inside()
+        if self.setup.memory_group:
+            self.group = MemoryGroup()
+            inside = self.group.inside()
         names = [region.name for region in self.store.regions]
         client, token_key = Client(), secrets.token_hex(32)
         for number in range(self.setup.gateways):
@@ -292,6 +297,8 @@ class Stage:
                 gateway.service.kill()
         for service in self.others:
             service.kill()
+        if self.group:
+            self.group.remove()
         if self.dns:
             self.dns.stop()
         if self.faultd:
@@ -350,6 +357,7 @@ class Stage:
                 evidence.verdict = await verify(self.workload, hung)
             if row.after:
                 await row.after(self)
+            self.notes["stored twice"] = len(self.carrier.stored_twice())
             await self._calm(wire, brief)
         finally:
             evidence.stalls.stop()

@@ -16,6 +16,7 @@ class Moto(Store):
     """Three moto servers. A killed one comes back empty, so the failover run does not use it."""
 
     kind = "moto"
+    any_region = True
 
     def install(self) -> None:
         self.venv = provision.venv("moto")

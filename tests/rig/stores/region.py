@@ -73,6 +73,7 @@ class Store(ABC):
     """Regions of one kind of store, three unless told otherwise."""
 
     kind = ""  # also the proxy's `profile`
+    any_region = False  # it takes requests that are signed for another region than its own
 
     def __init__(self, scratch: Path, purposes: list[str], sites: list[tuple[str, str, str]] = SITES):
         self.home = scratch / self.kind

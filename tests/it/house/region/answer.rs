@@ -137,6 +137,10 @@ impl Desk<'_> {
             "CreateBucket" => self.create_bucket(),
             "SubResource" if self.ask.key.is_empty() && self.head.method == "PUT" => self.set(),
             "SubResource" if self.ask.key.is_empty() && self.head.method == "DELETE" => self.unset(),
+            // one that it tells can be set, to what it is
+            "SubResource" if self.head.method == "PUT" && self.ask.parameter("acl").is_some() => {
+                self.document().map(|_| Reply::new(200))
+            }
             "SubResource" if self.head.method == "GET" => self.tags().unwrap_or_else(|| self.document()),
             "SubResource" | "Unknown" => Err(Refusal::new(501, "NotImplemented", "not by this region")),
             _ => {
@@ -155,15 +159,20 @@ impl Desk<'_> {
             }
             "DeleteBucket" => self.delete_bucket(index),
             "ListObjects" | "ListObjectsV2" => {
-                listing::objects(self.store.bucket(index), self.ask, &self.settings.name)
+                listing::objects(self.store.bucket(index), self.ask, self.settings)
             }
-            "ListObjectVersions" => listing::versions(self.store.bucket(index), self.ask),
-            "ListMultipartUploads" => Ok(listing::uploads(self.store.bucket(index), self.ask)),
+            "ListObjectVersions" => listing::versions(self.store.bucket(index), self.ask, self.settings),
+            "ListMultipartUploads" => Ok(listing::uploads(self.store.bucket(index), self.ask, self.settings)),
             "DeleteObjects" => self.delete_objects(index),
             "GetObject" | "HeadObject" => self.get(index),
             "PutObject" => self.put(index),
             "CopyObject" => self.copy(index),
-            "DeleteObject" => Ok(self.delete(index)),
+            "DeleteObject" => {
+                if self.head.header("if-match").is_some() {
+                    self.check_write_conditions(self.store.bucket(index))?;
+                }
+                Ok(self.delete(index))
+            }
             "CreateMultipartUpload" => Ok(self.create_upload(index)),
             "UploadPart" => self.upload_part(index),
             "UploadPartCopy" => self.upload_part_copy(index),
@@ -249,6 +258,9 @@ impl Desk<'_> {
         let Some(object) = &version.object else {
             return Err(Refusal::new(404, "NoSuchKey", "deleted").header("x-amz-delete-marker", "true"));
         };
+        if object.header(CUSTOMERS).is_some() && self.head.header(CUSTOMERS).is_none() {
+            return Err(Refusal::new(400, "InvalidRequest", "the object is under a customer's key"));
+        }
         self.check_read_conditions(object)?;
         let mut reply = Reply::new(200)
             .with("etag", &object.etag)
@@ -264,7 +276,7 @@ impl Desk<'_> {
             reply = reply.with("x-amz-checksum-type", "FULL_OBJECT");
         }
         let tags = tags_of(object).len();
-        if tags > 0 {
+        if tags > 0 && !self.settings.ignores.contains(&"x-amz-tagging-count") {
             reply = reply.with("x-amz-tagging-count", &tags.to_string());
         }
         for (name, value) in object.headers.iter().filter(|(name, _)| name != TAGGING) {
@@ -541,6 +553,9 @@ fn copy_result(object: &Object) -> String {
     )
 }
 
+/// The header that says that an object is under a customer's key.
+const CUSTOMERS: &str = "x-amz-server-side-encryption-customer-algorithm";
+
 /// The header that an object's tags are put by.
 const TAGGING: &str = "x-amz-tagging";
 
@@ -560,6 +575,7 @@ fn kept_headers(head: &Head) -> Vec<(String, String)> {
         "x-amz-website-redirect-location",
         "x-amz-storage-class",
         "x-amz-server-side-encryption",
+        CUSTOMERS,
         TAGGING,
     ];
     let mut headers = Vec::new();

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::wire::Reply;
+
 /// How a connection is ended in the middle of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -42,11 +44,13 @@ pub enum Act {
     Answer { status: u16, code: &'static str },
     /// Answers these bytes, whatever they are; commits nothing.
     AnswerBytes(Bytes),
+    /// Verifies head and body, then answers this; commits nothing.
+    Instead(Reply),
     /// Announces a body longer (or shorter) by so much than what is sent; then closes.
     LieAboutLength(isize),
     /// Says this in the answer's head in place of the truth.
     Say(&'static str, String),
-    /// Sends the body in chunks, without telling its length.
+    /// Sends the body in chunks, without telling its length; with `Slow`, a chunk every 100 ms.
     Chunked,
     /// Sends no `100 Continue`; takes a body that comes all the same.
     NoContinue,

@@ -21,8 +21,11 @@ pub fn payload(
 ) -> Result<(Bytes, Vec<(String, String)>), Refusal> {
     let mut checksums: Vec<(String, String)> =
         head.headers.iter().filter(|(name, _)| Algorithm::of_header(name).is_some()).cloned().collect();
+    let ignores = |what: &str| settings.ignores.contains(&what);
     let body = match authorised.payload.as_str() {
         "UNSIGNED-PAYLOAD" => wire.clone(),
+        mode if mode.starts_with("STREAMING-") && ignores("aws-chunked") => wire.clone(),
+        hash if hash.len() == 64 && ignores("x-amz-content-sha256") => wire.clone(),
         "STREAMING-UNSIGNED-PAYLOAD-TRAILER" => {
             let (body, trailers) = decode(head, wire, None, settings)?;
             checksums.extend(trailers);

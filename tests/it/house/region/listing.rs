@@ -52,8 +52,34 @@ impl Entry {
     }
 }
 
+/// How a page shows names: as they are, or percent-encoded where the client asked for it.
+struct Names {
+    encoded: bool,
+    /// What stands for a space then.
+    space: &'static str,
+}
+
+impl Names {
+    fn of(ask: &Ask, settings: &Settings) -> Self {
+        Self { encoded: ask.parameter("encoding-type") == Some("url"), space: settings.space }
+    }
+
+    fn show(&self, name: &str) -> String {
+        if self.encoded { text::encoded(name, "/").replace("%20", self.space) } else { text::escaped(name) }
+    }
+
+    /// Said behind all names, where some stores say it.
+    fn say(&self, inner: &mut String) {
+        if self.encoded {
+            inner.push_str("<EncodingType>url</EncodingType>");
+        }
+    }
+}
+
 /// `ListObjects` and `ListObjectsV2`. Continuation tokens of other regions are refused.
-pub fn objects(bucket: &Bucket, ask: &Ask, region: &str) -> Result<Reply, Refusal> {
+pub fn objects(bucket: &Bucket, ask: &Ask, settings: &Settings) -> Result<Reply, Refusal> {
+    let region = settings.name.as_str();
+    let names = Names::of(ask, settings);
     let v2 = ask.operation == "ListObjectsV2";
     let max: usize = match ask.parameter("max-keys").map(str::parse) {
         None => 1000,
@@ -70,10 +96,7 @@ pub fn objects(bucket: &Bucket, ask: &Ask, region: &str) -> Result<Reply, Refusa
     let mut entries = entries(bucket, prefix, delimiter, after.as_deref().unwrap_or_default());
     let truncated = entries.len() > max && max > 0;
     entries.truncate(max);
-    let name = |text: &str| match ask.parameter("encoding-type") {
-        Some("url") => text::encoded(text, "/"),
-        _ => text::escaped(text),
-    };
+    let name = |text: &str| names.show(text);
     let mut inner = format!(
         "<Name>{}</Name><Prefix>{}</Prefix><MaxKeys>{max}</MaxKeys><IsTruncated>{truncated}</IsTruncated>",
         text::escaped(&ask.bucket),
@@ -107,6 +130,7 @@ pub fn objects(bucket: &Bucket, ask: &Ask, region: &str) -> Result<Reply, Refusa
         }
         .unwrap();
     }
+    names.say(&mut inner);
     Ok(Reply::new(200).xml("ListBucketResult", &inner))
 }
 
@@ -146,7 +170,8 @@ fn entries(bucket: &Bucket, prefix: &str, delimiter: Option<&str>, after: &str) 
 }
 
 /// `ListObjectVersions`, with markers and pages. Version ids of other regions are refused as markers.
-pub fn versions(bucket: &Bucket, ask: &Ask) -> Result<Reply, Refusal> {
+pub fn versions(bucket: &Bucket, ask: &Ask, settings: &Settings) -> Result<Reply, Refusal> {
+    let names = Names::of(ask, settings);
     let prefix = ask.parameter("prefix").unwrap_or_default();
     let max = ask.parameter("max-keys").and_then(|text| text.parse().ok()).unwrap_or(1000);
     let mut all: Vec<(&str, &Version)> =
@@ -167,15 +192,18 @@ pub fn versions(bucket: &Bucket, ask: &Ask) -> Result<Reply, Refusal> {
         "<Name>{}</Name><MaxKeys>{max}</MaxKeys><IsTruncated>{truncated}</IsTruncated>",
         text::escaped(&ask.bucket)
     );
-    for (name, parameter) in [("KeyMarker", "key-marker"), ("VersionIdMarker", "version-id-marker")] {
-        let echoed = text::escaped(ask.parameter(parameter).unwrap_or_default());
-        write!(inner, "<{name}>{echoed}</{name}>").unwrap();
-    }
+    write!(
+        inner,
+        "<KeyMarker>{}</KeyMarker><VersionIdMarker>{}</VersionIdMarker>",
+        names.show(key_marker),
+        text::escaped(ask.parameter("version-id-marker").unwrap_or_default())
+    )
+    .unwrap();
     if let (Some((key, version)), true) = (all.last(), truncated) {
         write!(
             inner,
             "<NextKeyMarker>{}</NextKeyMarker><NextVersionIdMarker>{}</NextVersionIdMarker>",
-            text::escaped(key),
+            names.show(key),
             text::escaped(&version.id)
         )
         .unwrap();
@@ -185,17 +213,19 @@ pub fn versions(bucket: &Bucket, ask: &Ask) -> Result<Reply, Refusal> {
         write!(
             inner,
             "<{shape}><Key>{}</Key><VersionId>{}</VersionId><IsLatest>{newest}</IsLatest><LastModified>{}</LastModified></{shape}>",
-            text::escaped(key),
+            names.show(key),
             text::escaped(&version.id),
             moment::iso(version.modified)
         )
         .unwrap();
     }
+    names.say(&mut inner);
     Ok(Reply::new(200).xml("ListVersionsResult", &inner))
 }
 
 /// `ListMultipartUploads`, with markers and pages.
-pub fn uploads(bucket: &Bucket, ask: &Ask) -> Reply {
+pub fn uploads(bucket: &Bucket, ask: &Ask, settings: &Settings) -> Reply {
+    let names = Names::of(ask, settings);
     let prefix = ask.parameter("prefix").unwrap_or_default();
     let max = ask.parameter("max-uploads").and_then(|text| text.parse().ok()).unwrap_or(1000);
     let after = (
@@ -224,7 +254,7 @@ pub fn uploads(bucket: &Bucket, ask: &Ask) -> Reply {
         write!(
             inner,
             "<NextKeyMarker>{}</NextKeyMarker><NextUploadIdMarker>{}</NextUploadIdMarker>",
-            text::escaped(key),
+            names.show(key),
             text::escaped(id)
         )
         .unwrap();
@@ -233,11 +263,12 @@ pub fn uploads(bucket: &Bucket, ask: &Ask) -> Reply {
         write!(
             inner,
             "<Upload><Key>{}</Key><UploadId>{}</UploadId><Initiated>{initiated}</Initiated></Upload>",
-            text::escaped(key),
+            names.show(key),
             text::escaped(id)
         )
         .unwrap();
     }
+    names.say(&mut inner);
     Reply::new(200).xml("ListMultipartUploadsResult", &inner)
 }
 

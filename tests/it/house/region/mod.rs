@@ -26,11 +26,11 @@ pub use self::fault::{Act, End, When};
 pub use self::frames::{chunk_signature, trailer_signature};
 pub use self::judge::{Seed, rules};
 pub use self::store::{Change, Object};
+pub use self::wire::Reply;
 
 use self::fault::Faults;
 use self::serve::Command;
 use self::store::Store;
-use self::wire::Reply;
 use super::moment;
 
 /// How long waits of tests may take before they fail.
@@ -72,8 +72,15 @@ pub struct Settings {
     pub remembered: usize,
     /// What it answers to `GET` of a sub-resource (`policy`), of buckets and objects alike.
     pub documents: Vec<(&'static str, String)>,
+    /// Request headers that it does not look at, though it verifies their signature (`if-match`); with
+    /// `aws-chunked`, frames are part of the object; with `x-amz-tagging-count`, tags are not counted in heads.
+    pub ignores: Vec<&'static str>,
+    /// Request headers and sub-resources that it answers with `501`.
+    pub refuses: Vec<&'static str>,
     /// Most buckets in a page of `ListBuckets`, whatever is asked; `None`: as many as are asked for.
     pub bucket_page: Option<usize>,
+    /// What stands for a space in listings with `encoding-type=url`: `+`, or `%20`.
+    pub space: &'static str,
 }
 
 impl Settings {
@@ -94,7 +101,10 @@ impl Settings {
             home: None,
             remembered: usize::MAX,
             documents: Vec::new(),
+            ignores: Vec::new(),
+            refuses: Vec::new(),
             bucket_page: None,
+            space: "+",
         }
     }
 }
@@ -340,6 +350,13 @@ impl Region {
         let state = self.state();
         let index = state.store.index(bucket).expect("the bucket exists");
         state.store.bucket(index).listed().map(|(key, _)| key.to_owned()).collect()
+    }
+
+    /// How many versions a bucket has, marks of deletion among them.
+    pub fn versions(&self, bucket: &str) -> usize {
+        let state = self.state();
+        let index = state.store.index(bucket).expect("the bucket exists");
+        state.store.bucket(index).versions().count()
     }
 
     /// The keys of a bucket with their `ETag`s, in order: what must not change.

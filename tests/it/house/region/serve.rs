@@ -357,7 +357,20 @@ fn commit(house: &House, opened: &Opened, head: &Head, body: &Bytes) -> Result<R
     if let (Some(throttle), false) = (throttle, is_probe(&ask.key)) {
         throttle.count(opened.place).inspect_err(|_| counts.throttled += 1)?;
     }
+    if let Some(name) =
+        settings.refuses.iter().find(|name| head.header(name).is_some() || ask.parameter(name).is_some())
+    {
+        return Err(Refusal::new(501, "NotImplemented", name));
+    }
+    let head = &head.without(&settings.ignores);
     let (body, checksums) = frames::payload(head, body, authorised, settings)?;
+    let told = opened.acts.iter().find_map(|act| match act {
+        Act::Instead(reply) => Some(reply.clone()),
+        _ => None,
+    });
+    if let Some(reply) = told {
+        return Ok(reply);
+    }
     Desk { store, settings, head, ask, body, checksums }.answer()
 }
 
@@ -442,10 +455,17 @@ async fn send_chunked(line: &mut Line<'_>, opened: &Opened, reply: Reply) -> Res
         _ => None,
     });
     let sent = cut.map_or(reply.body.len(), |(count, _)| count.min(reply.body.len()));
-    for piece in reply.body[..sent].chunks(PIECE) {
+    let slow = opened.acts.iter().find_map(|act| match act {
+        Act::Slow(per_second) => Some((*per_second / 10).max(1)),
+        _ => None,
+    });
+    for piece in reply.body[..sent].chunks(slow.unwrap_or(PIECE)) {
         line.write(format!("{:x}\r\n", piece.len()).as_bytes()).await.map_err(gone)?;
         line.write(piece).await.map_err(gone)?;
         line.write(b"\r\n").await.map_err(gone)?;
+        if slow.is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
     match cut {
         Some((_, end)) => Err(end),

@@ -28,6 +28,13 @@ impl Head {
         self.headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
+    /// The head without these headers (lower-case names).
+    pub fn without(&self, names: &[&str]) -> Self {
+        let mut head = self.clone();
+        head.headers.retain(|(have, _)| !names.contains(&have.as_str()));
+        head
+    }
+
     /// The raw path.
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
