@@ -21,6 +21,7 @@ use crate::body::{Reply, Source};
 use crate::exchange::Reached;
 use crate::head::Head;
 use crate::names::RegionId;
+use crate::policy::Grant;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{self, NoRoute, Permit};
 use crate::s3::everywhere::{Fate, constrained, constraint, is_empty, names_one_region};
@@ -29,6 +30,7 @@ use crate::s3::profile::Feature;
 use crate::s3::{Code, classify};
 use crate::sigv4::is_region_set;
 use crate::telemetry::metric::{self, Metric};
+use crate::view::LogicalRegion;
 
 /// Most of a listing of one entry that is read.
 const LISTING: usize = 64 * 1024;
@@ -105,6 +107,13 @@ fn placed(visit: &Visit<'_>, region: &RegionId, document: &Bytes) -> Result<Opti
     let Some(place) = Some(&settings.signing_region).filter(|place| !is_region_set(place)) else {
         return Ok(None);
     };
+    // Whom a single store knows itself, where no region is ours to name, speaks of the store's own.
+    let speaks_of_the_store = visit.sender.grant == Grant::StoreJudges
+        && visit.view.logical_region == LogicalRegion::Any
+        && !visit.wraps();
+    if speaks_of_the_store {
+        return Ok(None);
+    }
     let logical = visit.view.logical_region.answer(visit.sender.region.as_deref());
     let wants = match constraint(document)? {
         Some(told) if told == logical => visit.wraps() || told != *place,

@@ -385,6 +385,40 @@ async fn the_wildcard_s_region_is_the_one_that_clients_sign_for() {
 }
 
 #[tokio::test]
+async fn where_a_new_bucket_is_to_be_is_said_in_the_store_s_words_by_whom_the_store_knows() {
+    let home = Region::start("home", &["photos-home"]);
+    let mut setup = Setup::over(&[&home]);
+    setup.logical_region = "\"*\"".to_owned();
+    setup.access_points.push(("\"*\"".to_owned(), "    regions: [home]\n".to_owned()));
+    let mut same = Tenant::of("same", &[]);
+    (same.policy, same.lines) = (None, "    region_credentials: same\n".to_owned());
+    let all = r#"{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}"#;
+    setup.tenants = vec![Tenant::with_statements("app", all), same];
+    let gateway = setup.start();
+    let document = "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>";
+    // signed for the place that it names, as SDKs do
+    let create = |tenant: usize| {
+        let mut client = gateway.client_of(tenant);
+        client.settings.signing_region = "eu-central-1".to_owned();
+        async move { client.send(&Request::put("/new", document)).await }
+    };
+    let told = || {
+        let body = home.seen_once().body.unwrap();
+        text::element(&String::from_utf8_lossy(&body), "LocationConstraint")
+    };
+    create(0).await.expect(200);
+    assert_eq!(told().as_deref(), Some("home-1"));
+    let own = gateway.client_of(1).settings;
+    home.change_settings(|settings| {
+        settings.access_key_id = own.access_key_id.clone();
+        settings.secret = own.secret.clone();
+    });
+    home.forget();
+    refused(&create(1).await, 409, "BucketAlreadyOwnedByYou");
+    assert_eq!(told().as_deref(), Some("eu-central-1"));
+}
+
+#[tokio::test]
 async fn nobody_goes_round_an_access_point_to_its_buckets() {
     let (home, away) = regions();
     home.seed("photos-home", "k", "secret");
