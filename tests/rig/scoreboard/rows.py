@@ -379,7 +379,9 @@ ROWS = [
         acts.heals,
         [
             no_failed_reads,
-            no_failed_writes,
+            failed("PUT", "DELETE"),
+            expect.uploads_in_flight,
+            expect.writes_end_well,
             expect.ejected(1.0),
             expect.alarm("nearpoint_region_credential_out"),
         ],
