@@ -26,6 +26,7 @@ KEYS_MAX = 500
 PAGE = 100
 PAGES_MAX = 3
 PREFIX = "mixed/"
+ABSENT = "absent"  # the detail of a read that found nothing, as it must
 TIMEOUT = 40.0
 PARTS = 2
 SEEDING = 60.0  # seconds in which the first keys are to be stored
@@ -311,7 +312,7 @@ class Workload:
             return found == (write.md5 if method == "GET" else write.etag or write.md5)
 
         if any(is_it(write) for write in key.possible(start)):
-            return "ok", ""
+            return "ok", ABSENT if found is None else ""
         outcome = "wrong" if found is None or any(is_it(write) for write in key.writes) else "corrupt"
         return outcome, f"{method} {key.name} found {found}, region {reply.headers.get('x-nearpoint-region')}"
 

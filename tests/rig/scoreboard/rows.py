@@ -153,6 +153,7 @@ ROWS = [
         ],
         Setup(order="nearest"),
         red=Red("fixed order", change=fixed_order),
+        remark="that a key is absent only home may say, and home is behind that path: one read in six is of such a key",
     ),
     Row(
         7,
