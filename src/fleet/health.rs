@@ -144,6 +144,13 @@ impl Health {
         self.ejection.is_some_and(|ejection| ejection.errs)
     }
 
+    /// Whether it is out although probes pass again: where they failed too a single one is news. Whoever has
+    /// another region waits until that is believed; what nobody else may take is not kept waiting.
+    pub(super) fn risen(&self, settings: &FleetSettings) -> bool {
+        let passes = self.probe_passes;
+        self.ejection.is_some_and(|ejection| passes >= settings.rise || (ejection.probes_agree && passes > 0))
+    }
+
     /// Whether an ejection is still held against it.
     pub(super) fn flapped(&self) -> bool {
         !self.flaps.is_empty()

@@ -541,6 +541,7 @@ impl Fleet {
         let kind_row = |health: &Health, trial: &Trial| KindRow {
             standing: health.standing(),
             errs: health.errs(),
+            risen: health.risen(&self.settings),
             flapped: health.flapped(),
             held_until: health.held_until(),
             trial: trial.clone(),

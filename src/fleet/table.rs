@@ -28,6 +28,8 @@ pub struct KindRow {
     pub standing: Standing,
     /// It is out for what it answered, and answers: what nobody else may answer can still be asked there.
     pub errs: bool,
+    /// It is out, and answers probes again: what nobody else may answer can be asked there.
+    pub risen: bool,
     /// It was out within [`super::FleetSettings::flap_memory`].
     pub flapped: bool,
     /// Not preferred before this, while another region serves.

@@ -224,8 +224,8 @@ impl<'a> Course<'a> {
     /// The refusal of a request that only one region may take, which is out while others serve.
     /// Where none of the access point's serves it is tried all the same: it is the only candidate,
     /// or perhaps it is our own network. So is what a region may take that is out for errors it
-    /// answers, and a write whose region serves reads: it is reachable, some of its requests fail,
-    /// and to refuse them all would be worse than to try.
+    /// answers or that answers probes again, and a write whose region serves reads: it is reachable,
+    /// some of its requests may fail, and to refuse them all would be worse than to try.
     fn down(&self, permit: &Permit, ranked: &Candidates<'_>, scene: &Scene<'_>) -> Option<NoRoute> {
         let only = match self.scope {
             Scope::Order(_) => return None,
@@ -236,8 +236,9 @@ impl<'a> Course<'a> {
         let served =
             others.map(|member| scene.table.standing(&member.region, self.kind)).any(Standing::is_eligible);
         let serves_reads = scene.table.standing(&only.member.region, Kind::Read).is_serving();
-        let errs = scene.table.row(&only.member.region).is_some_and(|row| row.of(self.kind).errs);
-        let reachable = errs || (self.kind == Kind::Write && serves_reads);
+        let answers = |half: &KindRow| half.errs || half.risen;
+        let answers = scene.table.row(&only.member.region).is_some_and(|row| answers(row.of(self.kind)));
+        let reachable = answers || (self.kind == Kind::Write && serves_reads);
         if only.fitness != Fitness::Out || !served || reachable {
             return None;
         }

@@ -310,6 +310,30 @@ fn a_region_out_for_its_errors_can_be_asked_until_it_leaves_something_unanswered
 }
 
 #[test]
+fn a_region_that_went_out_again_and_again_can_be_asked_as_soon_as_a_probe_passes() {
+    let risen = |rig: &Rig| rig.fleet.table(rig.now).row(&EU.into()).unwrap().writes.risen;
+    let mut rig = Rig::ejected();
+    for _ in 0..4 {
+        assert!(!risen(&rig), "nothing has passed");
+        rig.probe(EU, Err(Never::Refused));
+        rig.wait(1_000);
+        rig.probe(EU, Ok(10));
+        assert_eq!(rig.writes(EU), Standing::Out, "one probe re-admits nobody");
+        assert!(risen(&rig));
+        rig.probe(EU, Err(Never::Refused));
+        assert!(!risen(&rig), "the last probe counts");
+    }
+    // where requests went unanswered and no probe ever failed, a passing one is no news
+    let mut rig = Rig::healthy(&[EU, US]);
+    for key in 0..3 {
+        rig.request(EU, Kind::Write, key, Signal::NeverAnswered(Never::FirstByteTimeout));
+    }
+    assert_eq!(rig.writes(EU), Standing::Out);
+    rig.probe(EU, Ok(10));
+    assert!(!risen(&rig));
+}
+
+#[test]
 fn one_poisonous_key_ejects_nobody() {
     let mut rig = Rig::healthy(&[EU, US]);
     for n in 0..300 {

@@ -125,6 +125,21 @@ fn what_only_a_region_that_answers_errors_may_take_is_tried_there() {
 }
 
 #[test]
+fn what_only_home_may_take_is_tried_there_once_a_probe_passes() {
+    let mut rig = Rig::new();
+    rig.kill(HOME);
+    assert_eq!(rig.refusal(Operation::PutObject), NoRoute::HomeDown(HOME.into()));
+    rig.apply(Event::Probed { region: HOME.into(), alive: Ok(Duration::from_millis(5)) });
+    assert_eq!(rig.table().standing(&HOME.into(), Kind::Write), crate::fleet::Standing::Out);
+    let plan = rig.plan(Operation::PutObject);
+    assert_eq!(names(&plan), [HOME]);
+    assert!(plan.steps[0].last_resort, "by few at a time");
+    assert_eq!(rig.regions(Operation::GetObject)[0], NEAR, "whoever has another waits until it is believed");
+    rig.access_point.writes.failover = true;
+    assert_ne!(rig.regions(Operation::PutObject)[0], HOME);
+}
+
+#[test]
 fn settings_are_homes() {
     let mut rig = Rig::new();
     assert_eq!(rig.regions(Operation::GetBucketCors), [HOME]);
