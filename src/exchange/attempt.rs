@@ -207,7 +207,7 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
         }
         lane.pool.was_closed(&kept, idle_max, desk.clock.mono());
     }
-    let lease = lane.pool.dials();
+    let lease = lane.pool.dials(authority);
     let dialled = lane.dial(authority, &this.avoid, desk.timeouts).await;
     let dialled = dialled.map_err(|fault| not_connected(&fault))?;
     lease.dialled(desk.clock.mono());

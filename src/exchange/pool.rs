@@ -228,7 +228,7 @@ impl Pool {
                 continue;
             }
             connection.rested = Some(rested);
-            connection.lease = Some(self.0.taken(now));
+            connection.lease = Some(self.0.taken(&connection.authority, now));
             return Some(connection);
         }
         None
@@ -236,8 +236,8 @@ impl Pool {
 
     /// Waits for a connection that somebody gives back, where that is sooner than making one.
     pub async fn wait(&self, wanted: &Wanted<'_>) -> Waited {
-        let ahead = self.0.expectant();
-        let longest = self.0.line.borrow().wait(ahead, self.0.clock.mono());
+        let ahead = self.0.expectant(wanted.authority);
+        let longest = self.0.line.borrow().wait(wanted.authority, ahead, self.0.clock.mono());
         let Some(longest) = longest else { return Waited::Not };
         let (hand, mut given) = oneshot::channel();
         let (authority, avoid) = (Rc::from(wanted.authority), SmallVec::from(wanted.avoid));
@@ -254,10 +254,10 @@ impl Pool {
         Waited::InVain
     }
 
-    /// A connection is being made.
+    /// A connection to this authority is being made.
     #[must_use]
-    pub fn dials(&self) -> Lease {
-        self.0.dials(self.0.clock.mono())
+    pub fn dials(&self, authority: &str) -> Lease {
+        self.0.dials(authority.into(), self.0.clock.mono())
     }
 
     /// A connection that was taken from here turned out to be closed by the region.
@@ -330,21 +330,21 @@ async fn sweep(pool: Weak<Inside>) {
 }
 
 impl Inside {
-    fn taken(self: &Rc<Self>, now: Instant) -> Lease {
-        let place = self.line.borrow_mut().taken(now);
+    fn taken(self: &Rc<Self>, authority: &Rc<str>, now: Instant) -> Lease {
+        let place = self.line.borrow_mut().taken(Rc::clone(authority), now);
         Lease { pool: Rc::clone(self), place: Some(place) }
     }
 
-    fn dials(self: &Rc<Self>, now: Instant) -> Lease {
-        let place = self.line.borrow_mut().dials(now);
+    fn dials(self: &Rc<Self>, authority: Rc<str>, now: Instant) -> Lease {
+        let place = self.line.borrow_mut().dials(authority, now);
         Lease { pool: Rc::clone(self), place: Some(place) }
     }
 
-    /// How many wait; those that have gone are forgotten.
-    fn expectant(&self) -> usize {
+    /// How many wait for one to this authority; those that have gone are forgotten.
+    fn expectant(&self, authority: &str) -> usize {
         let mut waiting = self.waiting.borrow_mut();
         waiting.retain(|one| !one.hand.is_closed());
-        waiting.len()
+        waiting.iter().filter(|one| *one.authority == *authority).count()
     }
 
     /// Gives a connection to the first who waits for one like it; back where nobody does.
@@ -360,7 +360,7 @@ impl Inside {
                 return Some(connection);
             };
             connection.rested = Some(Duration::ZERO);
-            connection.lease = Some(self.taken(now));
+            connection.lease = Some(self.taken(&connection.authority, now));
             match one.hand.send(connection) {
                 Ok(()) => return None,
                 Err(back) => connection = back,
@@ -461,7 +461,7 @@ mod tests {
             let (sender, driver) = http1::handshake::<_, Upload>(TokioIo::new(socket.clone())).await.unwrap();
             let driver = tokio::task::spawn_local(driver).abort_handle();
             let open = metric::gauge(Metric::UpstreamConnections, &["eu"]);
-            let (pulse, lease) = (self.addresses.pulse(self.at(last)), self.pool.dials());
+            let (pulse, lease) = (self.addresses.pulse(self.at(last)), self.pool.dials(HOST));
             lease.dialled(Self::now());
             Connection::new((sender, driver), socket, Rc::from(HOST), pulse, open, lease)
         }
@@ -561,7 +561,7 @@ mod tests {
     /// A scene whose one region is 60 ms away, and a connection to it in use.
     async fn far_scene() -> (Scene, Connection) {
         let mut scene = Scene::with(&[41, 42]).await;
-        let lease = scene.pool.dials();
+        let lease = scene.pool.dials(HOST);
         tokio::time::sleep(Duration::from_millis(60)).await;
         lease.dialled(Scene::now());
         drop(lease);

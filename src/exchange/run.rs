@@ -744,6 +744,18 @@ impl<'a> Run<'a> {
         code_in_head(head.status, &head.headers, reason, throttles).map(str::to_owned)
     }
 
+    /// Whether a HEAD was taken for throttled only since the region had asked for less before: that is no
+    /// reason to believe it for longer.
+    fn is_only_inferred(&self, judged: &Judged) -> bool {
+        let to_head = self.errand.permit.call().facts().rule.method == "HEAD";
+        let said = judged.answer.as_ref().is_some_and(|answer| {
+            let reason = answer.head.extensions.get::<hyper::ext::ReasonPhrase>();
+            let reason = reason.map(hyper::ext::ReasonPhrase::as_bytes);
+            code_in_head(answer.head.status, &answer.head.headers, reason, false).is_some()
+        });
+        to_head && !said
+    }
+
     /// Whether a refusal is of our clock (it says so, or says nothing and is dated far from what we
     /// signed), and the region's clock is known better now than when the request was dated.
     fn knows_its_clock_now(
@@ -818,7 +830,8 @@ impl<'a> Run<'a> {
         if let Some(ttfb) = ttfb.filter(|_| self.errand.permit.access_point().hedge != Hedge::Off) {
             self.exchange.hedges.borrow_mut().observe(&step.region, facts.class, ttfb);
         }
-        if matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. }) {
+        let throttled = matches!(outcome, Outcome::Answered { meaning: Meaning::Throttled, .. });
+        if throttled && !self.is_only_inferred(judged) {
             self.exchange.meters.of(&step.region).learn_throttled(self.exchange.clock.mono());
         }
         let signal = match judged.doubt {

@@ -521,8 +521,11 @@ impl Health {
             Standing::Out => self.down_since = self.down_since.or(Some(scene.now)),
             Standing::Healthy => {
                 self.down_since = None;
-                // reads return slowly from now on, however long it was out
-                self.held_until = self.held_until.map(|until| until.max(scene.now));
+                // Reads return slowly from now on, however long it was out. A suspicion that was cleared is no
+                // return: it served all the while.
+                if change.from != Standing::Suspect {
+                    self.held_until = self.held_until.map(|until| until.max(scene.now));
+                }
             }
             Standing::Unknown | Standing::Suspect | Standing::Probation => {}
         }

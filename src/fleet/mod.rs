@@ -278,6 +278,11 @@ impl Fleet {
         if !self.believes_probe(place, alive, now, &mut transitions) {
             // what is out is let in again by the requests that contradict the probe: no other would ever pass
             for kind in [Kind::Read, Kind::Write] {
+                let refused =
+                    self.regions.get(place).is_some_and(|region| region.takes_writes == Some(false));
+                if kind == Kind::Write && refused {
+                    continue;
+                }
                 self.change(place, kind, now, &mut transitions, |health, scene| {
                     (health.standing() == Standing::Out).then(|| health.probe_passed(scene)).flatten()
                 });

@@ -265,12 +265,22 @@ pub(super) fn refuse_condition_on_what_moved(visit: &Visit<'_>, key: &[u8]) -> R
     if !call.conditional_write || point.conditional_writes != ConditionalWrites::Home {
         return Ok(());
     }
+    // of a version its own region decides, whatever became of its key
+    if call.version_id.is_some() {
+        return Ok(());
+    }
+    let (_, overflowed) = visit.house.changes.memory().away(&point.name);
+    if overflowed {
+        let words =
+            "more keys were changed away from home than are remembered: home may not have this one's change";
+        return Err(Refusal::unavailable(Blame::Region, words));
+    }
     let recalled = visit.house.changes.recall(point, call.bucket(), key);
     match recalled.filter(|recalled| recalled.away) {
         None => Ok(()),
         Some(recalled) => Err(Refusal::unavailable(
             Blame::Region,
-            format!("home may not have what {} took of this key while it was out", recalled.region),
+            format!("home may not have what {} took of this key last", recalled.region),
         )),
     }
 }

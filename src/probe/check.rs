@@ -278,7 +278,8 @@ async fn ask(
     let status = response.status();
     let reason =
         response.extensions().get::<hyper::ext::ReasonPhrase>().map(hyper::ext::ReasonPhrase::as_bytes);
-    let code = code_in_head(status, response.headers(), reason, meter.throttles(now.mono));
+    // a bare 503 is no sign of life: that the store throttled lately excuses requests, and no probe
+    let code = code_in_head(status, response.headers(), reason, false);
     Ok(Alive { ttfb, status: status.as_u16(), meaning: Meaning::of_head(status.as_u16(), code) })
 }
 

@@ -618,6 +618,24 @@ fn flaps_are_forgotten_after_ten_minutes() {
 }
 
 #[test]
+fn a_suspicion_that_was_cleared_is_no_return() {
+    let held = |rig: &Rig| rig.fleet.table(rig.now).row(&EU.into()).unwrap().reads.held_until.unwrap();
+    let mut rig = Rig::in_probation();
+    for _ in 0..3 {
+        rig.fine(EU);
+    }
+    assert_eq!(rig.standing(EU), Standing::Healthy);
+    let until = held(&rig);
+    rig.wait(3_600_000);
+    rig.probe(EU, Err(Never::FirstByteTimeout));
+    assert_eq!(rig.standing(EU), Standing::Suspect);
+    rig.wait(6_000);
+    rig.probe(EU, Ok(10));
+    assert_eq!(rig.standing(EU), Standing::Healthy);
+    assert_eq!(held(&rig), until, "nothing left it meanwhile, and nothing has to come back");
+}
+
+#[test]
 fn the_only_region_is_back_with_its_first_answer() {
     let mut rig = Rig::healthy(&[EU]);
     for _ in 0..3 {

@@ -42,6 +42,7 @@ const SIGN: Duration = Duration::from_secs(5);
 
 /// Carries a copy to a region that can make it, or makes it.
 pub(super) async fn copy(visit: Visit<'_>, cargo: Cargo) -> Result<Response<Reply>, Refusal> {
+    super::shield::refuse_condition_on_what_moved(&visit, visit.call.key())?;
     let meeting = meeting(&visit);
     if visit.call.operation == Operation::CopyObject && matches!(visit.sender.grant, Grant::Policy(_)) {
         Job::of(&visit)?.has_leave_for_tags().await?;

@@ -16,7 +16,6 @@ use crate::s3::Code;
 use crate::s3::copy::{self, Object};
 use crate::s3::profile::Feature;
 use crate::s3::range::ContentRange;
-use crate::view::RegionSettings;
 
 /// Most of a document of tags that is read: ten of them, escaped, are below 20 KiB.
 const TAGS: usize = 64 * 1024;
@@ -73,13 +72,14 @@ impl Job {
     }
 
     /// Whether the source may have tags. Not every store counts them in its head, and none for who may not
-    /// read them: what is not counted is asked for.
+    /// read them: what is not counted is asked for, unless home knows no tags and nobody could set any.
     fn may_have_tags(&self, seen: &Seen) -> bool {
         let view = self.house.view.load();
-        let knows = |region: &RegionSettings| region.profile.honours.has(Feature::Tagging);
-        seen.object
-            .tags
-            .map_or_else(|| view.region(&seen.region).is_none_or(|it| knows(it)), |count| count > 0)
+        let knows = |region: &RegionId| {
+            view.region(region).is_none_or(|settings| settings.profile.honours.has(Feature::Tagging))
+        };
+        let home = view.access_points.iter().find(|point| point.name == self.from).map(|point| &point.home);
+        seen.object.tags.map_or_else(|| knows(&seen.region) && home.is_none_or(knows), |count| count > 0)
     }
 
     /// Bytes of the source, of that very version; where they break off, they are gone on with by
