@@ -12,6 +12,7 @@ use http::header::{AGE, DATE};
 
 use super::addresses::Addresses;
 use super::booking::{Booking, Hope, Hopes};
+use super::common_clock::CommonClock;
 use super::dial::Stage;
 use super::mark::Mark;
 use super::moved::Moved;
@@ -25,7 +26,10 @@ use crate::units::UnixSeconds;
 /// One region's meter.
 #[derive(Debug)]
 pub struct Meter {
+    region: RegionId,
     origin: Instant,
+    /// What all regions say of the time.
+    common: Arc<CommonClock>,
     /// Microseconds from `origin` to the last answer of any kind, plus one; 0 where none came yet.
     answered: AtomicU64,
     /// When the first read was sent since the last answer, as `answered`; 0 where none was.
@@ -76,8 +80,10 @@ const REFUSED: Duration = Duration::from_secs(1);
 const SILENT: Duration = Duration::from_millis(500);
 
 impl Meter {
-    fn new(region: &RegionId, origin: Instant, coin: Coin) -> Self {
+    fn new(region: &RegionId, common: Arc<CommonClock>, origin: Instant, coin: Coin) -> Self {
         Self {
+            region: region.clone(),
+            common,
             addresses: Arc::new(Addresses::new(region.clone(), origin, coin)),
             mark: Mark::default(),
             moved: Moved::default(),
@@ -103,7 +109,7 @@ impl Meter {
         Self {
             addresses: Arc::clone(&self.addresses),
             in_flight: Arc::clone(&self.in_flight),
-            ..Self::new(region, self.origin, coin)
+            ..Self::new(region, Arc::clone(&self.common), self.origin, coin)
         }
     }
 
@@ -129,6 +135,7 @@ impl Meter {
             && taken()
             && let Some(date) = date(headers)
         {
+            self.common.told(&self.region, date, now.mono);
             self.learn_clock(|skew| skew.observe(date, now.wall));
         }
     }
@@ -137,6 +144,7 @@ impl Meter {
     /// counts alone. Returns the offset from now on.
     pub fn clock_refused(&self, headers: &HeaderMap, now: Moment) -> i64 {
         if let Some(date) = date(headers) {
+            self.common.told(&self.region, date, now.mono);
             self.learn_clock(|skew| skew.correct(date, now.wall));
         }
         self.ahead()
@@ -308,6 +316,8 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct Meters {
     origin: Instant,
+    /// The time by all of them.
+    pub common_clock: Arc<CommonClock>,
     regions: RwLock<Regions>,
     hopes: Hopes,
 }
@@ -323,7 +333,8 @@ impl Meters {
     #[must_use]
     pub fn new(origin: Instant, coin: Coin) -> Self {
         let regions = RwLock::new(Regions { known: BTreeMap::new(), coin });
-        Self { origin, regions, hopes: Hopes::default() }
+        let common_clock = Arc::new(CommonClock::new(origin));
+        Self { origin, common_clock, regions, hopes: Hopes::default() }
     }
 
     /// Room for one more try at a region that is not fit, of at most `most` at a time: regions that
@@ -340,6 +351,7 @@ impl Meters {
         let Regions { known, coin } = &mut *regions;
         for region in changed {
             if let Some(meter) = known.get_mut(region) {
+                self.common_clock.forget(region);
                 *meter = Arc::new(meter.renewed(region, coin.fork()));
             }
         }
@@ -353,7 +365,8 @@ impl Meters {
         }
         let mut regions = self.regions.write().unwrap_or_else(PoisonError::into_inner);
         let Regions { known, coin } = &mut *regions;
-        let new = || Arc::new(Meter::new(region, self.origin, coin.fork()));
+        let common = || Arc::clone(&self.common_clock);
+        let new = || Arc::new(Meter::new(region, common(), self.origin, coin.fork()));
         Arc::clone(known.entry(region.clone()).or_insert_with(new))
     }
 }
@@ -383,7 +396,7 @@ mod tests {
     #[test]
     fn an_answer_before_an_instant_is_none_since_it() {
         let origin = crate::clock::Clock::system().mono();
-        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        let meter = Meters::new(origin, Coin::seeded(1)).of(&RegionId::new("a"));
         meter.answered(origin + Duration::from_micros(100_100));
         assert!(!meter.answered_since(origin + Duration::from_micros(100_900)), "within one millisecond");
     }
@@ -391,7 +404,7 @@ mod tests {
     #[test]
     fn a_region_is_silent_where_nobody_was_answered_since_somebody_asked() {
         let origin = crate::clock::Clock::system().mono();
-        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        let meter = Meters::new(origin, Coin::seeded(1)).of(&RegionId::new("a"));
         let at = |ms| origin + Duration::from_millis(ms);
         assert!(!meter.is_silent(at(9_000)), "nobody asks");
         meter.awaits(at(9_000));
@@ -407,7 +420,7 @@ mod tests {
     #[test]
     fn silence_about_expectations_is_remembered_and_asked_about_again() {
         let origin = crate::clock::Clock::system().mono();
-        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        let meter = Meters::new(origin, Coin::seeded(1)).of(&RegionId::new("a"));
         assert!(!meter.is_mute(origin));
         meter.learn_mute(origin);
         assert!(meter.is_mute(origin) && meter.is_mute(origin + MUTE / 2));
@@ -431,7 +444,7 @@ mod tests {
     fn a_clock_is_learnt_from_dates_once_a_second_and_from_a_refusal_at_once() {
         let now = Moment { wall: THEN, ..crate::clock::Clock::system().now() };
         let later = |ms| Moment { mono: now.mono + Duration::from_millis(ms), ..now };
-        let meter = Meter::new(&RegionId::new("a"), now.mono, Coin::seeded(1));
+        let meter = Meters::new(now.mono, Coin::seeded(1)).of(&RegionId::new("a"));
         meter.dated(&headers(&[("date", DATE_THEN)]), now);
         assert_eq!(meter.ahead(), 1_200);
         assert_eq!(meter.its_time(THEN), UnixSeconds(THEN.0 + 1_200));
@@ -451,7 +464,7 @@ mod tests {
     fn the_date_of_a_cache_and_no_date_say_nothing() {
         let now = Moment { wall: THEN, ..crate::clock::Clock::system().now() };
         for fields in [&[("date", DATE_THEN), ("age", "1200")][..], &[("date", "yesterday")], &[]] {
-            let meter = Meter::new(&RegionId::new("a"), now.mono, Coin::seeded(1));
+            let meter = Meters::new(now.mono, Coin::seeded(1)).of(&RegionId::new("a"));
             meter.dated(&headers(fields), now);
             assert_eq!(meter.clock_refused(&headers(fields), now), 0, "{fields:?}");
         }
@@ -482,7 +495,7 @@ mod tests {
     #[test]
     fn a_region_throttles_for_a_while_after_it_asked_for_less() {
         let origin = crate::clock::Clock::system().mono();
-        let meter = Meter::new(&RegionId::new("a"), origin, Coin::seeded(1));
+        let meter = Meters::new(origin, Coin::seeded(1)).of(&RegionId::new("a"));
         assert!(!meter.throttles(origin));
         meter.learn_throttled(origin);
         assert!(meter.throttles(origin) && meter.throttles(origin + THROTTLED / 2));
@@ -492,7 +505,7 @@ mod tests {
     #[test]
     fn a_refused_connection_speaks_for_the_next_until_one_is_made() {
         let now = crate::clock::Clock::system().mono();
-        let meter = Meter::new(&RegionId::new("a"), now, Coin::seeded(1));
+        let meter = Meters::new(now, Coin::seeded(1)).of(&RegionId::new("a"));
         let refused = Stage::Connect { refused: true };
         assert!(!meter.refuses(now));
         meter.dialled(Some(refused), now);

@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod attempt;
 pub mod bell;
 pub mod booking;
+pub mod common_clock;
 pub mod dial;
 mod doubt;
 mod errand;

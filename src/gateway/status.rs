@@ -184,6 +184,9 @@ impl Gauges {
         }
         #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
         metric::gauge(Metric::ReplayBytes, &[]).set(crew.replays.in_use() as f64);
+        #[expect(clippy::cast_precision_loss, reason = "a Unix time is far below 2^52")]
+        metric::gauge(Metric::ClockCorrection, &[])
+            .set(crew.meters.common_clock.correction(crew.clock.now()) as f64);
         metric::gauge(Metric::RequestsInFlight, &[]).set(f64::from(crew.places.taken()));
         #[expect(clippy::cast_precision_loss, reason = "bytes of one machine's memory")]
         metric::gauge(Metric::DocumentBytes, &[]).set(crew.documents.in_use() as f64);
@@ -330,7 +333,7 @@ fn whose_clock(aheads: &[i64]) -> &'static str {
     let most = aheads.iter().max().zip(aheads.iter().min());
     let agree = aheads.len() > 1 && most.is_some_and(|(most, least)| most - least <= CLOCK_SECONDS);
     if agree {
-        "all regions say so: set this machine's clock (chronyc tracking, timedatectl)"
+        "all regions say so: set this machine's clock (chronyc tracking, timedatectl); from five minutes on clients are judged by theirs"
     } else {
         "other regions disagree, or there is none to ask: check the store's clock, then this machine's"
     }

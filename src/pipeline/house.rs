@@ -160,6 +160,12 @@ impl House {
         (self.view.load_full(), Err(Unwelcome::Outdated))
     }
 
+    /// The time by which senders are judged: this machine's, or the regions' where they agree that it is
+    /// plainly wrong.
+    pub(super) fn believed_now(&self) -> UnixSeconds {
+        self.exchange.meters.common_clock.believed(self.clock.now())
+    }
+
     /// Whether one more signature that does not match may be looked into.
     pub(super) fn may_diagnose(&self, now: UnixSeconds) -> bool {
         let (second, count) = self.diagnosed.get();

@@ -63,7 +63,7 @@ pub(super) fn verify(
     (peer, head): (&Peer, &Head),
     call: &Call,
 ) -> Result<Sender, Refusal> {
-    let now = house.clock.now().wall;
+    let now = house.believed_now();
     if call.operation == Operation::Preflight {
         return Ok(of_a_preflight());
     }
@@ -109,7 +109,7 @@ fn look_again(
     call: &Call,
     rejected: Rejected,
 ) -> Result<Sender, Refusal> {
-    let now = house.clock.now().wall;
+    let now = house.believed_now();
     let (keys, rules) = (&view.keys, &view.rules);
     match rejected {
         Rejected::SignatureV2(Place::Query)
@@ -156,7 +156,7 @@ pub(super) fn verify_form(
     head: &Head,
     (form, bucket): (&Form, &str),
 ) -> Result<(Sender, SizeRange), Refusal> {
-    let now = house.clock.now().wall;
+    let now = house.believed_now();
     let judged = |policy: Option<&str>| match policy {
         Some(policy) => Policy::parse(policy)?.judge(form, bucket, now),
         None => Ok(SizeRange::ANY),

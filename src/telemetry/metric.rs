@@ -145,6 +145,8 @@ metrics_table! {
         "Requests above a region's rate: sent to another region (moved), late (waited) or not at all (refused).";
     RegionSkew: Gauge "nearpoint_region_clock_skew_seconds" Seconds ["region"],
         "By how much a region's clock is ahead of ours; what we sign for it is dated by its clock.";
+    ClockCorrection: Gauge "nearpoint_clock_correction_seconds" Seconds [],
+        "What is added to this machine's clock, which all regions say is wrong, when clients are judged; 0 where it is right.";
     RegionLag: Gauge "nearpoint_replication_lag_seconds" Seconds ["from", "to"],
         "How far a region is behind another, measured by what write probes write.";
     RegionCertificateDays: Gauge "nearpoint_region_certificate_days_left" Count ["region"],

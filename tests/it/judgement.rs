@@ -213,6 +213,31 @@ async fn a_clock_that_jumps_costs_one_more_try_and_no_request() {
     assert!(gateway.transitions().iter().all(|line| line["to"] != "out"), "nobody is to blame");
 }
 
+/// That all regions agree with each other, and not with this machine, is the same as if its own clock were
+/// as much behind.
+#[tokio::test]
+async fn a_clock_of_ours_that_all_regions_contradict_judges_no_client() {
+    for (near, far, judges_by) in [(1_200, 1_201, 1_200), (-1_200, -1_200, -1_200), (1_200, 0, 0)] {
+        let pair = Pair::new();
+        pair.near.change_settings(|settings| settings.clock_ahead = near);
+        pair.far.change_settings(|settings| settings.clock_ahead = far);
+        let (gateway, client) = pair.begin(&pair.setup("refuse", "")).await;
+        let dated = |ahead: i64| client.clone().skewed(ahead);
+        for request in [read(1), Request::put("/photos/k", "v")] {
+            dated(judges_by).send(&request).await.expect(200);
+            let other = if judges_by == 0 { near } else { 0 };
+            let refused = dated(other).send(&request).await.expect(403);
+            assert_eq!(refused.code().as_deref(), Some("RequestTimeTooSkewed"));
+        }
+        let presigned = dated(judges_by).presign(&read(1), 60);
+        client.send_signed(&client.unsigned(&Request::get(&presigned))).await.expect(200);
+        let metrics = gateway.admin_text("/metrics").await.1;
+        let line = metrics.lines().find(|line| line.starts_with("nearpoint_clock_correction_seconds "));
+        let shown: i64 = line.unwrap().split(' ').next_back().unwrap().parse().unwrap();
+        assert!((shown - judges_by).abs() <= 2, "{shown}");
+    }
+}
+
 // ── ourselves ────────────────────────────────────────────────────────────────
 
 #[tokio::test]
