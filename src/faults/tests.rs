@@ -63,6 +63,17 @@ fn probes_are_spared_unless_named() {
 }
 
 #[test]
+fn jitter_adds_up_to_so_much_and_not_always_the_same() {
+    let mut faults = armed(Injection::Delay { by_ms: 100, jitter_ms: 50 }, Scope::default());
+    let mut coin = Coin::seeded(1);
+    let delays: Vec<Duration> = (0..50).map(|_| faults.course(&GET, start(), &mut coin).delay).collect();
+    let within = Duration::from_millis(100)..=Duration::from_millis(150);
+    assert!(delays.iter().all(|delay| within.contains(delay)), "{delays:?}");
+    let spread = delays.iter().max().unwrap().abs_diff(*delays.iter().min().unwrap());
+    assert!(spread > Duration::from_millis(25), "{delays:?}");
+}
+
+#[test]
 fn some_pass_then_some_are_hit_then_all_pass() {
     let mut faults = armed(Injection::Reset, Scope { skip: 2, times: Some(3), ..Scope::default() });
     let hit: Vec<bool> = (0..8).map(|_| course(&mut faults, &GET).instead.is_some()).collect();

@@ -116,7 +116,8 @@ const PARTS: u32 = 16;
 /// A client may have so many times the places that are free. Alone it leaves one in nine, so that who
 /// comes next gets its first places at once; two that want everything have the same, and leave one in
 /// seventeen; and so on. Who wants less than those that want everything have is not bounded by it: that is
-/// max-min fairness, and nobody need know how many clients there are.
+/// max-min fairness, and nobody need know how many clients there are. (A fixed half for each, as
+/// `reliability.md` A4 has it, would leave half of the places empty where one client is alone.)
 const TIMES: u32 = 8;
 /// Whoever has more than so many parts, an eighth of all, has many places.
 const MANY: u32 = 2;

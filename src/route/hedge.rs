@@ -29,7 +29,9 @@ const FIRST_BOUND: f64 = 250.0;
 const BOUNDS: usize = 73;
 
 /// Whether a request is a read that may be sent twice: of one object or a listing, bound to no
-/// region.
+/// region. Of whatever size, which nobody knows before the head has come (`reliability.md` A4 has 1 MiB):
+/// heads are compared, and the loser ends with its connection, so that no more is wasted than had come
+/// by then, which is counted.
 #[must_use]
 pub fn may_hedge(permit: &Permit) -> bool {
     let facts: &Facts = permit.call().facts();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::house::client::{Client, Payload, Reply, Request};
 use crate::house::digest::{self, Algorithm};
-use crate::house::region::{Act, End, PATIENCE, Region, Seen, Settings, When};
+use crate::house::region::{self, Act, End, PATIENCE, Region, Seen, Settings, When};
 use crate::house::text;
 
 const NONCE: &str = "x-amz-meta-nearpoint-write";
@@ -536,6 +536,27 @@ async fn a_success_that_takes_long_is_passed_on_as_it_comes() {
         reply.text()
     );
     assert_eq!(text::element(&reply.text(), "Bucket").as_deref(), Some("photos"));
+}
+
+/// Once its head had to go, an error behind it is passed on as it comes, and says nothing of the region.
+#[tokio::test]
+async fn an_error_that_takes_long_is_passed_on_as_it_comes_and_blames_nobody() {
+    let scene = pair("refuse").await;
+    let complete = upload(&scene).await;
+    let inner = format!("<Code>InternalError</Code><Message>{}</Message>", "m".repeat(200));
+    let when = || When::operation("CompleteMultipartUpload").times(1);
+    scene.near().fault(when(), Act::Instead(region::Reply::new(200).xml("Error", &inner)));
+    scene.near().fault(when(), Act::Slow(20));
+    let mut connection = scene.client.connect().await;
+    connection.stream.write_all(&scene.client.sign(&complete).bytes()).await.unwrap();
+    let (begins, took) = timed(tokio::time::timeout(3 * PATIENCE, connection.stream.readable())).await;
+    begins.expect("the answer begins").unwrap();
+    assert!(took >= Duration::from_secs(9), "{took:?}");
+    let reply = connection.reply("POST").await.expect("an answer");
+    assert_eq!((reply.status, reply.code().as_deref()), (200, Some("InternalError")), "{}", reply.text());
+    assert!(scene.near().object(BUCKETS[0], "big").is_none());
+    let standing = scene.gateway.standing().await;
+    assert!(standing.iter().all(|row| row.1 == "healthy" && row.2 == "healthy"), "{standing:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::house::moment;
 use crate::house::region::PATIENCE;
 
 #[path = "../../faultd"]
@@ -255,6 +256,49 @@ async fn a_hang_ends_with_its_connections() {
     assert!(silence.is_err(), "something came after the hang");
     proxy.order(json!({"do": "hang_up"})).await;
     assert!(rest(&mut client).await.is_err(), "hanging up is a reset");
+}
+
+#[tokio::test]
+async fn a_reply_that_never_begins_leaves_its_connection_standing() {
+    let store = Store::open().await;
+    let proxy = Proxy::before(&store);
+    proxy.arm(json!({"fault": "hang_before_head"})).await;
+    let mut client = proxy.dial().await;
+    client.write_all(GET).await.unwrap();
+    let _upstream = store.exchange(GET, HELLO).await;
+    let silence = tokio::time::timeout(Duration::from_millis(100), client.read(&mut [0])).await;
+    assert!(silence.is_err(), "the answer, or an end, got through");
+    proxy.order(json!({"do": "hang_up"})).await;
+    assert!(rest(&mut client).await.is_err());
+}
+
+#[tokio::test]
+async fn a_reply_is_held_back_and_then_whole() {
+    let store = Store::open().await;
+    let proxy = Proxy::before(&store);
+    proxy.arm(json!({"fault": "delay", "by_ms": 150})).await;
+    let mut client = proxy.dial().await;
+    let began = moment::mono();
+    client.write_all(GET).await.unwrap();
+    let _upstream = store.exchange(GET, HELLO).await;
+    take(&mut client, HELLO).await;
+    assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_body_passes_in_pieces_with_pauses_between_them() {
+    for way in ["download", "upload"] {
+        let store = Store::open().await;
+        let proxy = Proxy::before(&store);
+        proxy.arm(json!({"fault": "slice", "bytes": 2, "pause_ms": 30, "way": way})).await;
+        let mut client = proxy.dial().await;
+        let put = b"PUT /photos/a HTTP/1.1\r\nHost: store\r\nContent-Length: 10\r\n\r\n0123456789".as_slice();
+        let began = moment::mono();
+        client.write_all(put).await.unwrap();
+        let _upstream = store.exchange(put, HELLO).await;
+        take(&mut client, HELLO).await;
+        assert!(began.elapsed() >= Duration::from_millis(4 * 30), "{way}: {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test]

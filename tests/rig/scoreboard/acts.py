@@ -285,6 +285,15 @@ def clock_off_by(seconds: int):
     return inject
 
 
+def own_clock(offset: str):
+    """The gateway's wall clock is so many seconds off."""
+
+    async def inject(stage: Stage) -> None:
+        stage.tell_time(offset)
+
+    return inject
+
+
 async def dated_as_if_right(stage: Stage) -> None:
     """Its answers are dated by this machine's clock, whatever its own says: nobody can learn from them."""
     date = email.utils.formatdate(usegmt=True)

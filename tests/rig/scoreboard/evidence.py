@@ -125,11 +125,13 @@ class Evidence:
         return sorted(found, key=lambda one: one.at)
 
     def retry_share(self) -> float:
-        """Tries that repeat one that failed once something was sent, as a share of requests that were carried to a region.
+        """Tries that repeat one that failed once something was sent, as a share of requests that were carried to a region
+        during the fault (of all of them where the gateway's log tells another time).
 
         A read that found nothing, or nothing proven to be the newest, and is asked once at home too is no repeat.
         """
-        carried = [line for line in self.lines if line.get("tries")]
+        everything = [line for line in self.lines if line.get("tries")]
+        carried = [line for line in everything if self.struck <= _moment(line) <= self.healed] or everything
         more = 0
         for line in carried:
             no_repeat = UNSENT + (ASKED if line.get("shield") else ())
@@ -173,6 +175,10 @@ class Evidence:
                 if name.partition("{")[0] == prefix and all(f'{k}="{v}"' in name for k, v in labels.items()):
                     seen.append(value)
         return max(seen)
+
+
+def _moment(line: dict) -> float:
+    return datetime.fromisoformat(line["time"]).timestamp() if "time" in line else 0.0
 
 
 def milliseconds(records: list[Record]) -> list[float]:

@@ -136,6 +136,16 @@ def stays(e: Evidence) -> Finding:
     return Finding(f"ejections {times}", times == 0)
 
 
+def no_cascade(e: Evidence) -> Finding:
+    """No other region goes out for what this one does not take, and no read fails for it."""
+    times = sum(e.transitions("out", kind, name) for kind in ("read", "write") for name in e.names)
+    lost = [r for r in e.of(*READS, after=e.struck) if r.outcome in FAILED]
+    return Finding(
+        f"ejections anywhere {times}, reads failed {len(lost)}" + (f" ({_sample(lost)})" if lost else ""),
+        times == 0 and not lost,
+    )
+
+
 def transitions(most: int) -> Expectation:
     """The region is taken out of service for reads, or back into it, at most so many times."""
 

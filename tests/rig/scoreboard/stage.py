@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import provision
 from nearpoint import LOGICAL_REGION, AccessPoint, Client, Gateway
 from processes import Service
 from stalls import Stalls
@@ -39,6 +40,7 @@ TRAFFIC = Shape(
     checksums=True,
 )
 LAG = 0.5
+LIBFAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 CONVERGE = 30.0
 QUIET = 12.0  # after the traffic, for connections that are idle to be closed
 
@@ -72,6 +74,7 @@ class Setup:
     gateways: int = 1
     memory_group: bool = False  # the gateway is in a control group whose memory can be limited
     lag: float = LAG
+    own_clock: bool = False  # the gateway's wall clock can be set
     second_home: bool = False  # the second gateway lives in the second region: its home and its nearest
     overlay: dict = field(default_factory=dict)
 
@@ -252,6 +255,11 @@ class Stage:
         if self.setup.memory_group:
             self.group = MemoryGroup()
             inside = self.group.inside()
+        if self.setup.own_clock:
+            provision.debian(["libfaketime"])
+            self.tell_time("+0")
+            clock = f"FAKETIME_TIMESTAMP_FILE={self.scratch / 'clock'}"
+            inside = ("env", f"LD_PRELOAD={LIBFAKETIME}", clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1")
         names = [region.name for region in self.store.regions]
         client, token_key = Client(), secrets.token_hex(32)
         for number in range(self.setup.gateways):
@@ -281,6 +289,12 @@ class Stage:
         order = [self.second.name, self.first.name, self.third.name]
         point = {"reads": {"order": order}, "writes": {"home": self.second.name}}
         return {**self.setup.overlay, "access_points": {POINT: point}}
+
+    def tell_time(self, offset: str) -> None:
+        """The gateway's wall clock is so many seconds off from now on."""
+        fresh = self.scratch / "clock.new"
+        fresh.write_text(f"{offset}\n")
+        fresh.replace(self.scratch / "clock")
 
     def use_certificate(self, which: str) -> None:
         """The fault proxy shows this certificate from the next connection on."""
