@@ -137,13 +137,14 @@ def stays(e: Evidence) -> Finding:
 
 
 def no_cascade(e: Evidence) -> Finding:
-    """No other region goes out for what this one does not take, and no read fails for it."""
+    """No other region goes out for what this one does not take, and a read is served or told to slow down."""
     times = sum(e.transitions("out", kind, name) for kind in ("read", "write") for name in e.names)
-    lost = [r for r in e.of(*READS, after=e.struck) if r.outcome in FAILED]
-    return Finding(
-        f"ejections anywhere {times}, reads failed {len(lost)}" + (f" ({_sample(lost)})" if lost else ""),
-        times == 0 and not lost,
+    reads = e.of(*READS, after=e.struck)
+    slowed, lost = (
+        [r for r in reads if r.outcome in FAILED and ("SlowDown" in r.detail) == slow] for slow in (True, False)
     )
+    text = f"ejections anywhere {times}, of {len(reads)} reads {len(slowed)} told to slow down, {len(lost)} failed"
+    return Finding(text + (f" ({_sample(lost)})" if lost else ""), times == 0 and not lost)
 
 
 def transitions(most: int) -> Expectation:
