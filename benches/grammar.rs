@@ -15,7 +15,7 @@ use nearpoint::names::{AccessKeyId, ClientName, Secret};
 use nearpoint::sigv4::chunks::{Decoder, Encoder, Framing, Layout};
 use nearpoint::sigv4::{
     Credential, Destination, Key, KeyCache, KeyRing, PathForm, PayloadMark, Region, Rules, SigningKey,
-    Verified, sign, verify,
+    Verified, canonical_request, sign, verify,
 };
 use nearpoint::units::UnixSeconds;
 
@@ -79,6 +79,20 @@ fn signed(mut head: Head) -> Head {
         &mut KeyCache::new(),
     );
     head
+}
+
+fn canonicalises(bencher: Bencher<'_, '_>, head: &Head) {
+    bencher.bench_local(|| canonical_request(black_box(head), b"UNSIGNED-PAYLOAD", PathForm::Reencoded));
+}
+
+#[divan::bench]
+fn canonicalise_get(bencher: Bencher<'_, '_>) {
+    canonicalises(bencher, &signed(get()));
+}
+
+#[divan::bench]
+fn canonicalise_list(bencher: Bencher<'_, '_>) {
+    canonicalises(bencher, &signed(list()));
 }
 
 fn verifies(bencher: Bencher<'_, '_>, head: &Head) {

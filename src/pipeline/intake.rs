@@ -179,12 +179,15 @@ struct Checks {
 
 /// What some region that the request may reach does not check itself. Documents are small and
 /// signed anew, empty bodies are cheap, and of a request that goes on unsigned the store never sees
-/// the signed hash: all of it is checked here.
+/// the signed hash: all of it is checked here. So is all of it where a store does not compare bodies with
+/// their hashes (`body_hash: proxy`): it may take in checksums and MD5s without a look, too.
 fn checked_here(visit: &Visit<'_>, declared: Declared, length: u64) -> Checks {
-    let everything =
-        visit.call.facts().body == BodyKind::Document || length == 0 || visit.sender.anonymous_upstream;
+    let everything = visit.call.facts().body == BodyKind::Document
+        || length == 0
+        || visit.sender.anonymous_upstream
+        || !profiles(visit).all(store_hashes);
     let sha256 = match visit.sender.payload {
-        Payload::Sha256(claimed) if everything || !profiles(visit).all(store_hashes) => Some(claimed),
+        Payload::Sha256(claimed) if everything => Some(claimed),
         _ => None,
     };
     let stores_check = |algorithm: Algorithm| {

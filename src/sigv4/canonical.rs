@@ -51,6 +51,16 @@ pub(super) struct Canonical<'a, 'h> {
     pub(super) payload: &'a [u8],
 }
 
+/// The canonical request of a head, all of its fields signed: what signers are compared and measured by.
+#[must_use]
+pub fn canonical_request(head: &Head, payload: &[u8], form: PathForm) -> Vec<u8> {
+    let fields = Sorted::of(head);
+    let signed: Names<'_> = fields.names().collect();
+    let mut out = Vec::new();
+    Canonical { head, fields: &fields, signed: &signed, payload }.write(&mut out, form);
+    out
+}
+
 /// Whether every signed header was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coverage {

@@ -37,7 +37,7 @@ mod version_2;
 
 use digits::{Hex, hex32, unhex32};
 
-pub use canonical::PathForm;
+pub use canonical::{PathForm, canonical_request};
 pub use claimed::claimed;
 pub use diagnose::{Difference, diagnose, restored};
 pub use form::{SignedPolicy, carries_none, verify_policy};

@@ -395,14 +395,23 @@ impl Rejected {
 
 impl Mismatch {
     fn details(&self) -> Vec<(&'static str, String)> {
+        let (signed, canonical) = (bytes_of(&self.string_to_sign), bytes_of(&self.canonical_request));
         let all = [
             ("AWSAccessKeyId", self.access_key_id.as_str()),
             ("StringToSign", &self.string_to_sign),
             ("SignatureProvided", &self.provided),
+            ("StringToSignBytes", &signed),
             ("CanonicalRequest", &self.canonical_request),
+            ("CanonicalRequestBytes", &canonical),
             ("SignatureDiagnosis", self.told.as_deref().unwrap_or_default()),
         ];
         let said = all.into_iter().filter(|(_, text)| !text.is_empty());
         said.map(|(name, text)| (name, text.to_owned())).collect()
     }
+}
+
+/// Text as S3 shows its bytes: in hexadecimal, a space between two.
+fn bytes_of(text: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(" ")
 }

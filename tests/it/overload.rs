@@ -372,3 +372,34 @@ async fn nothing_is_left_of_a_crowd_that_has_gone() {
     at_work(&gateway, 0).await;
     assert!(gateway.standing().await.iter().all(|(_, reads, _)| reads == "healthy"));
 }
+
+// ── of one region ────────────────────────────────────────────────────────────
+
+/// A region that has as many requests at work as it may is passed over; where it is the only one, the
+/// client is told to come back.
+#[tokio::test]
+async fn a_full_region_is_passed_over_or_said_to_be_full() {
+    for more in [true, false] {
+        let (home, far) = (home(), Region::start("far", &["photos-far"]));
+        far.seed("photos-far", "k", "x");
+        let regions: Vec<&Region> = if more { vec![&home, &far] } else { vec![&home] };
+        let rest = "limits: {in_flight_per_region: 1}\n".to_owned();
+        let gateway = Setup { rest, ..Setup::over(&regions) }.start();
+        gateway.wait_for_standing(|(_, reads, _)| reads == "healthy").await;
+        home.fault(When::key("k").times(1), Act::Silent);
+        let client = gateway.client();
+        let mut held = client.connect().await;
+        held.stream.write_all(&client.sign(&read()).bytes()).await.unwrap();
+        home.wait_for(|seen| seen.key == "k").await;
+        let reply = client.send(&read()).await;
+        if more {
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            assert_eq!(far.seen().len(), 1);
+        } else {
+            shed(&reply);
+            let metrics = gateway.admin_text("/metrics").await.1;
+            assert!(metrics.contains("nearpoint_requests_shed_total{reason=\"region\""), "{metrics}");
+        }
+        drop(held);
+    }
+}

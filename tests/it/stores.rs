@@ -5,6 +5,7 @@ use crate::house::client::{Framing, Payload, Request};
 use crate::house::digest::{self, Algorithm};
 use crate::house::gateway::{Setup, Tenant, allow, may_not_run};
 use crate::house::region::{self, Act, Region, Settings, When, is_probe};
+use crate::house::text;
 
 const BUCKET: &str = "photos-home";
 
@@ -142,6 +143,35 @@ async fn a_redirect_between_hosts_of_amazons_is_followed_to_the_host_of_the_regi
     let asked: Vec<_> = home.seen().iter().map(|seen| seen.header("host").unwrap().to_owned()).collect();
     let hosts = ["us-east-7", "eu-west-9"].map(|region| format!("s3.{region}.amazonaws.com:{port}"));
     assert_eq!(asked, hosts);
+}
+
+// ── bodies ───────────────────────────────────────────────────────────────────
+
+/// Nothing of a body that is not what its client said reaches a store that would not have noticed.
+#[tokio::test]
+async fn bodies_are_compared_with_what_was_said_of_them_where_no_store_does() {
+    let home = Region::start("home", &[BUCKET]);
+    let mut setup = Setup::over(&[&home]);
+    let lines = &mut setup.regions[0].1;
+    *lines = lines.replace("body_hash: store", "body_hash: proxy");
+    let gateway = setup.start();
+    let client = gateway.client();
+    let upload = client.send(&Request::post("/photos/big?uploads", "")).await.expect(200).text();
+    let part = format!("/photos/big?partNumber=1&uploadId={}", text::element(&upload, "UploadId").unwrap());
+    home.forget();
+    for target in ["/photos/k", part.as_str()] {
+        for (name, wrong) in [
+            ("content-md5", digest::md5_base64(b"another")),
+            ("x-amz-checksum-crc32", Algorithm::Crc32.base64(b"another")),
+        ] {
+            let put = Request::put(target, "body").with(name, &wrong).payload(Payload::Unsigned);
+            let reply = client.send(&put).await;
+            assert_eq!((reply.status, reply.code().as_deref()), (400, Some("BadDigest")), "{}", reply.text());
+            assert!(home.seen().is_empty(), "{target} {name}");
+        }
+    }
+    let right = Request::put("/photos/k", "body").with("content-md5", &digest::md5_base64(b"body"));
+    client.send(&right.payload(Payload::Unsigned)).await.expect(200);
 }
 
 // ── checksums of documents ───────────────────────────────────────────────────

@@ -133,7 +133,7 @@ impl Violation {
     #[must_use]
     pub fn document(self, id: RequestId) -> String {
         format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message><RequestId>{id}</RequestId></Error>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{}</Code><Message>{}</Message><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>",
             self.code(),
             self.message(),
         )
@@ -145,7 +145,7 @@ impl Violation {
         let document = self.document(id);
         let (status, reason) = self.status();
         format!(
-            "HTTP/1.1 {status} {reason}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nx-amz-request-id: {id}\r\nConnection: close\r\n\r\n{document}",
+            "HTTP/1.1 {status} {reason}\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nx-amz-request-id: {id}\r\nx-amz-id-2: {id}\r\nConnection: close\r\n\r\n{document}",
             document.len(),
         )
         .into_bytes()

@@ -566,7 +566,18 @@ fn a_mismatch_tells_the_signer_what_was_signed_and_no_secret() {
         let Rejected::SignatureMismatch(mismatch) = &rejected else { panic!("{rejected:?}") };
         assert!(mismatch.canonical_request.contains("visible"));
         assert!(mismatch.string_to_sign.starts_with("AWS4-HMAC-SHA256\n20130524T000000Z\n20130524/"));
-        let said = format!("{rejected} {rejected:?} {:?}", rejected.details());
+        let details = rejected.details();
+        let told =
+            |wanted: &str| details.iter().find(|(name, _)| *name == wanted).map(|(_, text)| text.clone());
+        for (text, name) in [
+            (&mismatch.string_to_sign, "StringToSignBytes"),
+            (&mismatch.canonical_request, "CanonicalRequestBytes"),
+        ] {
+            let bytes = told(name).unwrap();
+            let bytes: Vec<u8> = bytes.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+            assert_eq!(bytes, text.as_bytes(), "{name}");
+        }
+        let said = format!("{rejected} {rejected:?} {details:?}");
         assert!(!said.contains("canary") && !said.contains(SECRET) && !said.contains(right), "{said}");
     }
     // it is the right one: with it, only the token is still wrong

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Bench;
-use crate::house::client::{Draft, Framing, Payload, Request, Signed, http_chunked};
+use crate::house::client::{Client, Draft, Framing, Payload, Request, Signed, http_chunked};
 use crate::house::digest::{self, Algorithm};
 use crate::house::moment;
 use crate::house::text;
@@ -139,6 +139,13 @@ fn resigned(bench: &Bench, change: impl FnOnce(&str) -> String) -> Signed {
     })
 }
 
+/// Signed by SigV4A with another secret.
+fn forged_for_all_regions(bench: &Bench) -> Signed {
+    let mut client = Client { region_set: Some("*".to_owned()), ..bench.client.clone() };
+    "not the secret of this key id".clone_into(&mut client.settings.secret);
+    client.sign(&get())
+}
+
 fn flipped(signature: &str) -> String {
     let last = if signature.ends_with('0') { '1' } else { '0' };
     format!("{}{last}", &signature[..signature.len() - 1])
@@ -173,6 +180,7 @@ fn authorization(bench: &Bench) -> Vec<Row> {
             edited(bench, "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
             MALFORMED,
         ),
+        row(5, "SigV4A, forged", forged_for_all_regions(bench), NO_MATCH),
         row(6, "no Credential", edited(bench, "Credential=", "Credentia="), MALFORMED).at_store(),
         row(6, "no SignedHeaders", edited(bench, "SignedHeaders=", "Headers="), MALFORMED).at_store(),
         row(6, "no Signature", edited(bench, "Signature=", "Sig="), MALFORMED).at_store(),
