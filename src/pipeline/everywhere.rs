@@ -50,7 +50,7 @@ pub(super) async fn change(visit: Visit<'_>, body: Incoming) -> Result<Response<
     visit.ledger.received(source.wire_bytes());
     let document = document?;
     let operation = visit.call.operation;
-    if visit.wraps() && names_one_region(operation, &document) {
+    if visit.wraps() && (grants_by_header(visit.head.as_ref()) || names_one_region(operation, &document)) {
         return Err(Refusal::because(
             Code::NotImplemented,
             Blame::House,
@@ -64,6 +64,14 @@ pub(super) async fn change(visit: Visit<'_>, body: Incoming) -> Result<Response<
         steps.reverse();
     }
     carry_out(&visit, steps).await
+}
+
+/// Whether it names grantees in its headers, or in the query where they are hoisted: their ids are of one
+/// region.
+fn grants_by_header(head: &Head) -> bool {
+    const GRANT: &str = "x-amz-grant-";
+    let in_query = |query: &str| query.to_ascii_lowercase().contains(GRANT);
+    head.fields().any(|field| field.name.starts_with(GRANT)) || head.query().is_some_and(in_query)
 }
 
 /// One region's share of a change.

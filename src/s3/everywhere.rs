@@ -31,7 +31,7 @@ pub fn names_one_region(operation: Operation, document: &[u8]) -> bool {
         | O::UpdateBucketMetadataInventoryTableConfiguration
         | O::UpdateBucketMetadataJournalTableConfiguration
         | O::UpdateBucketMetadataAnnotationTableConfiguration => true,
-        // a canned one, in a header, is the same everywhere
+        // A canned one, in a header, is the same everywhere. (Grantees in headers are looked for by who has them.)
         O::PutBucketAcl => !document.is_empty(),
         O::PutBucketEncryption => has_kms(document),
         _ => false,

@@ -204,6 +204,11 @@ async fn settings_are_made_in_every_region() {
     ] {
         refused(&client.send(&Request::put(&format!("/made?{sub}"), document)).await, 501, "NotImplemented");
     }
+    let reader = "id=\"a user of one region\"";
+    for target in ["/made?acl", "/granted"] {
+        let granting = Request::put(target, "").with("x-amz-grant-read", reader);
+        refused(&client.send(&granting).await, 501, "NotImplemented");
+    }
     assert!(home.seen().is_empty() && away.seen().is_empty());
     client.send(&Request::put("/made?encryption", kms.replace("aws:kms", "AES256"))).await.expect(200);
     client.send(&Request::put("/made?acl", "").with("x-amz-acl", "private")).await.expect(200);

@@ -44,6 +44,112 @@ fn granted(grant: &Grant, method: &str, target: &str, fields: &[(&str, &str)]) -
     decide(grant, &call, Named { target: own.as_ref(), copy_source: source.as_ref() }) == Ok(Granted::Whole)
 }
 
+/// The actions of requests, written down from the service authorisation reference and not from our table.
+const ACTIONS: &[(&str, &str, &str)] = &[
+    ("GET", "/data/k", "GetObject"),
+    ("GET", "/data/k?versionId=v", "GetObjectVersion"),
+    ("HEAD", "/data/k", "GetObject"),
+    ("HEAD", "/data/k?versionId=v", "GetObjectVersion"),
+    ("PUT", "/data/k", "PutObject"),
+    ("DELETE", "/data/k", "DeleteObject"),
+    ("DELETE", "/data/k?versionId=v", "DeleteObjectVersion"),
+    ("POST", "/data/k?uploads", "PutObject"),
+    ("PUT", "/data/k?partNumber=1&uploadId=u", "PutObject"),
+    ("POST", "/data/k?uploadId=u", "PutObject"),
+    ("DELETE", "/data/k?uploadId=u", "AbortMultipartUpload"),
+    ("GET", "/data/k?uploadId=u", "ListMultipartUploadParts"),
+    ("GET", "/data?uploads", "ListBucketMultipartUploads"),
+    ("GET", "/data/k?acl", "GetObjectAcl"),
+    ("GET", "/data/k?acl&versionId=v", "GetObjectVersionAcl"),
+    ("PUT", "/data/k?acl", "PutObjectAcl"),
+    ("PUT", "/data/k?acl&versionId=v", "PutObjectVersionAcl"),
+    ("GET", "/data/k?tagging", "GetObjectTagging"),
+    ("GET", "/data/k?tagging&versionId=v", "GetObjectVersionTagging"),
+    ("PUT", "/data/k?tagging", "PutObjectTagging"),
+    ("PUT", "/data/k?tagging&versionId=v", "PutObjectVersionTagging"),
+    ("DELETE", "/data/k?tagging", "DeleteObjectTagging"),
+    ("DELETE", "/data/k?tagging&versionId=v", "DeleteObjectVersionTagging"),
+    ("GET", "/data/k?retention", "GetObjectRetention"),
+    ("PUT", "/data/k?retention", "PutObjectRetention"),
+    ("GET", "/data/k?legal-hold", "GetObjectLegalHold"),
+    ("PUT", "/data/k?legal-hold", "PutObjectLegalHold"),
+    ("GET", "/data/k?annotation", "ListObjectAnnotations"),
+    ("GET", "/data/k?annotation&id=x", "ListObjectAnnotations"),
+    ("GET", "/data/k?annotation&annotationName=x", "GetObjectAnnotation"),
+    ("GET", "/data/k?torrent", "GetObjectTorrent"),
+    ("POST", "/data/k?restore", "RestoreObject"),
+    ("POST", "/data/k?select&select-type=2", "GetObject"),
+    ("GET", "/data?list-type=2", "ListBucket"),
+    ("GET", "/data", "ListBucket"),
+    ("HEAD", "/data", "ListBucket"),
+    ("GET", "/data?versions", "ListBucketVersions"),
+    ("GET", "/data?location", "GetBucketLocation"),
+    ("PUT", "/data", "CreateBucket"),
+    ("DELETE", "/data", "DeleteBucket"),
+    ("GET", "/data?accelerate", "GetAccelerateConfiguration"),
+    ("PUT", "/data?accelerate", "PutAccelerateConfiguration"),
+    ("GET", "/data?acl", "GetBucketAcl"),
+    ("PUT", "/data?acl", "PutBucketAcl"),
+    ("GET", "/data?cors", "GetBucketCORS"),
+    ("PUT", "/data?cors", "PutBucketCORS"),
+    ("DELETE", "/data?cors", "PutBucketCORS"),
+    ("GET", "/data?encryption", "GetEncryptionConfiguration"),
+    ("PUT", "/data?encryption", "PutEncryptionConfiguration"),
+    ("DELETE", "/data?encryption", "PutEncryptionConfiguration"),
+    ("GET", "/data?analytics&id=x", "GetAnalyticsConfiguration"),
+    ("PUT", "/data?analytics&id=x", "PutAnalyticsConfiguration"),
+    ("DELETE", "/data?analytics&id=x", "PutAnalyticsConfiguration"),
+    ("GET", "/data?inventory", "GetInventoryConfiguration"),
+    ("PUT", "/data?inventory&id=x", "PutInventoryConfiguration"),
+    ("GET", "/data?metrics", "GetMetricsConfiguration"),
+    ("DELETE", "/data?metrics&id=x", "PutMetricsConfiguration"),
+    ("GET", "/data?intelligent-tiering", "GetIntelligentTieringConfiguration"),
+    ("PUT", "/data?intelligent-tiering&id=x", "PutIntelligentTieringConfiguration"),
+    ("GET", "/data?lifecycle", "GetLifecycleConfiguration"),
+    ("PUT", "/data?lifecycle", "PutLifecycleConfiguration"),
+    ("DELETE", "/data?lifecycle", "PutLifecycleConfiguration"),
+    ("GET", "/data?logging", "GetBucketLogging"),
+    ("PUT", "/data?logging", "PutBucketLogging"),
+    ("GET", "/data?notification", "GetBucketNotification"),
+    ("PUT", "/data?notification", "PutBucketNotification"),
+    ("GET", "/data?object-lock", "GetBucketObjectLockConfiguration"),
+    ("PUT", "/data?object-lock", "PutBucketObjectLockConfiguration"),
+    ("GET", "/data?ownershipControls", "GetBucketOwnershipControls"),
+    ("PUT", "/data?ownershipControls", "PutBucketOwnershipControls"),
+    ("DELETE", "/data?ownershipControls", "PutBucketOwnershipControls"),
+    ("GET", "/data?policy", "GetBucketPolicy"),
+    ("PUT", "/data?policy", "PutBucketPolicy"),
+    ("DELETE", "/data?policy", "DeleteBucketPolicy"),
+    ("GET", "/data?policyStatus", "GetBucketPolicyStatus"),
+    ("GET", "/data?publicAccessBlock", "GetBucketPublicAccessBlock"),
+    ("PUT", "/data?publicAccessBlock", "PutBucketPublicAccessBlock"),
+    ("DELETE", "/data?publicAccessBlock", "PutBucketPublicAccessBlock"),
+    ("GET", "/data?replication", "GetReplicationConfiguration"),
+    ("PUT", "/data?replication", "PutReplicationConfiguration"),
+    ("DELETE", "/data?replication", "PutReplicationConfiguration"),
+    ("GET", "/data?requestPayment", "GetBucketRequestPayment"),
+    ("PUT", "/data?requestPayment", "PutBucketRequestPayment"),
+    ("GET", "/data?tagging", "GetBucketTagging"),
+    ("PUT", "/data?tagging", "PutBucketTagging"),
+    ("DELETE", "/data?tagging", "PutBucketTagging"),
+    ("GET", "/data?versioning", "GetBucketVersioning"),
+    ("PUT", "/data?versioning", "PutBucketVersioning"),
+    ("GET", "/data?website", "GetBucketWebsite"),
+    ("PUT", "/data?website", "PutBucketWebsite"),
+    ("DELETE", "/data?website", "DeleteBucketWebsite"),
+];
+
+#[test]
+fn each_request_needs_its_action_and_no_other() {
+    for (method, target, action) in ACTIONS {
+        let action = format!("s3:{action}");
+        let only = policy(&[("Allow", &action, "*")]);
+        let all_but = policy(&[("Allow", "s3:*", "*"), ("Deny", &action, "*")]);
+        assert!(granted(&only, method, target, &[]), "{method} {target} by {action}");
+        assert!(!granted(&all_but, method, target, &[]), "{method} {target} without {action}");
+    }
+}
+
 #[test]
 fn a_policy_grants_what_it_names_and_nothing_else() {
     let grant = policy(&[

@@ -136,8 +136,10 @@ struct Asked<'a> {
     part_number: Option<Cow<'a, str>>,
     version_id: Option<Cow<'a, str>>,
     continuation: Option<Cow<'a, str>>,
-    /// `id` or `annotationName`: one setting or annotation, not their list.
-    names_one: bool,
+    /// `id`: one setting, not their list.
+    names_setting: bool,
+    /// `annotationName`: the same of annotations.
+    names_annotation: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -153,7 +155,8 @@ impl<'a> Asked<'a> {
                 "partNumber" => once(&mut asked.part_number, "partNumber", pair)?,
                 "versionId" if level == Level::Object => once(&mut asked.version_id, "versionId", pair)?,
                 "continuation-token" => once(&mut asked.continuation, "continuation-token", pair)?,
-                "id" | "annotationName" => asked.names_one = true,
+                "id" => asked.names_setting = true,
+                "annotationName" => asked.names_annotation = true,
                 "x-id" => {}
                 name if PARAMETERS.contains(&name) => {}
                 name => match selector(name) {
@@ -265,7 +268,9 @@ fn operation_of(
     let Some(operation) = Operation::recognise(method.as_str(), level, selector) else {
         return Err(no_operation(level, selector));
     };
-    let operation = match (operation, asked.names_one) {
+    let names_one =
+        if asked.selector == Some("annotation") { asked.names_annotation } else { asked.names_setting };
+    let operation = match (operation, names_one) {
         (Operation::PutObject, _) if copy => Operation::CopyObject,
         (Operation::UploadPart, _) if copy => Operation::UploadPartCopy,
         (Operation::GetObjectAnnotation, false) => Operation::ListObjectAnnotations,
