@@ -645,7 +645,14 @@ impl Region {
 
     /// Whether a probe may tell what requests left open: not one that is known to be wrong.
     fn in_doubt(&self) -> bool {
-        (self.reads.in_doubt() || self.writes.in_doubt()) && !self.disagreement.is_raised()
+        // Out for one kind since it gave no answer, and its last probe failed: if it is dead, the other
+        // kind's requests need not find out one by one.
+        let torn = |out: &Health, other: &Health| {
+            let unreachable = out.standing() == Standing::Out && !out.errs();
+            unreachable && other.standing().is_serving() && other.probe_fails() > 0
+        };
+        let torn = torn(&self.reads, &self.writes) || torn(&self.writes, &self.reads);
+        (self.reads.in_doubt() || self.writes.in_doubt() || torn) && !self.disagreement.is_raised()
     }
 
     fn of(&self, kind: Kind) -> &Health {

@@ -334,6 +334,23 @@ fn a_region_that_went_out_again_and_again_can_be_asked_as_soon_as_a_probe_passes
 }
 
 #[test]
+fn a_region_that_is_out_for_one_kind_and_fails_its_probe_is_asked_again_at_once() {
+    let pace = |rig: &Rig| rig.fleet.table(rig.now).row(&EU.into()).unwrap().pace;
+    let mut rig = Rig::healthy(&[EU, US]);
+    rig.probe(EU, Err(Never::Refused));
+    for key in 0..3 {
+        rig.request(EU, Kind::Read, key, Signal::NeverAnswered(Never::FirstByteTimeout));
+    }
+    assert_eq!((rig.standing(EU), rig.writes(EU)), (Standing::Out, Standing::Suspect));
+    assert_eq!(pace(&rig), Pace::Fast(Duration::from_millis(10)));
+    for _ in 0..2 {
+        rig.probe(EU, Err(Never::Refused));
+    }
+    assert_eq!(rig.writes(EU), Standing::Out);
+    assert_ne!(pace(&rig), Pace::Fast(Duration::from_millis(10)), "it is known to be dead");
+}
+
+#[test]
 fn one_poisonous_key_ejects_nobody() {
     let mut rig = Rig::healthy(&[EU, US]);
     for n in 0..300 {
