@@ -53,15 +53,17 @@ impl CommonClock {
         votes.retain(|vote| vote.region != *region && fresh(vote));
         let epoch = date.0.saturating_sub(self.seconds(now));
         votes.push(Vote { region: region.clone(), epoch, at: now });
-        let mut epochs: Vec<i64> = votes.iter().map(|vote| vote.epoch).collect();
-        epochs.sort_unstable();
-        self.epoch.store(agreed(&epochs).unwrap_or(NONE), Ordering::Relaxed);
+        self.count(&votes);
     }
 
     /// What behind this name is may be another store: what it said does not count.
     pub fn forget(&self, region: &RegionId) {
         let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
         votes.retain(|vote| vote.region != *region);
+        self.count(&votes);
+    }
+
+    fn count(&self, votes: &[Vote]) {
         let mut epochs: Vec<i64> = votes.iter().map(|vote| vote.epoch).collect();
         epochs.sort_unstable();
         self.epoch.store(agreed(&epochs).unwrap_or(NONE), Ordering::Relaxed);

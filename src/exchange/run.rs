@@ -739,9 +739,7 @@ impl<'a> Run<'a> {
     /// What the answer to a HEAD says without a document.
     fn told_by_head(&self, head: &http::response::Parts, region: &RegionId) -> Option<String> {
         let throttles = self.exchange.meters.of(region).throttles(self.exchange.clock.mono());
-        let reason = head.extensions.get::<hyper::ext::ReasonPhrase>();
-        let reason = reason.map(hyper::ext::ReasonPhrase::as_bytes);
-        code_in_head(head.status, &head.headers, reason, throttles).map(str::to_owned)
+        code_in_head(head.status, &head.headers, reason(head), throttles).map(str::to_owned)
     }
 
     /// Whether a HEAD was taken for throttled only since the region had asked for less before: that is no
@@ -749,9 +747,7 @@ impl<'a> Run<'a> {
     fn is_only_inferred(&self, judged: &Judged) -> bool {
         let to_head = self.errand.permit.call().facts().rule.method == "HEAD";
         let said = judged.answer.as_ref().is_some_and(|answer| {
-            let reason = answer.head.extensions.get::<hyper::ext::ReasonPhrase>();
-            let reason = reason.map(hyper::ext::ReasonPhrase::as_bytes);
-            code_in_head(answer.head.status, &answer.head.headers, reason, false).is_some()
+            code_in_head(answer.head.status, &answer.head.headers, reason(&answer.head), false).is_some()
         });
         to_head && !said
     }
@@ -915,6 +911,11 @@ enum Others {
     Here,
     /// Nothing.
     None,
+}
+
+/// The words behind an answer's status, where they are not the usual ones.
+fn reason(head: &http::response::Parts) -> Option<&[u8]> {
+    head.extensions.get().map(hyper::ext::ReasonPhrase::as_bytes)
 }
 
 /// How long the first byte of an answer may take once the request is out.

@@ -275,11 +275,11 @@ impl Fleet {
                 Err(ProbeFault::Never(_)) => {}
             }
         }
+        // where writes are probed as well, a read that is answered says nothing about them
+        let refused = self.regions.get(place).is_some_and(|region| region.takes_writes == Some(false));
         if !self.believes_probe(place, alive, now, &mut transitions) {
             // what is out is let in again by the requests that contradict the probe: no other would ever pass
             for kind in [Kind::Read, Kind::Write] {
-                let refused =
-                    self.regions.get(place).is_some_and(|region| region.takes_writes == Some(false));
                 if kind == Kind::Write && refused {
                     continue;
                 }
@@ -290,8 +290,6 @@ impl Fleet {
             return transitions;
         }
         for kind in [Kind::Read, Kind::Write] {
-            // where writes are probed as well, a read that is answered says nothing about them
-            let refused = self.regions.get(place).is_some_and(|region| region.takes_writes == Some(false));
             if kind == Kind::Write && refused && alive.is_ok() {
                 continue;
             }

@@ -412,6 +412,12 @@ impl Mismatch {
 
 /// Text as S3 shows its bytes: in hexadecimal, a space between two.
 fn bytes_of(text: &str) -> String {
-    let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    bytes.join(" ")
+    let mut shown = String::with_capacity(3 * text.len());
+    for (at, digit) in hex::encode(text).chars().enumerate() {
+        if at > 0 && at % 2 == 0 {
+            shown.push(' ');
+        }
+        shown.push(digit);
+    }
+    shown
 }
