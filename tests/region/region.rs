@@ -73,6 +73,7 @@ fn main() {
         listen: arguments.listen,
         home: Some(arguments.home),
         remembered: REMEMBERED,
+        sums_whole: true,
         buckets: arguments.bucket,
         ..Settings::new(&arguments.name, &[])
     });

@@ -58,8 +58,6 @@ class Row:
 
 ALLOW = Setup(writes="allow")
 PATH = Setup(path=True)
-# Uploads in parts have no checksum of the whole; their replicas have the same tag, and the access point says so.
-STABLE_TAGS = Setup(path=True, overlay={"access_points": {POINT: {"etags": "stable"}}})
 KEYS = {"prefix": "mixed/"}
 HEAD_REFUSED = acts.answers(403, "AccessDenied", ("HEAD",))  # for good: what cannot answer now is asked again
 
@@ -187,7 +185,7 @@ ROWS = [
             expect.noted("slowest of them in s", lambda spent: spent <= 21, 21.0),
             expect.happened("requests hit", 20),
         ],
-        STABLE_TAGS,
+        PATH,
         prepare=beside.store_untouched,
         beside=beside.read_untouched,
         fault_seconds=25,
@@ -199,7 +197,7 @@ ROWS = [
         acts.wrong({"fault": "cut", "at": 1, "spread": 65000}, operation="GetObject", share=0.2, **KEYS),
         acts.right,
         [no_failed_reads, expect.happened("requests hit", 10)],
-        STABLE_TAGS,
+        PATH,
         red=Red("no resumption", change=without_resumption),
     ),
     Row(

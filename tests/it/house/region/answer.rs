@@ -335,13 +335,23 @@ impl Desk<'_> {
         self.check_write_conditions(self.store.bucket(index))?;
         let mut headers = kept_headers(self.head);
         headers.extend(self.checksums.clone());
-        let object = Object::new(self.body.clone(), headers);
+        let object = self.summed(Object::new(self.body.clone(), headers));
         let mut reply = Reply::new(200).with("etag", &object.etag);
         for (name, value) in &self.checksums {
             reply = reply.with(name, value);
         }
         let version = self.store.put(index, &self.ask.key, object);
         Ok(with_version(reply, version.as_deref()))
+    }
+
+    /// The object with a checksum of its own where the client sent none and the region makes one.
+    fn summed(&self, mut object: Object) -> Object {
+        let told = object.headers.iter().any(|(name, _)| Algorithm::of_header(name).is_some());
+        if self.settings.sums_whole && !told {
+            let sum = Algorithm::Crc64Nvme;
+            object.headers.push((sum.header().to_owned(), sum.base64(&object.body)));
+        }
+        object
     }
 
     fn delete(&mut self, index: usize) -> Reply {
@@ -509,6 +519,7 @@ impl Desk<'_> {
         }
         let mut object = Object::new(body.freeze(), upload.headers);
         object.etag = format!("\"{}-{}\"", hex::encode(digest::md5(&digests)), listed.len());
+        let object = self.summed(object);
         let inner = format!(
             "<Location>http://{}/{}/{}</Location><Bucket>{1}</Bucket><Key>{2}</Key><ETag>{}</ETag>",
             self.head.header("host").unwrap_or_default(),

@@ -81,6 +81,8 @@ pub struct Settings {
     pub bucket_page: Option<usize>,
     /// What stands for a space in listings with `encoding-type=url`: `+`, or `%20`.
     pub space: &'static str,
+    /// An object that comes without a checksum is given a CRC64-NVME of the whole, as S3 does.
+    pub sums_whole: bool,
 }
 
 impl Settings {
@@ -105,6 +107,7 @@ impl Settings {
             refuses: Vec::new(),
             bucket_page: None,
             space: "+",
+            sums_whole: false,
         }
     }
 }
