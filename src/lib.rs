@@ -33,6 +33,7 @@ pub mod body;
 pub mod credentials;
 pub mod dns;
 pub mod exchange;
+pub mod http1;
 pub mod listen;
 pub mod probe;
 pub mod steward;

@@ -32,12 +32,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("route", &["names", "units", "chance", "sync", "s3", "policy", "fleet"]),
     ("view", &["names", "units", "pem", "s3", "sigv4", "policy", "fleet", "route", "token"]),
     // doors
-    ("body", SOIL_TO_JUDGEMENT),
+    ("http1", &["head"]),
+    ("body", &["SOIL_TO_JUDGEMENT", "http1"]),
     ("dns", SOIL_TO_JUDGEMENT),
     ("credentials", SOIL_TO_JUDGEMENT),
     ("steward", SOIL_TO_JUDGEMENT),
     ("listen", SOIL_TO_JUDGEMENT),
-    ("exchange", &["SOIL_TO_JUDGEMENT", "body", "dns", "credentials", "steward"]),
+    ("exchange", &["SOIL_TO_JUDGEMENT", "http1", "body", "dns", "credentials", "steward"]),
     ("probe", &["SOIL_TO_JUDGEMENT", "dns", "credentials", "steward", "exchange"]),
     // story
     ("refusal", &["SOIL_TO_JUDGEMENT", "body", "exchange"]),
@@ -141,6 +142,7 @@ const NOT_PURE: &[&str] = &[
 /// The rooms that may touch sockets, and the side rooms' own doors: the admin listener and the
 /// demo's regions and clients.
 const DOORS: &[&str] = &[
+    "http1",
     "body",
     "dns",
     "credentials",

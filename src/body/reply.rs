@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::progress::{Pace, Progress};
 use super::working::{Piece, Working};
 use crate::clock::Clock;
+use crate::http1::Incoming;
 use crate::route::resume::{Broken as BrokenOff, How};
 
 /// How a reply body ended.
@@ -93,6 +93,9 @@ enum Content {
     /// Being gone on with; what stood still is kept until somebody has the rest.
     Resuming(Resuming, Option<Box<Stream>>),
     Working(Box<Working>),
+    /// It has broken off, and whoever reads it is told so next: hyper throws away what it has not written
+    /// yet once a body fails, so it gets the time to write that.
+    Broken,
 }
 
 /// What a reply needs to be gone on with.
@@ -192,7 +195,7 @@ impl Reply {
     pub fn edited(mut self, mut edit: Box<dyn Edit>) -> Self {
         match &mut self.content {
             Content::Stream(stream) => stream.edit = Some(edit),
-            Content::Resuming(..) | Content::Working(_) => {}
+            Content::Resuming(..) | Content::Working(_) | Content::Broken => {}
             Content::Whole(bytes) => {
                 let mut out = Vec::new();
                 let whole = bytes.take().unwrap_or_default();
@@ -213,6 +216,7 @@ impl Reply {
         let stream = match &mut self.content {
             Content::Whole(bytes) => return Ok(Some(bytes.as_deref().unwrap_or_default())),
             Content::Resuming(..) | Content::Working(_) => return Ok(None),
+            Content::Broken => return Err(Broken),
             Content::Stream(stream) => stream,
         };
         while stream.ahead.len() <= limit {
@@ -290,7 +294,7 @@ impl Reply {
 
     /// Gives the upstream connection back where the last byte of the body was the last of it all.
     fn release_if_read(&mut self) {
-        if matches!(&self.content, Content::Stream(stream) if stream.incoming.is_end_stream()) {
+        if matches!(&self.content, Content::Stream(stream) if stream.incoming.is_ended()) {
             self.release();
         }
     }
@@ -319,10 +323,10 @@ impl Reply {
             Content::Stream(stream) => {
                 stream.edit.is_none()
                     && stream.ahead.is_empty()
-                    && stream.incoming.is_end_stream()
+                    && stream.incoming.is_ended()
                     && !self.is_short()
             }
-            Content::Resuming(..) | Content::Working(_) => false,
+            Content::Resuming(..) | Content::Working(_) | Content::Broken => false,
         }
     }
 
@@ -395,7 +399,7 @@ impl Reply {
     fn go_on(&mut self, resumed: Resumed) -> Option<Ending> {
         let stood = match std::mem::replace(&mut self.content, Content::Whole(None)) {
             Content::Resuming(_, stood) => stood,
-            Content::Whole(_) | Content::Stream(_) | Content::Working(_) => None,
+            Content::Whole(_) | Content::Stream(_) | Content::Working(_) | Content::Broken => None,
         };
         match resumed {
             Resumed::Rest(mut rest, next) => {
@@ -450,24 +454,21 @@ impl Stream {
 
     /// The region's next bytes, or its end.
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Ending>>> {
-        loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(bytes) = frame.into_data() else { continue };
-                    self.looks = 0;
-                    // The clock is read only where a wait is being measured.
-                    if self.timer.is_some() {
-                        let now = Clock::system().mono();
-                        // Bytes that came while the client took none are no wait of ours.
-                        let came = self.asked.map_or(now, |asked| now.min(asked + GLANCE));
-                        self.progress.moved(bytes.len() as u64, came, self.pace);
-                    }
-                    return Poll::Ready(Some(Ok(bytes)));
+        match self.incoming.poll_bytes(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                self.looks = 0;
+                // The clock is read only where a wait is being measured.
+                if self.timer.is_some() {
+                    let now = Clock::system().mono();
+                    // Bytes that came while the client took none are no wait of ours.
+                    let came = self.asked.map_or(now, |asked| now.min(asked + GLANCE));
+                    self.progress.moved(bytes.len() as u64, came, self.pace);
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Ending::Cut))),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return self.poll_patience(cx).map(|ending| Some(Err(ending))),
+                Poll::Ready(Some(Ok(bytes)))
             }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Ending::Cut))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self.poll_patience(cx).map(|ending| Some(Err(ending))),
         }
     }
 
@@ -536,6 +537,7 @@ impl Body for Reply {
                         continue;
                     }
                 },
+                Content::Broken => return Poll::Ready(Some(Err(Broken))),
             };
             let ending = match next {
                 Some(Ok(bytes)) if reply.hand(&bytes) => {
@@ -561,7 +563,9 @@ impl Body for Reply {
             let how = if ending == Ending::Stalled { How::Stalled } else { How::Cut };
             if !reply.begin_again(how) {
                 reply.ended(ending);
-                return Poll::Ready(Some(Err(Broken)));
+                reply.content = Content::Broken;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }
@@ -579,9 +583,11 @@ impl Body for Reply {
             Content::Stream(stream)
                 if stream.edit.is_none() && stream.ahead.is_empty() && self.sequel.resumes == 0 =>
             {
-                stream.incoming.size_hint()
+                stream.incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Content::Stream(_) | Content::Resuming(..) | Content::Working(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Resuming(..) | Content::Working(_) | Content::Broken => {
+                SizeHint::default()
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! One attempt's view of the client's body: reads it from its start, waits at the gate of
 //! `Expect: 100-continue`, and frames it as the store understands.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -28,39 +28,39 @@ pub enum Framing {
     Trailer(Algorithm),
 }
 
-/// What an attempt asks about its upload while hyper owns the body.
+/// What an attempt asks about its upload while the connection owns the body.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
-    state: Arc<SentState>,
+    state: Rc<SentState>,
 }
 
 #[derive(Debug, Default)]
 struct SentState {
     /// Body bytes handed to the connection.
-    bytes: AtomicU64,
-    /// 0 going on, 1 all handed over.
-    ended: AtomicU8,
+    bytes: Cell<u64>,
+    /// All was handed over.
+    ended: Cell<bool>,
     /// The connection asked for bytes, and the client has not sent them yet.
-    starved: AtomicBool,
+    starved: Cell<bool>,
 }
 
 impl Sent {
     /// Body bytes handed to the connection: at most these are on the wire.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.state.bytes.load(Ordering::Relaxed)
+        self.state.bytes.get()
     }
 
     /// Whether the last byte was handed over.
     #[must_use]
     pub fn all(&self) -> bool {
-        self.state.ended.load(Ordering::Relaxed) == 1
+        self.state.ended.get()
     }
 
     /// Whether the connection waits for the client's bytes; else it is the region that takes none.
     #[must_use]
     pub fn starved(&self) -> bool {
-        self.state.starved.load(Ordering::Relaxed)
+        self.state.starved.get()
     }
 }
 
@@ -84,7 +84,7 @@ impl Gate {
         Self { key: watch::Sender::new(None) }
     }
 
-    /// The store said `100 Continue`. Callable from hyper's callback, on any thread.
+    /// The store said `100 Continue`.
     pub fn continued(&self) {
         self.key.send_replace(Some(Key::Store));
     }
@@ -142,7 +142,7 @@ impl Upload {
         };
         let sent = Sent::default();
         if length == 0 {
-            sent.state.ended.store(1, Ordering::Relaxed);
+            sent.state.ended.set(true);
         }
         Self {
             source: source.clone(),
@@ -167,9 +167,10 @@ impl Upload {
     }
 
     fn handed(&self, bytes: Bytes) -> Frame<Bytes> {
-        let before = self.sent.state.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if before + bytes.len() as u64 >= self.length {
-            self.sent.state.ended.store(1, Ordering::Relaxed);
+        let SentState { bytes: so_far, .. } = &*self.sent.state;
+        so_far.set(so_far.get() + bytes.len() as u64);
+        if so_far.get() >= self.length {
+            self.sent.state.ended.set(true);
         }
         Frame::data(bytes)
     }
@@ -243,7 +244,7 @@ impl Body for Upload {
         if let Poll::Ready(Some(Err(fault))) = &next {
             upload.source.fail(fault);
         }
-        upload.sent.state.starved.store(next.is_pending(), Ordering::Relaxed);
+        upload.sent.state.starved.set(next.is_pending());
         next.map(|next| next.map(|bytes| bytes.map(|bytes| upload.handed(bytes))))
     }
 

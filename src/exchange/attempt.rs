@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderValue};
-use http::{HeaderMap, HeaderName, Request, Response, Uri};
-use hyper::body::Incoming;
+use http::{Method, StatusCode};
 use smallvec::SmallVec;
 
 use super::bell::Bell;
@@ -23,7 +21,8 @@ use crate::body::{Source, Upload};
 use crate::clock::Clock;
 use crate::dns::accrual::{Blame, Failure};
 use crate::fleet::Never;
-use crate::head::{Head, Pieces};
+use crate::head::Head;
+use crate::http1::{Answered, Fault, Incoming};
 use crate::names::RegionId;
 use crate::route::{Outcome, Sent, Stage, Unsent};
 use crate::s3::profile::SignedPath;
@@ -33,8 +32,6 @@ use crate::view::{RegionSettings, Timeouts};
 
 /// How long the body waits for `100 Continue` before something else must prove the region alive.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-/// How long a kept connection may take to end its last exchange before it is given up.
-const READY_WAIT: Duration = Duration::from_millis(20);
 /// Addresses on which one try may find that nothing was sent before it is the region's affair.
 const ADDRESSES_TRIED: usize = 4;
 /// How often an attempt whose body is under way looks whether the body has gone out.
@@ -197,12 +194,9 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
             None if std::mem::take(&mut waits) => lane.wait(&wanted).await,
             idle => idle,
         };
-        let Some(mut kept) = kept else { break };
-        // It was given back at its last body byte; its driver may still have to notice. What may
-        // not be repeated at will is not risked on a connection that has just ended.
-        let ready = kept.sender.is_ready()
-            || matches!(tokio::time::timeout(READY_WAIT, kept.sender.ready()).await, Ok(Ok(())));
-        if ready && (this.repeatable || kept.is_quiet()) {
+        let Some(kept) = kept else { break };
+        // What may not be repeated at will is not risked on a connection that has just ended.
+        if this.repeatable || kept.is_quiet() {
             return Ok((kept, true));
         }
         lane.pool.was_closed(&kept, idle_max, desk.clock.mono());
@@ -211,8 +205,7 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
     let dialled = lane.dial(authority, &this.avoid, desk.timeouts).await;
     let dialled = dialled.map_err(|fault| not_connected(&fault))?;
     lease.dialled(desk.clock.mono());
-    let opened = lane.open(dialled, authority, lease).await;
-    Ok((opened.map_err(|_| unreachable(Never::Reset))?, false))
+    Ok((lane.open(dialled, authority, lease), false))
 }
 
 const fn unreachable(never: Never) -> Outcome {
@@ -229,7 +222,7 @@ async fn exchange(
     desk: &Desk<'_>,
     this: &Try<'_>,
     prepared: Prepared,
-    mut connection: Connection,
+    connection: Connection,
     kept: bool,
 ) -> Result<Exchanged, Failed> {
     let address = connection.address();
@@ -242,54 +235,65 @@ async fn exchange(
     let sent = upload.sent();
     let method = prepared.head.method().clone();
     let ahead = this.lane.meter.ahead();
-    let request = build(desk, this, prepared, upload, gate.as_ref(), ahead)?;
+    let head = signed(desk, this, prepared, ahead);
+    let length = upload.length();
+    let tells_length = length > 0 || matches!(method, Method::PUT | Method::POST);
+    let framing = (tells_length.then_some(length), gate.is_some());
+    let continued = |status| {
+        if status == StatusCode::CONTINUE
+            && let Some(gate) = &gate
+        {
+            gate.continued();
+        }
+    };
+    let asked = connection.conversation.ask(&head, framing, upload, continued);
     let started = desk.clock.mono();
     if this.repeatable {
         this.lane.meter.awaits(started);
     }
-    let mut answer = std::pin::pin!(connection.sender.try_send_request(request));
+    // Nothing else may take the place of a target that is too long: `/` would be the bucket itself.
+    let mut answer = std::pin::pin!(asked.map_err(|_| Failed::Target)?);
     let wait = Wait { desk, this, sent: &sent, gate: gate.as_ref(), started };
     let answered = wait.until(answer.as_mut()).await;
     if gate.as_ref().is_some_and(Gate::was_continued) {
         this.lane.meter.learn_continues();
     }
     match answered {
-        Ok(Ok(response)) => {
+        Ok(Ok(Answered { head, body })) => {
             let moment = desk.clock.now();
             let now = moment.mono;
-            let status = response.status();
+            let status = head.status;
             let vouched = this.lane.settings.endpoint.tls;
-            if !vouched && this.lane.meter.mark.is_missing(&method, status, response.headers()) {
+            if !vouched && this.lane.meter.mark.is_missing(&method, status, &head.headers) {
                 return Err(stranger(desk, this, address, status, how_much(&sent, this.source), kept));
             }
             this.lane.meter.answered(now);
             connection.answered(now);
-            this.lane.meter.dated(response.headers(), moment);
-            if refuses_to_say_100(response.status(), gate.as_ref()) {
+            this.lane.meter.dated(&head.headers, moment);
+            if refuses_to_say_100(status, gate.as_ref()) {
                 // nothing was carried out: the same again, without the expectation
                 this.lane.meter.learn_mute(now);
                 let outcome = Outcome::Stale { sent: Sent::Nothing };
                 return Err(Failed::Region { outcome, kept, address: None, blame: Blame::Address });
             }
-            if is_impossible(response.status(), &sent) {
+            if is_impossible(status, &sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
-            let (head, body) = Response::into_parts(response);
             Ok((head, body, connection, sent.all(), now.saturating_duration_since(started), ahead))
         }
-        Ok(Err(mut failure)) => {
-            let unsent = failure.take_message();
+        Ok(Err(failure)) => {
+            let unsent = matches!(failure, Fault::Unsent(_));
             if let Some(fault) = this.source.fault() {
                 return Err(Failed::Client(fault));
             }
             // The daily case: the store closed a kept connection just as we took it, or between
             // our looking at it and our writing to it.
-            if kept && (unsent.is_some() || (this.repeatable && sent.bytes() == 0)) {
+            if kept && (unsent || (this.repeatable && sent.bytes() == 0)) {
                 this.lane.pool.was_closed(&connection, desk.timeouts.upstream_idle, started);
-                let sent = if unsent.is_some() { Sent::Nothing } else { how_much(&sent, this.source) };
+                let sent = if unsent { Sent::Nothing } else { how_much(&sent, this.source) };
                 return Err(region(Outcome::Stale { sent }));
             }
-            if unsent.is_some() {
+            if unsent {
                 let elsewhere = another_address(this, address);
                 let stale = Outcome::Stale { sent: Sent::Nothing };
                 return Err(region(if elsewhere { stale } else { unreachable(Never::Reset) }));
@@ -324,25 +328,25 @@ fn stranger(
     desk: &Desk<'_>,
     this: &Try<'_>,
     address: SocketAddr,
-    status: http::StatusCode,
+    status: StatusCode,
     sent: Sent,
     kept: bool,
 ) -> Failed {
     let now = desk.clock.mono();
     let blame = this.lane.meter.addresses.failed(address, Failure::Stranger, now);
-    let blame = if status == http::StatusCode::NOT_FOUND { Blame::Address } else { blame };
+    let blame = if status == StatusCode::NOT_FOUND { Blame::Address } else { blame };
     let outcome = Outcome::Broken { sent };
     Failed::Region { outcome, kept, address: Some(address), blame }
 }
 
 /// Whether it is our own `Expect` that is refused, which the client knows nothing of (RFC 9110 §10.1.1).
-fn refuses_to_say_100(status: http::StatusCode, gate: Option<&Gate>) -> bool {
-    status == http::StatusCode::EXPECTATION_FAILED && gate.is_some_and(|gate| !gate.is_open())
+fn refuses_to_say_100(status: StatusCode, gate: Option<&Gate>) -> bool {
+    status == StatusCode::EXPECTATION_FAILED && gate.is_some_and(|gate| !gate.is_open())
 }
 
 /// An answer that no store gives: one that switches protocols, and the success of an upload whose
 /// end it has not seen. Taken for it, the client would be told of an object that nobody has.
-fn is_impossible(status: http::StatusCode, sent: &SentSoFar) -> bool {
+fn is_impossible(status: StatusCode, sent: &SentSoFar) -> bool {
     status.is_informational() || (status.is_success() && !sent.all())
 }
 
@@ -448,19 +452,8 @@ impl Wait<'_> {
     }
 }
 
-/// Signs the head and turns it into hyper's request.
-///
-/// # Errors
-/// [`Failed::Target`]: in this region's words the target is longer than a URI may be. Nothing else
-/// may take its place: `/` would be the bucket itself.
-fn build(
-    desk: &Desk<'_>,
-    this: &Try<'_>,
-    prepared: Prepared,
-    upload: Upload,
-    gate: Option<&Gate>,
-    ahead: i64,
-) -> Result<Request<Upload>, Failed> {
+/// The head as it goes out, signed where the request goes in somebody's name.
+fn signed(desk: &Desk<'_>, this: &Try<'_>, prepared: Prepared, ahead: i64) -> Head {
     let Prepared { mut head, payload, .. } = prepared;
     let settings = this.settings;
     if let Some(credential) = &this.credential {
@@ -474,64 +467,5 @@ fn build(
         let to = Destination { region: &settings.signing_region, path };
         sigv4::sign(&mut head, credential, &to, now, &payload, &mut keys);
     }
-    let pieces = head.into_pieces();
-    let target = Uri::from_maybe_shared(pieces.target.clone()).map_err(|_| Failed::Target)?;
-    let mut headers = fields(&pieces);
-    let length = upload.length();
-    if length > 0 || pieces.method == http::Method::PUT || pieces.method == http::Method::POST {
-        headers.insert(header::CONTENT_LENGTH, length.into());
-    }
-    if gate.is_some() {
-        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
-    }
-    let mut request = Request::new(upload);
-    *request.headers_mut() = headers;
-    *request.method_mut() = pieces.method;
-    *request.uri_mut() = target;
-    if let Some(gate) = gate.cloned() {
-        hyper::ext::on_informational(&mut request, move |informational| {
-            if informational.status() == http::StatusCode::CONTINUE {
-                gate.continued();
-            }
-        });
-    }
-    Ok(request)
-}
-
-/// The fields as hyper takes them; values stay in the head's buffer.
-fn fields(pieces: &Pieces) -> HeaderMap {
-    /// Room for length and expectation.
-    const ADDED: usize = 2;
-    let mut headers = HeaderMap::with_capacity(pieces.field_count() + ADDED);
-    for (name, value) in pieces.fields() {
-        let name = usual(name).map_or_else(|| HeaderName::from_bytes(name), Ok);
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
-            headers.append(name, value);
-        }
-    }
-    headers
-}
-
-static DATE: HeaderName = HeaderName::from_static("x-amz-date");
-static CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-static CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
-static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-
-/// The names that nearly every request has: spared the parser, and those that HTTP does not know
-/// an allocation each.
-fn usual(name: &[u8]) -> Option<HeaderName> {
-    Some(match name {
-        b"host" => header::HOST,
-        b"via" => header::VIA,
-        b"range" => header::RANGE,
-        b"user-agent" => header::USER_AGENT,
-        b"content-type" => header::CONTENT_TYPE,
-        b"authorization" => header::AUTHORIZATION,
-        b"accept-encoding" => header::ACCEPT_ENCODING,
-        b"x-amz-date" => DATE.clone(),
-        b"x-amz-content-sha256" => CONTENT_SHA256.clone(),
-        b"x-amz-checksum-mode" => CHECKSUM_MODE.clone(),
-        b"x-amz-security-token" => SECURITY_TOKEN.clone(),
-        _ => return None,
-    })
+    head
 }

@@ -6,8 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use metrics::Gauge;
 
 use super::dial::{self, DialFault, DialTimeouts, Dialled, Target};
@@ -15,16 +13,12 @@ use super::meters::Meter;
 use super::pool::{Connection, Lease, Pool, Waited, Wanted};
 use super::socket::Socket;
 use super::tls::{MachineRoots, TlsClient, TlsFault};
-use crate::body::Upload;
 use crate::clock::Clock;
 use crate::dns::Resolver;
+use crate::http1::Conversation;
 use crate::names::RegionId;
 use crate::telemetry::metric::{self, Metric};
 use crate::view::{RegionSettings, Timeouts};
-
-/// What hyper may buffer of a region's replies on one connection. Its default (408 KiB) lets a
-/// hundred stalled readers take 150 MiB; below 64 KiB large bodies cost a third more CPU (measured).
-const READ_BUFFER: usize = 192 * 1024;
 
 /// The least time between two lines about a shortage: requests meet it by the thousand.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -147,21 +141,13 @@ impl Lane {
         );
     }
 
-    /// Speaks HTTP/1.1 over a fresh connection, in use under `lease`; a task of this worker moves its
-    /// bytes.
-    ///
-    /// # Errors
-    /// hyper's, where the connection ended at once.
-    pub async fn open(&self, dialled: Dialled, authority: &str, lease: Lease) -> hyper::Result<Connection> {
+    /// Speaks HTTP/1.1 over a fresh connection, in use under `lease`.
+    #[must_use]
+    pub fn open(&self, dialled: Dialled, authority: &str, lease: Lease) -> Connection {
         let pulse = self.meter.addresses.pulse(dialled.address);
         let socket = Socket::new(dialled.stream);
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER)
-            .handshake::<_, Upload>(TokioIo::new(socket.clone()))
-            .await?;
-        let driver = tokio::task::spawn_local(driver);
-        let (speaker, open) = ((sender, driver.abort_handle()), self.connections.clone());
-        Ok(Connection::new(speaker, socket, Rc::from(authority), pulse, open, lease))
+        let conversation = Conversation::new(socket.clone());
+        Connection::new(conversation, socket, Rc::from(authority), pulse, self.connections.clone(), lease)
     }
 }
 

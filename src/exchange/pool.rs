@@ -1,4 +1,4 @@
-//! Our own small pool over hyper's connection API: last in, first out; idle for at most
+//! Our own small pool: last in, first out; idle for at most
 //! `timeouts.upstream_idle`, or less where the region closes earlier; none to an address that is out
 //! or that DNS has given up; no retry out of sight. Who finds none idle may wait for one that is
 //! given back, where that is sooner than making one. One a region and worker, so no lock.
@@ -10,19 +10,17 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
 use metrics::Gauge;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 use super::addresses::{Addresses, Pulse};
 use super::idle::IdleLimit;
 use super::line::Line;
 use super::socket::Socket;
-use crate::body::Upload;
 use crate::clock::Clock;
 use crate::dns::Resolver;
+use crate::http1::Conversation;
 
 /// Idle connections kept for one authority of one region by one worker.
 const IDLE_MAX: usize = 256;
@@ -35,9 +33,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// An open connection to a region. Dropping it ends the connection at once.
 pub struct Connection {
-    /// Sends one request after the other.
-    pub sender: SendRequest<Upload>,
-    driver: AbortHandle,
+    /// One request after the other.
+    pub conversation: Conversation,
     socket: Socket,
     authority: Rc<str>,
     pulse: Arc<Pulse>,
@@ -73,11 +70,11 @@ struct Waiting {
 }
 
 impl Connection {
-    /// A connection whose bytes are moved between `sender` and `socket` by `driver`, counted in
-    /// `open` for as long as it is, and in use under `lease`.
+    /// A connection whose `conversation` goes over `socket`, counted in `open` for as long as it is, and
+    /// in use under `lease`.
     #[must_use]
     pub fn new(
-        (sender, driver): (SendRequest<Upload>, AbortHandle),
+        conversation: Conversation,
         socket: Socket,
         authority: Rc<str>,
         pulse: Arc<Pulse>,
@@ -85,7 +82,7 @@ impl Connection {
         lease: Lease,
     ) -> Self {
         open.increment(1.0);
-        Self { sender, driver, socket, authority, pulse, rested: None, open, lease: Some(lease) }
+        Self { conversation, socket, authority, pulse, rested: None, open, lease: Some(lease) }
     }
 
     /// Where it goes.
@@ -109,7 +106,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.open.decrement(1.0);
-        self.driver.abort();
     }
 }
 
@@ -222,7 +218,7 @@ impl Pool {
         while let Some(at) = idle.iter().rposition(fits) {
             let Idle { mut connection, since } = idle.remove(at);
             let rested = now.saturating_duration_since(since);
-            if connection.sender.is_closed() {
+            if !connection.conversation.is_open() {
                 limit.was_closed(rested, wanted.idle_max, now);
                 self.0.limit.set(limit);
                 continue;
@@ -271,7 +267,7 @@ impl Pool {
 
     /// Gives a connection back after a whole reply to a wholly sent request.
     pub fn put(&self, mut connection: Connection, idle_max: Duration, now: Instant) {
-        if connection.sender.is_closed() || self.0.unwanted.borrow().contains(&connection.address()) {
+        if !connection.conversation.is_ready() || self.0.unwanted.borrow().contains(&connection.address()) {
             return;
         }
         if let Some(mut lease) = connection.lease.take() {
@@ -318,8 +314,20 @@ async fn sweep(pool: Weak<Inside>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let Some(pool) = pool.upgrade() else { return };
-        let mut idle = pool.idle.borrow_mut();
-        end_stale(&mut idle, pool.limit.get().now(pool.idle_max.get()), pool.clock.mono());
+        let (mut idle, mut limit) = (pool.idle.borrow_mut(), pool.limit.get());
+        let (idle_max, now) = (pool.idle_max.get(), pool.clock.mono());
+        end_stale(&mut idle, limit.now(idle_max), now);
+        // Many that end at once teach as much as one: the region was started anew, or closes what is as old.
+        let mut rested = None;
+        idle.retain(|one| {
+            let open = one.connection.conversation.is_open();
+            rested = rested.max((!open).then(|| now.saturating_duration_since(one.since)));
+            open
+        });
+        if let Some(rested) = rested {
+            limit.was_closed(rested, idle_max, now);
+            pool.limit.set(limit);
+        }
         if idle.is_empty() {
             // what grew with a burst goes with it
             *idle = Vec::new();
@@ -391,8 +399,6 @@ impl Inside {
 mod tests {
     use std::sync::Mutex;
 
-    use hyper::client::conn::http1;
-    use hyper_util::rt::TokioIo;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
 
@@ -458,12 +464,11 @@ mod tests {
             let near = TcpStream::connect(self.at(last)).await.unwrap();
             self.far.push(self.listener.accept().await.unwrap().0);
             let socket = Socket::new(Stream::Tcp(near));
-            let (sender, driver) = http1::handshake::<_, Upload>(TokioIo::new(socket.clone())).await.unwrap();
-            let driver = tokio::task::spawn_local(driver).abort_handle();
+            let conversation = Conversation::new(socket.clone());
             let open = metric::gauge(Metric::UpstreamConnections, &["eu"]);
             let (pulse, lease) = (self.addresses.pulse(self.at(last)), self.pool.dials(HOST));
             lease.dialled(Self::now());
-            Connection::new((sender, driver), socket, Rc::from(HOST), pulse, open, lease)
+            Connection::new(conversation, socket, Rc::from(HOST), pulse, open, lease)
         }
 
         async fn put(&mut self, last: u8) {
@@ -639,8 +644,9 @@ mod tests {
                     scene.put(41).await;
                     tokio::time::sleep(Duration::from_secs(5)).await;
                     scene.far.clear();
-                    // the driver sees the end
-                    while scene.pool.0.idle.borrow().iter().any(|idle| !idle.connection.sender.is_closed()) {
+                    // until the runtime has heard of the end
+                    while scene.pool.0.idle.borrow().iter().any(|idle| idle.connection.conversation.is_open())
+                    {
                         tokio::task::yield_now().await;
                     }
                     assert!(scene.take(&[]).is_none());

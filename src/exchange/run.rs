@@ -32,6 +32,7 @@ use crate::credentials;
 use crate::dns::Resolver;
 use crate::dns::accrual::Blame;
 use crate::fleet::{self, Digest, Event, Never, PATIENCE_MOST, Signal, Standing};
+use crate::http1::answer::Reason;
 use crate::names::{CredentialId, RegionId};
 use crate::publish::Published;
 use crate::route::hedge::Hedges;
@@ -684,7 +685,7 @@ impl<'a> Run<'a> {
         drop(view);
         let clock = self.exchange.clock;
         // An early answer leaves the rest of our body in the pipe: never used again. A refusal of a
-        // longer body may be early although the last byte was handed over, to hyper's buffer.
+        // longer body may be early although the last byte was handed over, to the socket's buffer.
         let longer = self.errand.source.length() > HOLD_BACK;
         let whole = request_sent && !(longer && head.status.as_u16() >= 400);
         let release = Box::new(move || {
@@ -915,7 +916,7 @@ enum Others {
 
 /// The words behind an answer's status, where they are not the usual ones.
 fn reason(head: &http::response::Parts) -> Option<&[u8]> {
-    head.extensions.get().map(hyper::ext::ReasonPhrase::as_bytes)
+    head.extensions.get().map(|Reason(words)| &**words)
 }
 
 /// How long the first byte of an answer may take once the request is out.

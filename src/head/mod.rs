@@ -5,7 +5,6 @@
 
 pub mod strict;
 
-use bytes::Bytes;
 use http::Method;
 
 /// A request head, inbound or outbound.
@@ -212,14 +211,6 @@ impl Head {
         self.push(name, value);
     }
 
-    /// Takes the head apart into pieces of one shared buffer, for who speaks to an HTTP library.
-    #[must_use]
-    pub fn into_pieces(self) -> Pieces {
-        let text = Bytes::from(self.text);
-        let target = piece(&text, self.target);
-        Pieces { method: self.method, target, fields: self.fields, text, values: Bytes::from(self.values) }
-    }
-
     fn append(&mut self, text: &str) -> Span {
         let start = self.text.len();
         self.text.push_str(text);
@@ -236,38 +227,6 @@ fn bit_of(name: &str) -> u64 {
     let ends = [name.bytes().next(), name.bytes().next_back()].map(|end| end.map_or(0, usize::from));
     let [first, last] = ends;
     1 << ((name.len() * 7 + first * 5 + last * 3) % 64)
-}
-
-/// A head taken apart: nothing in it is copied any more.
-pub struct Pieces {
-    /// The method, case kept.
-    pub method: Method,
-    /// Path and query.
-    pub target: Bytes,
-    fields: Vec<FieldSpan>,
-    text: Bytes,
-    values: Bytes,
-}
-
-impl Pieces {
-    /// How many fields there are, repeats counted.
-    #[must_use]
-    pub fn field_count(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// Names (lower-case) and values, in order.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], Bytes)> {
-        self.fields.iter().map(|field| {
-            (self.text.get(field.name.range()).unwrap_or_default(), piece(&self.values, field.value))
-        })
-    }
-}
-
-/// A span of a shared buffer; empty where it is none of the buffer's.
-fn piece(buffer: &Bytes, span: Span) -> Bytes {
-    let range = span.range();
-    if buffer.get(range.clone()).is_some() { buffer.slice(range) } else { Bytes::new() }
 }
 
 /// Heads are capped at 32 KiB long before they come here; a longer buffer yields empty spans.
@@ -296,18 +255,6 @@ mod tests {
         for target in ["/b//a/./..%2F+/?x=1?2&y", "/b/é?", "/", "/b/a%20b"] {
             assert_eq!(Head::new(Method::GET, target).target(), target);
         }
-    }
-
-    #[test]
-    fn pieces_say_what_the_head_said() {
-        let mut head = Head::new(Method::PUT, "/first");
-        head.set_target("/b/k", Some("x=1"));
-        head.push("X-A", b"1");
-        head.push("x-gone", b"2");
-        head.remove("x-gone");
-        let pieces = head.into_pieces();
-        assert_eq!((&pieces.method, &*pieces.target), (&Method::PUT, &b"/b/k?x=1"[..]));
-        assert_eq!(pieces.fields().collect::<Vec<_>>(), [(&b"x-a"[..], Bytes::from_static(b"1"))]);
     }
 
     #[test]

@@ -1,0 +1,326 @@
+//! The head of an answer, and how its body is framed (RFC 9112 §6.3). Pure.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{Response, StatusCode, Version};
+use smallvec::SmallVec;
+
+use super::Malformed;
+
+/// Bytes of a head: more than any store sends.
+pub const HEAD_MAX: usize = 64 << 10;
+/// Fields of a head.
+pub const FIELDS_MAX: usize = 128;
+/// Fields that need no allocation to be remembered.
+const FIELDS_USUAL: usize = 24;
+
+/// The words behind a status, where they are not the usual ones: an extension of the head's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(pub Bytes);
+
+/// Where in the bytes a head is.
+#[derive(Debug)]
+pub struct Found {
+    status: StatusCode,
+    /// HTTP/1.0 else.
+    is_1_1: bool,
+    reason: Option<Range<usize>>,
+    fields: SmallVec<[(Range<usize>, Range<usize>); FIELDS_USUAL]>,
+    /// How long the head is.
+    pub length: usize,
+}
+
+/// How an answer's body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// So many bytes.
+    Exactly(u64),
+    /// Chunks.
+    Chunked,
+    /// All until the connection ends.
+    UntilEnd,
+}
+
+/// A head, and what follows it.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and fields.
+    pub head: Parts,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// Whether the connection may be used again after the body.
+    pub keeps: bool,
+}
+
+/// Looks for a whole head at the beginning of `bytes`; `None` where more must come.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn find(bytes: &[u8]) -> Result<Option<Found>, Malformed> {
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let rules = httparse::ParserConfig::default();
+    let length = match rules.parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() >= HEAD_MAX => {
+            return Err(Malformed("its head is too long"));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformed("it has too many fields")),
+        Err(_) => return Err(Malformed("its head cannot be read")),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Malformed("it has no status"))?;
+    let within = |part: &[u8]| within(bytes, part);
+    let usual = status.canonical_reason().unwrap_or_default();
+    let reason = parsed.reason.filter(|reason| *reason != usual).map(|reason| within(reason.as_bytes()));
+    let fields = parsed.headers.iter().map(|field| (within(field.name.as_bytes()), within(field.value)));
+    Ok(Some(Found { status, is_1_1: parsed.version == Some(1), reason, fields: fields.collect(), length }))
+}
+
+/// Where a part of `whole` is in it.
+fn within(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    start..start + part.len()
+}
+
+impl Found {
+    /// Whether it only announces another.
+    #[must_use]
+    pub fn is_interim(&self) -> bool {
+        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Takes the head out of its bytes. `to_head`: it answers a HEAD.
+    ///
+    /// # Errors
+    /// [`Malformed`] where its framing contradicts itself.
+    pub fn read(self, bytes: &Bytes, to_head: bool) -> Result<Answer, Malformed> {
+        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        for (name, value) in self.fields {
+            let name = bytes.get(name).ok_or(Malformed("a field is not in it"))?;
+            let name = named(name).ok_or(Malformed("a field's name is none"))?;
+            let value = HeaderValue::from_maybe_shared(bytes.slice(value));
+            headers.append(name, value.map_err(|_| Malformed("a field's value is none"))?);
+        }
+        let framing = framing(self.status, self.is_1_1, to_head, &mut headers)?;
+        let keeps = keeps(self.is_1_1, &headers)
+            && framing != Framing::UntilEnd
+            && self.status != StatusCode::SWITCHING_PROTOCOLS;
+        let mut response = Response::new(());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        *response.version_mut() = if self.is_1_1 { Version::HTTP_11 } else { Version::HTTP_10 };
+        if let Some(reason) = self.reason {
+            response.extensions_mut().insert(Reason(bytes.slice(reason)));
+        }
+        Ok(Answer { head: response.into_parts().0, framing, keeps })
+    }
+}
+
+/// How the body is framed. A length beside chunks says nothing, and is taken out (RFC 9112 §6.1).
+fn framing(
+    status: StatusCode,
+    is_1_1: bool,
+    to_head: bool,
+    headers: &mut HeaderMap,
+) -> Result<Framing, Malformed> {
+    if to_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        return Ok(Framing::Exactly(0));
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let chunked = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        if !is_1_1 || !chunked || headers.get_all(header::TRANSFER_ENCODING).iter().count() > 1 {
+            return Err(Malformed("its body is coded in a way that nobody asked for"));
+        }
+        headers.remove(header::CONTENT_LENGTH);
+        return Ok(Framing::Chunked);
+    }
+    let mut length = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        for one in value.as_bytes().split(|&byte| byte == b',') {
+            let one = digits(one.trim_ascii()).ok_or(Malformed("its length is no number"))?;
+            if length.is_some_and(|length| length != one) {
+                return Err(Malformed("it has two lengths"));
+            }
+            length = Some(one);
+        }
+    }
+    Ok(length.map_or(Framing::UntilEnd, Framing::Exactly))
+}
+
+/// Decimal digits and nothing else.
+fn digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |sum, &byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// Whether the connection stays (RFC 9112 §9.3).
+fn keeps(is_1_1: bool, headers: &HeaderMap) -> bool {
+    let says = |option: &[u8]| {
+        headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .any(|one| one.trim_ascii().eq_ignore_ascii_case(option))
+    };
+    if is_1_1 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+}
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+static ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+
+/// A field's name; those that every store sends are spared the parser and an allocation.
+fn named(name: &[u8]) -> Option<HeaderName> {
+    Some(match name {
+        b"x-amz-request-id" => REQUEST_ID.clone(),
+        b"x-amz-id-2" => ID_2.clone(),
+        _ => HeaderName::from_bytes(name).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str, to_head: bool) -> Result<Answer, Malformed> {
+        let found = find(text.as_bytes())?.expect("it is whole");
+        assert_eq!(found.length, text.len());
+        found.read(&Bytes::copy_from_slice(text.as_bytes()), to_head)
+    }
+
+    fn answer(fields: &str) -> Result<Answer, Malformed> {
+        read(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), false)
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_is() {
+        let text = "HTTP/1.1 503 Slow Down\r\nServer: s\r\nx-amz-meta-A:  b c \r\nETag: \"1\"\r\nx-amz-meta-a: d\r\ncontent-length: 5\r\n\r\n";
+        let answer = read(text, false).unwrap();
+        assert_eq!(answer.head.status, 503);
+        assert_eq!(answer.head.extensions.get(), Some(&Reason(Bytes::from_static(b"Slow Down"))));
+        assert_eq!(answer.head.headers.get_all("x-amz-meta-a").iter().collect::<Vec<_>>(), ["b c", "d"]);
+        assert_eq!((answer.framing, answer.keeps), (Framing::Exactly(5), true));
+        let usual = read("HTTP/1.1 404 Not Found\r\n\r\n", false).unwrap();
+        assert_eq!(usual.head.extensions.get::<Reason>(), None);
+    }
+
+    #[test]
+    fn any_beginning_of_a_head_waits_for_the_rest() {
+        let text = b"HTTP/1.1 200 OK\r\nx-amz-id-2: a\r\nContent-Length: 5\r\n\r\nhello";
+        let end = text.len() - 5;
+        for at in 0..end {
+            assert!(find(&text[..at]).unwrap().is_none(), "{at}");
+        }
+        assert_eq!(find(text).unwrap().map(|found| found.length), Some(end));
+    }
+
+    #[test]
+    fn bodies_are_framed_as_rfc_9112_says() {
+        for (fields, framing) in [
+            ("content-length: 0\r\n", Framing::Exactly(0)),
+            ("content-length: 7\r\nContent-Length: 7\r\n", Framing::Exactly(7)),
+            ("content-length: 7, 7\r\n", Framing::Exactly(7)),
+            ("transfer-encoding: Chunked\r\n", Framing::Chunked),
+            ("transfer-encoding: chunked\r\ncontent-length: 7\r\n", Framing::Chunked),
+            ("", Framing::UntilEnd),
+        ] {
+            assert_eq!(answer(fields).unwrap().framing, framing, "{fields}");
+        }
+        let both = answer("transfer-encoding: chunked\r\ncontent-length: 7\r\n").unwrap();
+        assert!(!both.head.headers.contains_key("content-length"));
+        for fields in [
+            "content-length: 7\r\ncontent-length: 8\r\n",
+            "content-length: +7\r\n",
+            "content-length: 7 7\r\n",
+            "content-length: \r\n",
+            "content-length: 18446744073709551616\r\n",
+            "transfer-encoding: gzip\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        ] {
+            assert!(answer(fields).is_err(), "{fields}");
+        }
+        assert!(read("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", false).is_err());
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        for status in ["204 No Content", "304 Not Modified", "100 Continue", "101 Switching Protocols"] {
+            let text = format!("HTTP/1.1 {status}\r\ncontent-length: 7\r\n\r\n");
+            let answer = read(&text, false).unwrap();
+            assert_eq!(answer.framing, Framing::Exactly(0), "{status}");
+            assert_eq!(answer.head.headers.get("content-length").unwrap(), "7");
+        }
+        let head = read("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n", true).unwrap();
+        assert_eq!((head.framing, head.keeps), (Framing::Exactly(0), true));
+    }
+
+    #[test]
+    fn a_connection_is_kept_where_nobody_says_otherwise() {
+        for (line, fields, keeps) in [
+            ("HTTP/1.1", "content-length: 0", true),
+            ("HTTP/1.1", "content-length: 0\r\nconnection: Close", false),
+            ("HTTP/1.1", "content-length: 0\r\nconnection: x, close", false),
+            ("HTTP/1.1", "server: s", false),
+            ("HTTP/1.0", "content-length: 0", false),
+            ("HTTP/1.0", "content-length: 0\r\nconnection: Keep-Alive", true),
+        ] {
+            let text = format!("{line} 200 OK\r\n{fields}\r\n\r\n");
+            assert_eq!(read(&text, false).unwrap().keeps, keeps, "{text}");
+        }
+        assert!(!read("HTTP/1.1 101 Switching Protocols\r\n\r\n", false).unwrap().keeps);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_said_to_be_none() {
+        for text in [
+            "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1 99 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n no: fold\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nna me: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname : x\r\n\r\n",
+        ] {
+            let found = find(text.as_bytes());
+            assert!(found.is_err(), "{text:?}: {found:?}");
+        }
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
+        assert_eq!(find(many.as_bytes()).unwrap_err(), Malformed("it has too many fields"));
+        let long = format!("HTTP/1.1 200 OK\r\na: {}", "b".repeat(HEAD_MAX));
+        assert_eq!(find(long.as_bytes()).unwrap_err(), Malformed("its head is too long"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), to_head: bool) {
+            for opening in [&b""[..], b"HTTP/1.1 200 OK\r\n"] {
+                let whole = [opening, &bytes, b"\r\n\r\n"].concat();
+                if let Ok(Some(found)) = find(&whole) {
+                    let _read = found.read(&Bytes::from(whole), to_head);
+                }
+            }
+        }
+    }
+}
