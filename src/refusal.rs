@@ -313,7 +313,7 @@ impl From<Unanswered> for Refusal {
                     .after(1)
             }
             Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
-                .caused_by("the target is longer than a URI in a region's words"),
+                .caused_by("in a region's words the target is longer than a URI, or a field would end its line"),
             Unanswered::Throttled => Self::new(Code::SlowDown, Blame::Region)
                 .after(1)
                 .caused_by("the region asked for less, and no other may take what is above its rate"),
