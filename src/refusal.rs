@@ -312,8 +312,9 @@ impl From<Unanswered> for Refusal {
                 Self::unavailable(Blame::Region, "no region is fit, and all of them refuse connections")
                     .after(1)
             }
-            Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client)
-                .caused_by("in a region's words the target is longer than a URI, or a field would end its line"),
+            Unanswered::Target => Self::new(Code::InvalidURI, Blame::Client).caused_by(
+                "in a region's words the target is longer than a URI, or a field would end its line",
+            ),
             Unanswered::Throttled => Self::new(Code::SlowDown, Blame::Region)
                 .after(1)
                 .caused_by("the region asked for less, and no other may take what is above its rate"),

@@ -32,19 +32,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("route", &["names", "units", "chance", "sync", "s3", "policy", "fleet"]),
     ("view", &["names", "units", "pem", "s3", "sigv4", "policy", "fleet", "route", "token"]),
     // doors
-    ("http1", &["head"]),
+    ("http1", &["units", "clock", "head"]),
     ("body", &["SOIL_TO_JUDGEMENT", "http1"]),
     ("dns", SOIL_TO_JUDGEMENT),
     ("credentials", SOIL_TO_JUDGEMENT),
     ("steward", SOIL_TO_JUDGEMENT),
-    ("listen", SOIL_TO_JUDGEMENT),
+    ("listen", &["SOIL_TO_JUDGEMENT", "http1"]),
     ("exchange", &["SOIL_TO_JUDGEMENT", "http1", "body", "dns", "credentials", "steward"]),
     ("probe", &["SOIL_TO_JUDGEMENT", "dns", "credentials", "steward", "exchange"]),
     // story
     ("refusal", &["SOIL_TO_JUDGEMENT", "body", "exchange"]),
     (
         "pipeline",
-        &["SOIL_TO_JUDGEMENT", "listen", "probe", "body", "credentials", "exchange", "refusal", "steward"],
+        &[
+            "SOIL_TO_JUDGEMENT",
+            "http1",
+            "listen",
+            "probe",
+            "body",
+            "credentials",
+            "exchange",
+            "refusal",
+            "steward",
+        ],
     ),
     // side rooms: none sees the story
     ("admin", &["SOIL_TO_JUDGEMENT", "listen", "steward"]),

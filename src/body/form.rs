@@ -1,14 +1,13 @@
 //! A form on its way: its fields first, whole and bounded, then its file.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 
 use bytes::Bytes;
-use http_body::Body as _;
 
 use super::progress::{Pace, Progress};
-use super::source::{BodyFault, ClientBody};
+use super::source::BodyFault;
 use crate::clock::Clock;
+use crate::http1::ClientBody;
 use crate::s3::Malformed;
 use crate::s3::form::{Boundary, FileReader, Form, Reader};
 
@@ -70,21 +69,17 @@ impl Arriving {
 
     /// The next bytes; `None` at the end.
     async fn frame(&mut self) -> Result<Option<Bytes>, BodyFault> {
-        loop {
-            let dead_at = self.progress.waiting(Clock::system().mono(), self.pace);
-            let next = poll_fn(|cx| Pin::new(&mut self.client).poll_frame(cx));
-            let frame = match tokio::time::timeout_at(dead_at.into(), next).await {
-                Err(_) => return Err(BodyFault::TooSlow),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(_))) => return Err(BodyFault::Aborted),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            // trailers say nothing here
-            let Ok(bytes) = frame.into_data() else { continue };
-            self.progress.moved(bytes.len() as u64, Clock::system().mono(), self.pace);
-            self.came += bytes.len() as u64;
-            return Ok(Some(bytes));
-        }
+        let dead_at = self.progress.waiting(Clock::system().mono(), self.pace);
+        let next = poll_fn(|cx| self.client.poll_bytes(cx));
+        let bytes = match tokio::time::timeout_at(dead_at.into(), next).await {
+            Err(_) => return Err(BodyFault::TooSlow),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(BodyFault::Aborted),
+            Ok(Some(Ok(bytes))) => bytes,
+        };
+        self.progress.moved(bytes.len() as u64, Clock::system().mono(), self.pace);
+        self.came += bytes.len() as u64;
+        Ok(Some(bytes))
     }
 }
 

@@ -19,15 +19,13 @@ use super::progress::{Pace, Progress};
 use super::spans::{Cursor, Spans};
 use super::{ReplayShare, Reply};
 use crate::clock::Clock;
+use crate::http1::ClientBody;
 use crate::s3::checksum::{Algorithm, Hasher};
 use crate::s3::form;
 use crate::sigv4::chunks;
 
 /// Bytes of an object's end that are held back until everything is verified.
 pub const HOLD_BACK: u64 = 64 * 1024;
-
-/// The client's body as the doors deliver it.
-pub type ClientBody = hyper::body::Incoming;
 
 /// Who a body comes from.
 enum Sender {
@@ -38,26 +36,21 @@ enum Sender {
 
 impl Sender {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
-        loop {
-            let (next, fault) = match self {
-                Self::Client(body) => {
-                    let next = std::task::ready!(Pin::new(body).poll_frame(cx));
-                    (next.map(|frame| frame.map_err(drop)), BodyFault::Aborted)
-                }
-                Self::Region(body) => {
-                    let next = std::task::ready!(Pin::new(body.as_mut()).poll_frame(cx));
-                    (next.map(|frame| frame.map_err(drop)), BodyFault::Source)
-                }
-            };
-            match next {
-                None => return Poll::Ready(None),
-                Some(Err(())) => return Poll::Ready(Some(Err(fault))),
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(bytes)));
+        match self {
+            Self::Client(body) => {
+                body.poll_bytes(cx).map(|next| next.map(|next| next.map_err(|_| BodyFault::Aborted)))
+            }
+            Self::Region(body) => loop {
+                match std::task::ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(_)) => return Poll::Ready(Some(Err(BodyFault::Source))),
+                    Some(Ok(frame)) => {
+                        if let Ok(bytes) = frame.into_data() {
+                            return Poll::Ready(Some(Ok(bytes)));
+                        }
                     }
                 }
-            }
+            },
         }
     }
 }

@@ -42,8 +42,9 @@ fn intake(length: usize, framed: bool) -> Intake {
 async fn receive(intake: Intake, body: Vec<u8>, write: usize, look: impl AsyncFnOnce(Source)) {
     let (mut client, server) = tokio::io::duplex(64 * KIB);
     let (intake, look) = (RefCell::new(Some(intake)), RefCell::new(Some(look)));
-    let service = service_fn(async |request: http::Request<ClientBody>| {
-        let source = Source::stream(request.into_body(), intake.take().expect("one request"));
+    let service = service_fn(async |request: http::Request<hyper::body::Incoming>| {
+        let body = ClientBody::Http2(request.into_body());
+        let source = Source::stream(body, intake.take().expect("one request"));
         look.take().expect("one request")(source).await;
         Ok::<_, Infallible>(http::Response::new(String::new()))
     });

@@ -1,4 +1,4 @@
-//! The head of an answer, and how its body is framed (RFC 9112 §6.3). Pure.
+//! The head of an answer, as it comes and as it goes out, and how its body is framed (RFC 9112 §6.3). Pure.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -10,6 +10,7 @@ use http::{Response, StatusCode, Version};
 use smallvec::SmallVec;
 
 use super::Malformed;
+use super::request::{digits, field};
 
 /// Bytes of a head: more than any store sends.
 pub const HEAD_MAX: usize = 64 << 10;
@@ -135,10 +136,7 @@ fn framing(
     to_head: bool,
     headers: &mut HeaderMap,
 ) -> Result<Framing, Malformed> {
-    if to_head
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-    {
+    if to_head || has_no_body(status) {
         return Ok(Framing::Exactly(0));
     }
     if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -163,15 +161,9 @@ fn framing(
     Ok(length.map_or(Framing::UntilEnd, Framing::Exactly))
 }
 
-/// Decimal digits and nothing else.
-fn digits(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0_u64, |sum, &byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        sum.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+/// Whether an answer of this status never has a body.
+fn has_no_body(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether the connection stays (RFC 9112 §9.3).
@@ -196,6 +188,69 @@ fn named(name: &[u8]) -> Option<HeaderName> {
         b"x-amz-id-2" => ID_2.clone(),
         _ => HeaderName::from_bytes(name).ok()?,
     })
+}
+
+/// What an answer goes by besides itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// The request was HTTP/1.1; 1.0 else.
+    pub is_1_1: bool,
+    /// It was a HEAD.
+    pub to_head: bool,
+    /// The connection is to be used again.
+    pub keeps: bool,
+    /// `Date`, where the answer has none.
+    pub date: &'a str,
+}
+
+/// Appends the head of an answer whose body has `size` bytes, where that is known. Returns how its body is
+/// framed, and whether the connection may be used again.
+pub fn write(head: &Parts, size: Option<u64>, manner: Manner<'_>, into: &mut Vec<u8>) -> (Framing, bool) {
+    let Manner { is_1_1, to_head, mut keeps, date } = manner;
+    let headers = &head.headers;
+    let bodiless = to_head || has_no_body(head.status);
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| digits(length.as_bytes()));
+    let framing = match told.or(size) {
+        _ if bodiless => Framing::Exactly(0),
+        Some(length) => Framing::Exactly(length),
+        None if is_1_1 => Framing::Chunked,
+        None => Framing::UntilEnd,
+    };
+    let closes = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
+    keeps &= framing != Framing::UntilEnd && !headers.get_all(header::CONNECTION).iter().any(closes);
+    into.extend_from_slice(if is_1_1 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+    into.extend_from_slice(head.status.as_str().as_bytes());
+    into.push(b' ');
+    match head.extensions.get() {
+        Some(Reason(words)) => into.extend_from_slice(words),
+        None => into.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes()),
+    }
+    into.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        let ours = matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING)
+            || (*name == header::CONTENT_LENGTH && (told.is_none() || head.status == StatusCode::NO_CONTENT));
+        if !ours {
+            field(name.as_str(), value.as_bytes(), into);
+        }
+    }
+    match framing {
+        Framing::Exactly(length) if told.is_none() && !bodiless => {
+            let mut digits = itoa::Buffer::new();
+            field("content-length", digits.format(length).as_bytes(), into);
+        }
+        Framing::Chunked => field("transfer-encoding", b"chunked", into),
+        Framing::Exactly(_) | Framing::UntilEnd => {}
+    }
+    match (is_1_1, keeps) {
+        (true, false) => field("connection", b"close", into),
+        (false, true) => field("connection", b"keep-alive", into),
+        (true, true) | (false, false) => {}
+    }
+    if !headers.contains_key(header::DATE) {
+        field("date", date.as_bytes(), into);
+    }
+    into.extend_from_slice(b"\r\n");
+    (framing, keeps)
 }
 
 #[cfg(test)]
@@ -321,6 +376,120 @@ mod tests {
                     let _read = found.read(&Bytes::from(whole), to_head);
                 }
             }
+        }
+    }
+
+    fn written(
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+        size: Option<u64>,
+        manner: Manner<'_>,
+    ) -> (String, Framing, bool) {
+        let mut response = Response::builder().status(status);
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let mut into = Vec::new();
+        let (framing, keeps) = write(&response.body(()).unwrap().into_parts().0, size, manner, &mut into);
+        (String::from_utf8(into).unwrap(), framing, keeps)
+    }
+
+    const MANNER: Manner<'_> = Manner { is_1_1: true, to_head: false, keeps: true, date: "today" };
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn an_answer_says_how_long_it_is_and_what_becomes_of_the_connection() {
+        let old = Manner { is_1_1: false, ..MANNER };
+        let last = Manner { keeps: false, ..MANNER };
+        let to_head = Manner { to_head: true, ..MANNER };
+        let exactly = Framing::Exactly;
+        for (status, fields, size, manner, wanted, framing, keeps) in [
+            (
+                200,
+                &[("etag", "x")][..],
+                Some(3),
+                MANNER,
+                "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 3\r\ndate: today\r\n\r\n",
+                exactly(3),
+                true,
+            ),
+            (
+                200,
+                &[("content-length", "3"), ("date", "then")],
+                None,
+                MANNER,
+                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ndate: then\r\n\r\n",
+                exactly(3),
+                true,
+            ),
+            (
+                200,
+                &[],
+                None,
+                MANNER,
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ndate: today\r\n\r\n",
+                Framing::Chunked,
+                true,
+            ),
+            (200, &[], None, old, "HTTP/1.0 200 OK\r\ndate: today\r\n\r\n", Framing::UntilEnd, false),
+            (
+                200,
+                &[],
+                Some(0),
+                old,
+                "HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\ndate: today\r\n\r\n",
+                exactly(0),
+                true,
+            ),
+            (
+                200,
+                &[],
+                Some(0),
+                last,
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\ndate: today\r\n\r\n",
+                exactly(0),
+                false,
+            ),
+            (
+                200,
+                &[("connection", "close")],
+                Some(0),
+                MANNER,
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\ndate: today\r\n\r\n",
+                exactly(0),
+                false,
+            ),
+            (
+                200,
+                &[("content-length", "9")],
+                Some(0),
+                to_head,
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ndate: today\r\n\r\n",
+                exactly(0),
+                true,
+            ),
+            (200, &[], Some(0), to_head, "HTTP/1.1 200 OK\r\ndate: today\r\n\r\n", exactly(0), true),
+            (
+                204,
+                &[("content-length", "0")],
+                Some(0),
+                MANNER,
+                "HTTP/1.1 204 No Content\r\ndate: today\r\n\r\n",
+                exactly(0),
+                true,
+            ),
+            (304, &[], Some(0), MANNER, "HTTP/1.1 304 Not Modified\r\ndate: today\r\n\r\n", exactly(0), true),
+            (
+                200,
+                &[("transfer-encoding", "chunked")],
+                Some(1),
+                MANNER,
+                "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ndate: today\r\n\r\n",
+                exactly(1),
+                true,
+            ),
+        ] {
+            assert_eq!(written(status, fields, size, manner), (wanted.to_owned(), framing, keeps));
         }
     }
 }

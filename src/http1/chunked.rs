@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::Malformed;
 
 /// Bytes of a line: a size with its extensions, or a field of the trailer.
-const LINE_MAX: usize = 4 << 10;
+const LINE_MAX: usize = 8 << 10;
 /// Bytes of a whole trailer.
 const TRAILER_MAX: usize = 16 << 10;
 

@@ -1,4 +1,4 @@
-//! One client connection: hyper's server behind the gate, driven together with the client's
+//! One client connection: its server behind the gate, driven together with the client's
 //! clocks, and its last words.
 
 use std::future::{Future, poll_fn};
@@ -11,7 +11,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,8 @@ use super::request::{InFlight, Tracked, head_of};
 use super::stream::ClientStream;
 use super::wire::{Patience, Wire};
 use super::{Answer, Peer};
+use crate::head::Head;
+use crate::http1::{ClientBody, End, Serving};
 use crate::telemetry::metric::{Metric, counter};
 
 /// What an answer's body may fail with.
@@ -35,7 +37,7 @@ pub struct ConnectionRules {
     pub head: HeadLimits,
     /// How long the client may take.
     pub patience: Patience,
-    /// Bytes of hyper's buffers, each way. With 128 KiB a stalled reader holds about 300 KiB
+    /// Bytes of buffers, each way. With 128 KiB a stalled reader holds about 300 KiB
     /// with what the region's side holds; below 64 KiB large bodies cost a third more CPU.
     pub buffer: usize,
 }
@@ -43,8 +45,8 @@ pub struct ConnectionRules {
 /// How a connection ended.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// hyper is done with it, in peace or not.
-    Closed(hyper::Result<()>),
+    /// It came to its end, in peace or not.
+    Closed(End),
     /// The gate refused a head, and everything before it is answered.
     Violated(Violation),
     /// The client took too long.
@@ -77,30 +79,21 @@ pub(super) async fn serve_http1<S, A>(
     peer: Rc<Peer>,
     rules: ConnectionRules,
     answer: Rc<A>,
-) -> (S, Ending)
+) -> (Option<S>, Ending)
 where
     S: ClientStream,
     A: Answer,
 {
-    let service = service_fn(|request: Request<Incoming>| {
+    let serve = |head: Head, body: ClientBody| {
         let in_flight = InFlight::request(Rc::clone(wire));
         let (peer, answer) = (Rc::clone(&peer), Rc::clone(&answer));
-        async move { reply(&peer, request, &*answer, in_flight, |_| {}).await }
-    });
-    let mut builder = http1::Builder::new();
-    // The gate's clocks replace hyper's header timeout, which also ends idle connections.
-    builder.half_close(false).max_buf_size(rules.buffer).timer(TokioTimer::new()).header_read_timeout(None);
-    if rules.head.fields > HYPER_FIELDS {
-        builder.max_headers(rules.head.fields);
-    }
-    let io = TokioIo::new(Gate::http1(stream, rules.head, Rc::clone(wire)));
-    let mut connection = builder.serve_connection(io, service);
-    let ending = drive(&mut connection, wire, rules.patience, http1::Connection::graceful_shutdown).await;
-    (connection.into_parts().io.into_inner().into_stream(), ending)
+        async move { reply(&peer, (head, body), &*answer, in_flight).await }
+    };
+    let gate = Gate::http1(stream, rules.head, Rc::clone(wire));
+    let mut serving = Serving::new(gate, serve, rules.buffer, wire.clock);
+    let ending = drive(&mut serving, wire, rules.patience, Serving::finish).await;
+    (serving.into_io().map(Gate::into_stream), ending)
 }
-
-/// Header fields that hyper holds without an allocation; more must be asked for.
-const HYPER_FIELDS: usize = 100;
 
 /// Told of each HTTP/2 request that was refused by resetting its stream.
 pub(super) type Refuse = Rc<dyn Fn(Violation)>;
@@ -121,7 +114,17 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         let in_flight = InFlight::stream(Rc::clone(wire));
         let (peer, answer, refuse) = (Rc::clone(&peer), Rc::clone(&answer), Rc::clone(&refuse));
-        async move { reply(&peer, request, &*answer, in_flight, &*refuse).await }
+        async move {
+            let (parts, body) = request.into_parts();
+            // an error resets the stream
+            let Ok(head) = head_of(&parts) else {
+                refuse(Violation::Authority);
+                counter(Metric::StreamsReset, &[Violation::Authority.label()]).increment(1);
+                return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR));
+            };
+            drop(parts);
+            Ok(reply(&peer, (head, ClientBody::Http2(body)), &*answer, in_flight).await)
+        }
     });
     let mut builder = http2::Builder::new(Streams { wire: Rc::clone(wire) });
     builder
@@ -135,32 +138,35 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     let io = TokioIo::new(Gate::http2(stream, Rc::clone(wire)));
-    let mut connection = builder.serve_connection(io, service);
-    drive(&mut connection, wire, rules.patience, http2::Connection::graceful_shutdown).await
+    let mut connection = Http2(builder.serve_connection(io, service));
+    drive(&mut connection, wire, rules.patience, |http2| Pin::new(&mut http2.get_mut().0).graceful_shutdown())
+        .await
+}
+
+/// hyper's connection, as ours ends.
+struct Http2<C>(C);
+
+impl<C: Future<Output = hyper::Result<()>> + Unpin> Future for Http2<C> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        Pin::new(&mut self.0).poll(cx).map(|result| if result.is_ok() { End::Done } else { End::Torn })
+    }
 }
 
 async fn reply<A: Answer>(
     peer: &Rc<Peer>,
-    request: Request<Incoming>,
+    (head, body): (Head, ClientBody),
     answer: &A,
     in_flight: InFlight,
-    refuse: impl Fn(Violation),
-) -> Result<Response<Tracked<A::Body>>, h2::Error> {
-    let (parts, body) = request.into_parts();
-    // an error resets the stream; HTTP/1.1 never gets here, its gate has compared the two
-    let Ok(head) = head_of(&parts) else {
-        refuse(Violation::Authority);
-        counter(Metric::StreamsReset, &[Violation::Authority.label()]).increment(1);
-        return Err(h2::Reason::PROTOCOL_ERROR.into());
-    };
-    drop(parts);
+) -> Response<Tracked<A::Body>> {
     let mut response = answer.answer(peer, head, body, in_flight.fate()).await;
     if in_flight.leaves_body() {
-        // hyper ends the connection then, unless the rest happens to be there already: a client that
-        // is told does not send its next request into the end
+        // the connection ends then, unless the rest happens to be there already: a client that is told does
+        // not send its next request into the end
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Tracked::new(body, in_flight)))
+    response.map(|body| Tracked::new(body, in_flight))
 }
 
 /// Polls the connection, and ends it when the client's time is up, a violation is ripe, or the
@@ -168,7 +174,7 @@ async fn reply<A: Answer>(
 /// nearer deadline comes up, so that requests cost no timer.
 async fn drive<C>(connection: &mut C, wire: &Wire, patience: Patience, finish: fn(Pin<&mut C>)) -> Ending
 where
-    C: Future<Output = hyper::Result<()>> + Unpin,
+    C: Future<Output = End> + Unpin,
 {
     let far = Instant::from_std(wire.clock.mono()) + FAR;
     let mut driver = Driver { wire, patience, finish, finishing: None, armed: None };
@@ -189,7 +195,7 @@ struct Driver<'a, C> {
     armed: Option<std::time::Instant>,
 }
 
-impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
+impl<C: Future<Output = End> + Unpin> Driver<'_, C> {
     fn poll(&mut self, connection: &mut C, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Ending> {
         self.wire.watch(cx.waker());
         loop {
@@ -199,8 +205,8 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
             if self.wire.is_shed() {
                 return Poll::Ready(Ending::Overdue(Overdue::Shed));
             }
-            if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(Ending::Closed(result));
+            if let Poll::Ready(end) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(Ending::Closed(end));
             }
             if self.finishing.is_none() && self.wire.is_draining() && self.wire.is_busy() {
                 self.finish(connection);
@@ -254,18 +260,15 @@ impl<C: Future<Output = hyper::Result<()>> + Unpin> Driver<'_, C> {
 /// The end of an HTTP/1.1 connection: last words where there are some, a reset where an answer
 /// was cut, else a half-close, so that the client reads what it was sent.
 pub(super) async fn part<S: ClientStream>(
-    mut stream: S,
+    stream: Option<S>,
     wire: &Wire,
     ending: &Ending,
     words: Option<Vec<u8>>,
 ) {
+    let Some(mut stream) = stream else { return };
     let torn = match ending {
         Ending::Violated(_) => false,
-        Ending::Closed(Ok(())) => wire.is_aborted(),
-        // hyper has answered what it could not parse
-        Ending::Closed(Err(fault)) => {
-            wire.is_aborted() || !(fault.is_parse() || fault.is_incomplete_message())
-        }
+        Ending::Closed(end) => wire.is_aborted() || *end == End::Torn,
         Ending::Overdue(why) => matches!(why, Overdue::Reader | Overdue::Shed),
         Ending::Cut { busy } => *busy,
     };

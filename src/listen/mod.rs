@@ -1,4 +1,4 @@
-//! Room: listen. Clients' connections: sockets, TLS, the wire gate, hyper's server, clocks for
+//! Room: listen. Clients' connections: sockets, TLS, the wire gate, HTTP/2's server, clocks for
 //! slow clients, an orderly end. A door; what a request means is nobody's business here.
 
 mod admission;

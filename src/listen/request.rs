@@ -1,4 +1,4 @@
-//! From hyper's request to our head, and the mark that tells when its answer has ended.
+//! From an HTTP/2 request to our head, and the mark that tells when a request's answer has ended.
 
 use std::pin::Pin;
 use std::rc::Rc;

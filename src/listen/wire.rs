@@ -67,7 +67,7 @@ pub(super) struct Wire {
     ended: Cell<u64>,
     /// Requests begin and end outside the connection's own task.
     counts_streams: Cell<bool>,
-    /// Nothing of an answer is left in hyper's buffer.
+    /// Nothing of an answer is left in our buffers.
     flushed: Cell<bool>,
     /// Since when the socket takes nothing.
     stalled_since: Cell<Option<Instant>>,

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
-use hyper::body::Incoming;
 use metrics::{Counter, Gauge};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
@@ -30,6 +29,7 @@ use super::{HeadLimits, Patience, Peer, PeerAddress, Violation};
 use crate::chance::Coin;
 use crate::clock::Clock;
 use crate::head::Head;
+use crate::http1::ClientBody;
 use crate::names::RequestId;
 use crate::telemetry::metric::{Metric, counter, gauge};
 use crate::view::{Limits, Timeouts};
@@ -46,14 +46,14 @@ pub trait Answer: 'static {
         &self,
         peer: &Rc<Peer>,
         head: Head,
-        body: Incoming,
+        body: ClientBody,
         fate: Fate,
     ) -> impl Future<Output = Response<Self::Body>>;
 }
 
 impl<F, Fut, B> Answer for F
 where
-    F: Fn(Rc<Peer>, Head, Incoming, Fate) -> Fut + 'static,
+    F: Fn(Rc<Peer>, Head, ClientBody, Fate) -> Fut + 'static,
     Fut: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<Fault>> + Unpin + 'static,
 {
@@ -63,7 +63,7 @@ where
         &self,
         peer: &Rc<Peer>,
         head: Head,
-        body: Incoming,
+        body: ClientBody,
         fate: Fate,
     ) -> impl Future<Output = Response<B>> {
         self(Rc::clone(peer), head, body, fate)
@@ -114,7 +114,7 @@ impl WorkerRules {
     }
 }
 
-/// Bytes of hyper's buffers, each way: see [`ConnectionRules::buffer`].
+/// Bytes of a connection's buffers, each way: see [`ConnectionRules::buffer`].
 const BUFFER: usize = 128 << 10;
 /// An idle connection's time for one more request once the process drains. Clients in the middle
 /// of their work bring one sooner and are told to close; cutting at once would meet it half-way.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Response};
-use hyper::body::Incoming;
 
 use super::ids::Ids;
 use super::many::bound;
@@ -20,6 +19,7 @@ use super::{Visit, intake, plan_on, relay, travel};
 use crate::body::{Reply, Source};
 use crate::exchange::Reached;
 use crate::head::Head;
+use crate::http1::ClientBody;
 use crate::names::RegionId;
 use crate::policy::Grant;
 use crate::refusal::{Blame, Refusal};
@@ -44,7 +44,7 @@ pub(super) fn is_of_every_region(visit: &Visit<'_>) -> bool {
 }
 
 /// Carries a change out.
-pub(super) async fn change(visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn change(visit: Visit<'_>, body: ClientBody) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
     let document = intake::document(&visit, &source).await;
     visit.ledger.received(source.wire_bytes());

@@ -9,7 +9,6 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LOCATION, VARY,
 };
 use http::{HeaderMap, HeaderName, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::entrance::Caller;
 use super::ledger::Ledger;
@@ -19,6 +18,7 @@ use crate::body::form::{Arriving, Reached};
 use crate::body::progress::Pace;
 use crate::head::strict::UPLOAD_MAX;
 use crate::head::{Head, strict};
+use crate::http1::ClientBody;
 use crate::listen::ListenerSettings;
 use crate::refusal::{Blame, Refusal};
 use crate::s3::form::{self, Boundary, OutOfRange, SizeRange, Success};
@@ -44,7 +44,7 @@ pub(super) async fn post(
     view: &Arc<View>,
     listener: &ListenerSettings,
     head: &Rc<Head>,
-    body: Incoming,
+    body: ClientBody,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
     let house = caller.house;

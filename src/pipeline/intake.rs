@@ -6,13 +6,13 @@ use std::sync::{Arc, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper::body::Incoming;
 
 use super::{Visit, entrance, form};
 use crate::body::progress::Pace;
 use crate::body::source::{Decoder, HOLD_BACK, Intake};
 use crate::body::{BodyFault, Source};
 use crate::head::strict::UPLOAD_MAX;
+use crate::http1::ClientBody;
 use crate::policy::Grant;
 use crate::refusal::{Blame, Refusal};
 use crate::route::{EtagCheck, Plan};
@@ -24,7 +24,7 @@ use crate::s3::{Code, xml};
 use crate::sigv4::{Payload, chunks};
 
 /// The body as a shared handle; nothing of it is read yet.
-pub(super) fn receive(visit: &Visit<'_>, body: Incoming) -> Result<Source, Refusal> {
+pub(super) fn receive(visit: &Visit<'_>, body: ClientBody) -> Result<Source, Refusal> {
     let facts = visit.call.facts();
     if facts.body == BodyKind::Empty {
         return Ok(Source::empty());

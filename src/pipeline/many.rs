@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::ids::{Begun, Replaced, Wrapper, bound_bucket, forged, parameter, unknown_key};
 use super::outgoing::Outgoing;
 use super::{Visit, intake, local, plan, plan_on, relay, shield, travel};
 use crate::body::{Reply, Source};
 use crate::exchange::{Reached, Unanswered};
+use crate::http1::ClientBody;
 use crate::names::RegionId;
 use crate::policy;
 use crate::refusal::{Blame, Refusal};
@@ -31,7 +31,10 @@ use crate::units::UnixSeconds;
 const UPLOADS_MAX: usize = 1000;
 
 /// `DeleteObjects`: every key is authorised on its own; versions go where they are.
-pub(super) async fn delete_objects(mut visit: Visit<'_>, body: Incoming) -> Result<Response<Reply>, Refusal> {
+pub(super) async fn delete_objects(
+    mut visit: Visit<'_>,
+    body: ClientBody,
+) -> Result<Response<Reply>, Refusal> {
     let source = intake::receive(&visit, body)?;
     let document = intake::document(&visit, &source).await;
     visit.ledger.received(source.wire_bytes());

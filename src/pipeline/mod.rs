@@ -29,7 +29,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Response;
-use hyper::body::{Body as _, Incoming};
 
 pub use house::{House, Quarantine};
 pub use shield::Changes;
@@ -42,6 +41,7 @@ use self::sender::Sender;
 use crate::body::{Reply, Source};
 use crate::exchange::{Errand, Journey, Reached, Unanswered};
 use crate::head::{Head, strict};
+use crate::http1::ClientBody;
 use crate::listen::{Fate, ListenerSettings, Peer, Unwelcome};
 use crate::names::{RegionId, WriteNonce};
 use crate::policy::{self, Granted, Named};
@@ -57,7 +57,7 @@ pub async fn answer(
     house: &Rc<House>,
     peer: &Rc<Peer>,
     head: Head,
-    body: Incoming,
+    body: ClientBody,
     fate: Fate,
 ) -> Response<Reply> {
     let now = house.clock.now();
@@ -100,7 +100,7 @@ async fn tell(
     view: &Arc<View>,
     (peer, listener): (&Peer, &ListenerSettings),
     head: Rc<Head>,
-    body: Incoming,
+    body: ClientBody,
     ledger: &Ledger,
 ) -> Result<Response<Reply>, Refusal> {
     let head = before_proxy(listener, peer, head);
@@ -157,7 +157,7 @@ struct Request {
 /// What a request brings.
 enum Cargo {
     /// A body of its own.
-    Body(Incoming),
+    Body(ClientBody),
     /// The file of a form.
     File(Box<form::Upload>),
     /// Nothing.

@@ -490,6 +490,8 @@ fn of_version(target: &str, id: &str) -> String {
 /// Two regions with a version of `k` each, through a gateway: `at home` and `away`.
 async fn versions_apart(home: &Arc<Region>, away: &Arc<Region>) -> (Gateway, String, String) {
     let gateway = over(&[home, away]).start();
+    // before that, writes go to whoever was heard first
+    gateway.wait_for_event("first round of probes");
     let client = gateway.client();
     let at_home = client.send(&Request::put("/photos/k", "at home")).await.expect(200);
     home.fault(

@@ -118,7 +118,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         result
     }
 
-    /// With HTTP/1.1 hyper's wish to close is the driver's to carry out: it may have last words.
+    /// The end of an HTTP/1.1 connection is the driver's to carry out: it may have last words.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.scanner {
             Some(_) => Poll::Ready(Ok(())),

@@ -181,7 +181,7 @@ fn has_control(value: &[u8]) -> bool {
     sum != 0
 }
 
-/// 1*DIGIT without leading zeros, at most `u64::MAX − 2` (hyper keeps the last two for itself).
+/// 1*DIGIT without leading zeros, at most `u64::MAX − 2` (HTTP libraries keep the last two for themselves).
 fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || (value.len() > 1 && value.first() == Some(&b'0')) {
         return None;

@@ -1,4 +1,4 @@
-//! The wire gate: refuses, before hyper or anything else looks at them, the bytes that two HTTP
+//! The wire gate: refuses, before anything else looks at them, the bytes that two HTTP
 //! parsers could read differently. [`scan`] decides and is pure; [`Gate`] is the thin door.
 //!
 //! Every row was measured at hyper 1.12, which lets it in: `Content-Length` beside

@@ -2,7 +2,7 @@
 //! bytes. Pure.
 //!
 //! It follows heads and bodies (`Content-Length`, chunked) so that it knows where the next head
-//! begins, and lets a line pass only once it is judged: hyper never sees the end of a head that
+//! begins, and lets a line pass only once it is judged: the server never sees the end of a head that
 //! was refused.
 
 use super::Violation;
