@@ -196,7 +196,7 @@ async fn reach(desk: &Desk<'_>, this: &Try<'_>, head: &Head) -> Result<(Connecti
         };
         let Some(kept) = kept else { break };
         // What may not be repeated at will is not risked on a connection that has just ended.
-        if this.repeatable || kept.is_quiet() {
+        if kept.conversation.is_open() && (this.repeatable || kept.is_quiet()) {
             return Ok((kept, true));
         }
         lane.pool.was_closed(&kept, idle_max, desk.clock.mono());
@@ -259,7 +259,7 @@ async fn exchange(
         this.lane.meter.learn_continues();
     }
     match answered {
-        Ok(Ok(Answered { head, body })) => {
+        Ok(Ok(Answered { head, body, request_sent })) => {
             let moment = desk.clock.now();
             let now = moment.mono;
             let status = head.status;
@@ -276,10 +276,10 @@ async fn exchange(
                 let outcome = Outcome::Stale { sent: Sent::Nothing };
                 return Err(Failed::Region { outcome, kept, address: None, blame: Blame::Address });
             }
-            if is_impossible(status, &sent) {
+            if is_impossible(status, request_sent) {
                 return Err(region(Outcome::Broken { sent: how_much(&sent, this.source) }));
             }
-            Ok((head, body, connection, sent.all(), now.saturating_duration_since(started), ahead))
+            Ok((head, body, connection, request_sent, now.saturating_duration_since(started), ahead))
         }
         Ok(Err(failure)) => {
             let unsent = matches!(failure, Fault::Unsent(_));
@@ -346,8 +346,8 @@ fn refuses_to_say_100(status: StatusCode, gate: Option<&Gate>) -> bool {
 
 /// An answer that no store gives: one that switches protocols, and the success of an upload whose
 /// end it has not seen. Taken for it, the client would be told of an object that nobody has.
-fn is_impossible(status: StatusCode, sent: &SentSoFar) -> bool {
-    status.is_informational() || (status.is_success() && !sent.all())
+fn is_impossible(status: StatusCode, request_sent: bool) -> bool {
+    status.is_informational() || (status.is_success() && !request_sent)
 }
 
 /// What of the request may be out.

@@ -267,7 +267,7 @@ impl Pool {
 
     /// Gives a connection back after a whole reply to a wholly sent request.
     pub fn put(&self, mut connection: Connection, idle_max: Duration, now: Instant) {
-        if !connection.conversation.is_ready() || self.0.unwanted.borrow().contains(&connection.address()) {
+        if !connection.conversation.is_open() || self.0.unwanted.borrow().contains(&connection.address()) {
             return;
         }
         if let Some(mut lease) = connection.lease.take() {
@@ -318,13 +318,15 @@ async fn sweep(pool: Weak<Inside>) {
         let (idle_max, now) = (pool.idle_max.get(), pool.clock.mono());
         end_stale(&mut idle, limit.now(idle_max), now);
         // Many that end at once teach as much as one: the region was started anew, or closes what is as old.
+        // Where one that has lain idle for longer is open, it is not that.
         let mut rested = None;
         idle.retain(|one| {
             let open = one.connection.conversation.is_open();
             rested = rested.max((!open).then(|| now.saturating_duration_since(one.since)));
             open
         });
-        if let Some(rested) = rested {
+        let longest = idle.first().map(|one| now.saturating_duration_since(one.since));
+        if let Some(rested) = rested.filter(|rested| longest.is_none_or(|longest| longest < *rested)) {
             limit.was_closed(rested, idle_max, now);
             pool.limit.set(limit);
         }
@@ -559,6 +561,48 @@ mod tests {
                     tokio::time::sleep(3 * SWEEP_EVERY).await;
                     assert!(scene.pool.is_empty(), "kept although nobody asks for them");
                 }
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn one_that_ends_early_among_older_ones_that_stay_teaches_nothing() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41, 42]).await;
+                scene.put(41).await;
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                scene.put(42).await;
+                scene.far.pop();
+                while scene.pool.len() == 2 {
+                    tokio::time::sleep(SWEEP_EVERY).await;
+                }
+                assert_eq!(scene.pool.0.limit.get().now(IDLE), IDLE, "a server was started anew, no more");
+                // and one that ended alone does
+                scene.far.clear();
+                while !scene.pool.is_empty() {
+                    tokio::time::sleep(SWEEP_EVERY).await;
+                }
+                assert!(scene.pool.0.limit.get().now(IDLE) < IDLE);
+            })
+            .await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_has_ended_by_the_time_that_it_is_given_back_is_not_kept() {
+        LocalSet::new()
+            .run_until(async {
+                let mut scene = Scene::with(&[41]).await;
+                let connection = scene.connection(41).await;
+                scene.far.clear();
+                while connection.is_quiet() {
+                    tokio::task::yield_now().await;
+                }
+                while connection.conversation.is_open() {
+                    tokio::task::yield_now().await;
+                }
+                scene.pool.put(connection, IDLE, Scene::now());
+                assert!(scene.pool.is_empty());
             })
             .await;
     }

@@ -14,8 +14,8 @@ use super::request::{digits, field};
 
 /// Bytes of a head: more than any store sends.
 pub const HEAD_MAX: usize = 64 << 10;
-/// Fields of a head.
-pub const FIELDS_MAX: usize = 128;
+/// Fields of a head: an object may have hundreds of short ones of its user's.
+pub const FIELDS_MAX: usize = 512;
 /// Fields that need no allocation to be remembered.
 const FIELDS_USUAL: usize = 24;
 
@@ -78,7 +78,10 @@ pub fn find(bytes: &[u8]) -> Result<Option<Found>, Malformed> {
     let status = status.ok_or(Malformed("it has no status"))?;
     let within = |part: &[u8]| within(bytes, part);
     let usual = status.canonical_reason().unwrap_or_default();
-    let reason = parsed.reason.filter(|reason| *reason != usual).map(|reason| within(reason.as_bytes()));
+    let reason = parsed
+        .reason
+        .filter(|reason| !reason.is_empty() && *reason != usual)
+        .map(|reason| within(reason.as_bytes()));
     let fields = parsed.headers.iter().map(|field| (within(field.name.as_bytes()), within(field.value)));
     Ok(Some(Found { status, is_1_1: parsed.version == Some(1), reason, fields: fields.collect(), length }))
 }
@@ -136,18 +139,37 @@ fn framing(
     to_head: bool,
     headers: &mut HeaderMap,
 ) -> Result<Framing, Malformed> {
+    let told = length(headers);
+    if let Ok(Some(length)) = told
+        && is_repeated(headers)
+    {
+        // said once, for who reads it next
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
     if to_head || has_no_body(status) {
         return Ok(Framing::Exactly(0));
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-        let chunked = codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        if !is_1_1 || !chunked || headers.get_all(header::TRANSFER_ENCODING).iter().count() > 1 {
-            return Err(Malformed("its body is coded in a way that nobody asked for"));
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"identity") => {}
+        (Some(coding), None) if is_1_1 && coding.eq_ignore_ascii_case(b"chunked") => {
+            headers.remove(header::CONTENT_LENGTH);
+            return Ok(Framing::Chunked);
         }
-        headers.remove(header::CONTENT_LENGTH);
-        return Ok(Framing::Chunked);
+        _ => return Err(Malformed("its body is coded in a way that nobody asked for")),
     }
+    Ok(told?.map_or(Framing::UntilEnd, Framing::Exactly))
+}
+
+/// Whether the length is told more than once.
+fn is_repeated(headers: &HeaderMap) -> bool {
+    let mut told = headers.get_all(header::CONTENT_LENGTH).iter();
+    told.next().is_some_and(|first| first.as_bytes().contains(&b',')) || told.next().is_some()
+}
+
+/// The length that a head tells, however often it does.
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut length = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
         for one in value.as_bytes().split(|&byte| byte == b',') {
@@ -158,7 +180,7 @@ fn framing(
             length = Some(one);
         }
     }
-    Ok(length.map_or(Framing::UntilEnd, Framing::Exactly))
+    Ok(length)
 }
 
 /// Whether an answer of this status never has a body.
@@ -277,8 +299,10 @@ mod tests {
         assert_eq!(answer.head.extensions.get(), Some(&Reason(Bytes::from_static(b"Slow Down"))));
         assert_eq!(answer.head.headers.get_all("x-amz-meta-a").iter().collect::<Vec<_>>(), ["b c", "d"]);
         assert_eq!((answer.framing, answer.keeps), (Framing::Exactly(5), true));
-        let usual = read("HTTP/1.1 404 Not Found\r\n\r\n", false).unwrap();
-        assert_eq!(usual.head.extensions.get::<Reason>(), None);
+        for usual in ["404 Not Found", "404", "404 ", "404 \u{fc}"] {
+            let usual = read(&format!("HTTP/1.1 {usual}\r\n\r\n"), false).unwrap();
+            assert_eq!(usual.head.extensions.get::<Reason>(), None);
+        }
     }
 
     #[test]
@@ -299,12 +323,20 @@ mod tests {
             ("content-length: 7, 7\r\n", Framing::Exactly(7)),
             ("transfer-encoding: Chunked\r\n", Framing::Chunked),
             ("transfer-encoding: chunked\r\ncontent-length: 7\r\n", Framing::Chunked),
+            ("transfer-encoding: identity\r\ncontent-length: 7\r\n", Framing::Exactly(7)),
             ("", Framing::UntilEnd),
         ] {
             assert_eq!(answer(fields).unwrap().framing, framing, "{fields}");
         }
         let both = answer("transfer-encoding: chunked\r\ncontent-length: 7\r\n").unwrap();
         assert!(!both.head.headers.contains_key("content-length"));
+        for to_head in [false, true] {
+            for twice in ["content-length: 7\r\ncontent-length: 7\r\n", "content-length: 7, 7\r\n"] {
+                let once = read(&format!("HTTP/1.1 200 OK\r\n{twice}\r\n"), to_head).unwrap();
+                let told = once.head.headers.get_all("content-length").iter().collect::<Vec<_>>();
+                assert_eq!(told, ["7"], "whoever reads it next may be stricter");
+            }
+        }
         for fields in [
             "content-length: 7\r\ncontent-length: 8\r\n",
             "content-length: +7\r\n",

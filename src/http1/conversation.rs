@@ -32,8 +32,8 @@ const READ_MOST: usize = 192 << 10;
 /// Pieces, and bytes, of a request's body that wait for the socket.
 const QUEUE_PIECES: usize = 16;
 const QUEUE_BYTES: usize = 256 << 10;
-/// Interim answers before an answer: `100` comes once, others hardly ever.
-const INTERIM_MOST: u32 = 16;
+/// Interim answers before an answer: `100` comes once, but what takes minutes may be kept alive by others.
+const INTERIM_MOST: u32 = 1_000;
 
 /// What a conversation goes over.
 pub trait Io: AsyncRead + AsyncWrite + Unpin {}
@@ -83,6 +83,8 @@ pub struct Answered {
     pub head: Parts,
     /// The body.
     pub body: Incoming,
+    /// Whether the whole request had been sent when it came: none of it is, later.
+    pub request_sent: bool,
 }
 
 impl Conversation {
@@ -105,7 +107,7 @@ impl Conversation {
     #[must_use]
     pub fn is_open(&self) -> bool {
         let mut inside = self.0.borrow_mut();
-        if inside.state == State::Ready && inside.poll_read(&mut nobody(), 1).is_ready() {
+        if inside.state == State::Ready && inside.poll_read(&mut nobody(), (1, READ_LEAST)).is_ready() {
             inside.state = State::Over;
         }
         inside.state == State::Ready
@@ -152,11 +154,11 @@ fn nobody() -> Context<'static> {
 }
 
 impl Inside {
-    /// Reads what there is, with room for `most` more bytes; 0 is the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
+    /// Reads what there is; 0 is the end. Where there is less room than `least`, some is made for `most`:
+    /// what trickles in shares a block, as held pieces would else hold a block each.
+    fn poll_read(&mut self, cx: &mut Context<'_>, (least, most): (usize, usize)) -> Poll<io::Result<usize>> {
         let Self { io, came, .. } = self;
-        // What trickles in shares a block: held pieces would else hold a block each.
-        if came.capacity() - came.len() < most.min(READ_LEAST) {
+        if came.capacity() - came.len() < least {
             came.reserve(most);
         }
         pin!(io.read_buf(came)).poll(cx)
@@ -170,7 +172,7 @@ impl Inside {
             {
                 return Poll::Ready(Ok(found));
             }
-            if ready!(self.poll_read(cx, READ_LEAST))? == 0 {
+            if ready!(self.poll_read(cx, (READ_LEAST, READ_LEAST)))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
@@ -328,6 +330,7 @@ where
             return Poll::Ready(answered.map(|answer| Answered {
                 head: answer.head,
                 body: body(answer.framing, answer.keeps && this.upload.is_out(), &mut inside),
+                request_sent: this.upload.is_out(),
             }));
         }
     }
@@ -367,6 +370,10 @@ impl Incoming {
     /// # Errors
     /// The connection ended before the body did, or the framing was broken.
     pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if matches!(self.left, Left::Nothing) {
+            // somebody else may have the connection by now
+            return Poll::Ready(None);
+        }
         let conversation = self.conversation.clone();
         let mut inside = conversation.0.borrow_mut();
         loop {
@@ -397,7 +404,7 @@ impl Incoming {
                 }
                 Left::UntilEnd => self.step,
             };
-            let read = ready!(inside.poll_read(cx, most))?;
+            let read = ready!(inside.poll_read(cx, (most.min(READ_LEAST), most)))?;
             if read == 0 && matches!(self.left, Left::UntilEnd) {
                 self.end(&mut inside);
             } else if read == 0 {
@@ -430,6 +437,10 @@ impl Incoming {
         self.left = Left::Nothing;
         let clean = self.keeps && inside.came.is_empty();
         inside.state = if clean { State::Ready } else { State::Over };
+        if inside.came.capacity() > 2 * READ_LEAST {
+            // an idle connection keeps no block of a large body
+            inside.came = BytesMut::new();
+        }
     }
 }
 

@@ -60,7 +60,8 @@ async fn one_exchange_follows_the_other() {
             far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes").await.unwrap();
         };
         let (answered, ()) = tokio::join!(put(&conversation, b"hello"), answering);
-        let Answered { head, mut body } = answered.unwrap();
+        let Answered { head, mut body, request_sent } = answered.unwrap();
+        assert!(request_sent);
         assert_eq!((head.status, body.left()), (StatusCode::OK, Some(3)));
         assert!(!conversation.is_ready(), "its body is on the wire");
         assert_eq!(whole(&mut body).await.unwrap(), b"yes");
@@ -159,7 +160,7 @@ async fn interim_answers_are_told_and_passed_over() {
     assert_eq!(told.get(), 203);
     assert!(heard(&mut far, b"\r\n\r\n").await.ends_with(b"expect: 100-continue\r\n\r\n"));
     let (conversation, mut far) = pair();
-    far.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)).await.unwrap();
+    far.write_all(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(2_000)).await.unwrap();
     assert!(matches!(ask(&conversation, Method::GET).await, Err(Fault::Broken(_))), "not for ever");
     let (conversation, mut far) = pair();
     far.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
@@ -197,6 +198,7 @@ async fn an_early_answer_is_heard_and_ends_the_connection() {
     };
     let (answered, ()) = tokio::join!(asked, refusing);
     let mut answered = answered.unwrap();
+    assert!(!answered.request_sent);
     assert_eq!(whole(&mut answered.body).await.unwrap(), b"no");
     assert!(!conversation.is_ready(), "the rest of the body is missing on the wire");
 }

@@ -165,13 +165,13 @@ impl<S: Io> Line<S> {
         self.io.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Reads what there is, with room for `most` more bytes; 0 is the end.
+    /// Reads what there is, with room for up to `most` bytes; 0 is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         let Self { io, came, .. } = self;
         let Some(io) = io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         // What trickles in shares a block: held pieces would else hold a block each.
         if came.capacity() - came.len() < most.min(READ_LEAST) {
-            came.reserve(most);
+            came.reserve(most.saturating_sub(came.len()).max(READ_LEAST));
         }
         pin!(io.read_buf(came)).poll(cx)
     }
@@ -229,11 +229,13 @@ impl<S: Io> Line<S> {
 
     /// Reads over what is left of a body that nobody wants; false where that is too much, or has not come.
     fn is_drained(&mut self, cx: &mut Context<'_>) -> bool {
+        // what is here already costs nothing
+        let most = self.came.len() + DRAINED_MOST;
         let mut drained = 0;
         loop {
             match self.poll_piece(cx) {
                 Poll::Ready(None) => return true,
-                Poll::Ready(Some(Ok(piece))) if drained + piece.len() <= DRAINED_MOST => {
+                Poll::Ready(Some(Ok(piece))) if drained + piece.len() <= most => {
                     drained += piece.len();
                 }
                 Poll::Ready(Some(_)) | Poll::Pending => return false,
@@ -543,7 +545,8 @@ where
                 match writing.poll(&this.line, this.most, cx) {
                     Poll::Ready(Ok(())) => (this.writing, this.flushing) = (None, true),
                     Poll::Ready(Err(Short)) => return Poll::Ready(End::Torn),
-                    Poll::Pending if this.line.borrow_mut().is_gone(cx) => return Poll::Ready(End::Gone),
+                    // what it has of the answer is not all
+                    Poll::Pending if this.line.borrow_mut().is_gone(cx) => return Poll::Ready(End::Torn),
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -561,6 +564,10 @@ where
                 line.turn += 1;
                 if !this.turn.keeps || !line.is_drained(cx) {
                     return Poll::Ready(End::Done);
+                }
+                if line.came.is_empty() && line.came.capacity() > 2 * READ_LEAST {
+                    // an idle connection keeps no block of a large body
+                    line.came = BytesMut::new();
                 }
             }
             if let Some(answering) = this.answering.as_mut().as_pin_mut() {

@@ -119,6 +119,7 @@ impl Answer for Story {
             }
             "/cut" => Response::new(Script { piece, pieces: 2, fails: true, length: None }),
             "/cut-sized" => Response::new(Script { piece, pieces: 2, fails: true, length: Some(1 << 20) }),
+            "/two" => Response::new(Script { piece, pieces: 2, fails: false, length: Some(128 << 10) }),
             "/large" => Response::new(Script { piece, pieces: 1024, fails: false, length: Some(64 << 20) }),
             "/peer" => {
                 let certificate = peer.client_certificate.is_some();
@@ -701,6 +702,38 @@ async fn idle_time_counts_from_the_last_answer() {
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
         assert_eq!(since(start).as_secs(), 60);
         assert!(matches!(served.await.unwrap(), Ending::Closed(End::Done)));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_answer_is_read_as_slowly_as_its_reader_likes() {
+    on_local(async {
+        let (mut client, server) = duplex(16 << 10);
+        let wire = Rc::new(Wire::new(Clock::system()));
+        let served = spawn_local({
+            let (wire, story) = (Rc::clone(&wire), Rc::new(Story::default()));
+            async move {
+                let (stream, ending) = serve_http1(server, &wire, piped(), rules().connection, story).await;
+                part(stream, &wire, &ending, None).await;
+            }
+        });
+        client.write_all(b"GET /two HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        let mut answer = vec![0; 10 << 10];
+        client.read_exact(&mut answer).await.unwrap();
+        // what is left is in our buffers: its request has ended, and the client reads
+        wire.drain();
+        for _ in 0..11 {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            assert!(wire.is_busy(), "a cut would be one");
+            let at = answer.len();
+            answer.resize(at + (10 << 10), 0);
+            client.read_exact(&mut answer[at..]).await.unwrap();
+        }
+        client.read_to_end(&mut answer).await.unwrap();
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        assert_eq!(answer.len() - head, 128 << 10);
+        served.await.unwrap();
     })
     .await;
 }

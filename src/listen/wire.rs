@@ -256,9 +256,15 @@ impl Wire {
         self.begun.get() == self.ended.get()
     }
 
+    /// The end of an answer over HTTP/1.1 has not left our buffers: the client is not idle, it reads. (What
+    /// HTTP/2 has in its buffers is not known here.)
+    fn is_writing(&self) -> bool {
+        !self.counts_streams.get() && !self.flushed.get()
+    }
+
     /// A request is being answered or its body read.
     pub(super) fn is_busy(&self) -> bool {
-        !self.is_quiet() || self.phase.get() == Phase::Body
+        !self.is_quiet() || self.phase.get() == Phase::Body || self.is_writing()
     }
 
     /// A violation stands, and everything before it has been answered.
@@ -294,7 +300,7 @@ impl Wire {
     }
 
     fn waiting(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
-        if !self.is_quiet() || self.refused.get() {
+        if !self.is_quiet() || self.refused.get() || self.is_writing() {
             return None;
         }
         let idle_since = self.idle_since.get();
