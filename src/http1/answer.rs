@@ -13,9 +13,9 @@ use super::Malformed;
 use super::request::{digits, field};
 
 /// Bytes of a head: more than any store sends.
-pub const HEAD_MAX: usize = 64 << 10;
+const HEAD_MAX: usize = 64 << 10;
 /// Fields of a head: an object may have hundreds of short ones of its user's.
-pub const FIELDS_MAX: usize = 512;
+const FIELDS_MAX: usize = 512;
 /// Fields that need no allocation to be remembered.
 const FIELDS_USUAL: usize = 24;
 

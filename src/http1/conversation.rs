@@ -96,12 +96,6 @@ impl Conversation {
         Self(Rc::new(RefCell::new(inside)))
     }
 
-    /// Whether the last exchange has come to its end, so that another may begin.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.0.borrow().state == State::Ready
-    }
-
     /// Whether another exchange may begin and the region has, as far as the runtime has heard, neither
     /// ended the connection nor said what nobody asked for.
     #[must_use]
